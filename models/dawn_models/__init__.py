@@ -1,0 +1,29 @@
+"""Architecture descriptions and checkpoint reading: what a model is, never how it is run."""
+
+from __future__ import annotations
+
+from dawn_models.checkpoint import Checkpoint, TensorInfo, parameter_shapes
+from dawn_models.config import ModelConfig
+from dawn_models.errors import CheckpointError, ConfigError, WeightsError
+from dawn_models.families import FAMILIES, family_named, read_config
+from dawn_models.families.family import Family
+from dawn_models.loading import load_transformer
+from dawn_models.transformer import KeyValue, StepResult, Transformer
+
+__all__ = [
+    "FAMILIES",
+    "Checkpoint",
+    "CheckpointError",
+    "ConfigError",
+    "Family",
+    "KeyValue",
+    "ModelConfig",
+    "StepResult",
+    "TensorInfo",
+    "Transformer",
+    "WeightsError",
+    "family_named",
+    "load_transformer",
+    "parameter_shapes",
+    "read_config",
+]

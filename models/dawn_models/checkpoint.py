@@ -1,0 +1,256 @@
+"""Lazy reading of sharded safetensors: nothing is in memory until a tensor is asked for.
+
+A checkpoint is ``model.safetensors``, or ``model.safetensors.index.json`` and the shards it
+names. Files are memory-mapped by the safetensors library, which also checks their headers. Only
+safetensors are read: pickles run code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from dawn_models.config import ModelConfig
+from dawn_models.errors import ConfigError, WeightsError
+from dawn_models.families import read_config
+from dawn_models.families.family import Family
+from dawn_models.fields import Fields, read_json
+
+SINGLE_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+FLOAT_DTYPES = ("F32", "F16", "BF16")
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """Where a tensor lies and what it is, without its values.
+
+    Attributes:
+        name: its name in the checkpoint.
+        shape: its dimensions.
+        dtype: ``F32``, ``F16``, ``BF16``, ... as safetensors spells it.
+        file: the shard that holds it.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    file: Path
+
+
+class Checkpoint:
+    """The weights of one checkpoint folder, by the parameter names of our transformer.
+
+    Use `Checkpoint.open`. Every tensor is read when asked for and not kept.
+
+    Attributes:
+        folder: where it lies.
+        family: the family that reads it.
+        config: its geometry.
+        tensors: parameter of our transformer -> where its tensor lies.
+    """
+
+    def __init__(
+        self, folder: Path, family: Family, config: ModelConfig, tensors: Mapping[str, TensorInfo]
+    ) -> None:
+        self.folder = folder
+        self.family = family
+        self.config = config
+        self.tensors = tensors
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Checkpoint:
+        """Read configuration and headers of a checkpoint and check every name and shape.
+
+        Raises:
+            ConfigError: config.json is missing, malformed or not implemented.
+            WeightsError: a shard or tensor is missing, unexpected, mis-shaped or unsafe.
+        """
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise ConfigError(
+                f"{folder}: no such folder; expected a Hugging Face checkpoint folder"
+            )
+        family, config = read_config(folder)
+        found = _read_headers(folder)
+        return cls(folder, family, config, _match(folder, family, config, found))
+
+    def tensor(self, parameter: str) -> torch.Tensor:
+        """Read one tensor, as stored (dtype and layout of the checkpoint).
+
+        Raises:
+            KeyError: not a parameter of this model.
+            WeightsError: the file changed or cannot be read.
+        """
+        info = self.tensors[parameter]
+        with _mapped(info.file) as shard:
+            tensor: torch.Tensor = _translated(info.file, lambda: shard.get_tensor(info.name))
+        return tensor
+
+    def __iter__(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Every parameter and its tensor, one at a time, shard by shard."""
+        for parameter in sorted(self.tensors, key=lambda p: (self.tensors[p].file, p)):
+            yield parameter, self.tensor(parameter)
+
+
+def _read_headers(folder: Path) -> dict[str, TensorInfo]:
+    index = folder / INDEX_FILE
+    if index.exists():
+        return _read_indexed(folder, index)
+    single = folder / SINGLE_FILE
+    if not single.exists():
+        raise WeightsError(_nothing_to_read(folder))
+    return {info.name: info for info in _header(_inside(folder, SINGLE_FILE, single))}
+
+
+def _nothing_to_read(folder: Path) -> str:
+    pickle = next((path for pattern in _PICKLES for path in folder.glob(pattern)), None)
+    if pickle is not None:
+        return f"{pickle}: only safetensors are read (a pickle can run code); convert it first"
+    return f"{folder}: neither {SINGLE_FILE} nor {INDEX_FILE} found"
+
+
+def _read_indexed(folder: Path, index: Path) -> dict[str, TensorInfo]:
+    weight_map = _weight_map(index)
+    found: dict[str, TensorInfo] = {}
+    for shard in sorted(set(weight_map.values())):
+        for info in _header(_inside(folder, shard, index)):
+            if info.name in found:
+                other = found[info.name].file.name
+                raise WeightsError(f"{info.file}: tensor {info.name!r} is also in {other}")
+            found[info.name] = info
+    for name, shard in weight_map.items():
+        if name not in found or found[name].file.name != shard:
+            raise WeightsError(f"{index}: field 'weight_map': {name!r} is not in {shard}")
+    return found
+
+
+def _weight_map(index: Path) -> dict[str, str]:
+    fields = Fields(read_json(index), index)
+    value = fields.values.get("weight_map")
+    if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
+        raise fields.error("weight_map", value, "an object of tensor names to file names")
+    return value
+
+
+def _inside(folder: Path, name: str, named_by: Path) -> Path:
+    """The file `name` of `folder`; a name from a file never leads out of its folder.
+
+    The Hugging Face cache keeps snapshots as links into the ``blobs`` folder beside them; links
+    there are followed, others that leave the folder are not.
+    """
+    plain = len(PurePosixPath(name).parts) == 1 and len(PureWindowsPath(name).parts) == 1
+    if not plain or name == ".." or not name.endswith(".safetensors"):
+        raise WeightsError(
+            f"{named_by}: shard {name!r} is not the name of a .safetensors file in {folder}"
+        )
+    path = folder / name
+    if not path.is_file():
+        raise WeightsError(f"{named_by}: shard {name!r} is not in {folder}; download it again")
+    if not _allowed(folder, path.resolve()):
+        raise WeightsError(f"{path}: links to {path.resolve()}, outside its folder; copy the file")
+    return path
+
+
+def _allowed(folder: Path, target: Path) -> bool:
+    roots = [folder.resolve()]
+    if roots[0].parent.name == "snapshots":
+        roots.append(roots[0].parent.parent / "blobs")
+    return any(root in target.parents for root in roots)
+
+
+def _header(path: Path) -> Iterable[TensorInfo]:
+    with _mapped(path) as shard:
+        for name in shard.keys():  # noqa: SIM118 - not a mapping: safetensors has no iteration
+            view = shard.get_slice(name)
+            yield TensorInfo(name, tuple(view.get_shape()), str(view.get_dtype()), path)
+
+
+def _mapped(path: Path) -> Any:
+    return _translated(path, lambda: safe_open(path, framework="pt"))
+
+
+def _translated(path: Path, read: Callable[[], Any]) -> Any:
+    """The one place where the errors of the safetensors library become ours."""
+    try:
+        return read()
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path}: not readable as safetensors: {error}") from error
+
+
+def _match(
+    folder: Path, family: Family, config: ModelConfig, found: Mapping[str, TensorInfo]
+) -> dict[str, TensorInfo]:
+    names = family.tensor_names(config)
+    missing = sorted(set(names.values()) - set(found))
+    if missing:
+        raise WeightsError(f"{folder}: tensor {missing[0]!r} is missing{_and_more(missing)}")
+    unexpected = sorted(
+        name for name in set(found) - set(names.values()) if not _ignored(family, config, name)
+    )
+    if unexpected:
+        raise WeightsError(
+            f"{found[unexpected[0]].file}: unexpected tensor {unexpected[0]!r}"
+            f"{_and_more(unexpected)}; config.json describes a {family.name} model without it"
+        )
+    shapes = parameter_shapes(config)
+    for parameter, name in names.items():
+        _check_tensor(found[name], shapes[parameter])
+    return {parameter: found[name] for parameter, name in names.items()}
+
+
+def _and_more(names: list[str]) -> str:
+    return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+
+
+def _ignored(family: Family, config: ModelConfig, name: str) -> bool:
+    if config.tied_head and name == family.weight_names["head.weight"]:
+        return True
+    return family.ignored is not None and family.ignored.fullmatch(name) is not None
+
+
+def _check_tensor(info: TensorInfo, expected: tuple[int, ...]) -> None:
+    if info.shape != expected:
+        raise WeightsError(
+            f"{info.file}: tensor {info.name!r} has shape {list(info.shape)}, "
+            f"config.json asks for {list(expected)}"
+        )
+    if info.dtype not in FLOAT_DTYPES:
+        raise WeightsError(
+            f"{info.file}: tensor {info.name!r} is {info.dtype}, "
+            f"expected one of {', '.join(FLOAT_DTYPES)}"
+        )
+
+
+def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Shape of every parameter of our transformer, projections as [out, in]."""
+    hidden, wide = config.hidden_size, config.intermediate_size
+    queries, keys = config.query_size, config.key_value_size
+    layer: dict[str, tuple[int, ...]] = {
+        "attention_norm.weight": (hidden,),
+        "q_proj.weight": (queries, hidden),
+        "k_proj.weight": (keys, hidden),
+        "v_proj.weight": (keys, hidden),
+        "o_proj.weight": (hidden, queries),
+        "mlp_norm.weight": (hidden,),
+        "gate_proj.weight": (wide, hidden),
+        "up_proj.weight": (wide, hidden),
+        "down_proj.weight": (hidden, wide),
+    }
+    if config.qkv_bias:
+        layer |= {"q_proj.bias": (queries,), "k_proj.bias": (keys,), "v_proj.bias": (keys,)}
+    shapes: dict[str, tuple[int, ...]] = {
+        "embedding.weight": (config.vocab_size, hidden),
+        "norm.weight": (hidden,),
+    }
+    if not config.tied_head:
+        shapes["head.weight"] = (config.vocab_size, hidden)
+    for i in range(config.num_layers):
+        shapes |= {f"layers.{i}.{name}": shape for name, shape in layer.items()}
+    return shapes

@@ -1,0 +1,60 @@
+"""What a model is, whatever its family: the switches of the one transformer we implement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Geometry and switches of a pre-norm RoPE transformer that denoises masked tokens.
+
+    Attributes:
+        family: name of the family that read it, for example ``dream``.
+        vocab_size: rows of the embedding and of the head.
+        hidden_size: width of the residual stream.
+        intermediate_size: width of the gated MLP.
+        num_layers: transformer blocks.
+        num_heads: query heads.
+        num_kv_heads: key and value heads; divides ``num_heads`` (grouped attention).
+        head_dim: width of one head; even, because RoPE rotates halves.
+        max_length: longest sequence in tokens, prompt and answer together.
+        rope_theta: base of the rotary frequencies.
+        norm_eps: epsilon of every RMS norm.
+        qkv_bias: query, key and value projections have a bias.
+        qk_norm: an RMS norm over each head of queries and keys, before RoPE.
+        tied_head: the head is the embedding, transposed.
+        shift: 0 if row i predicts token i, 1 if row i - 1 does (Dream).
+        mask_token_id: the token that stands for "not yet known".
+        eos_token_ids: tokens that end an answer.
+        pad_token_id: token used for padding, or None.
+    """
+
+    family: str
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    max_length: int
+    rope_theta: float
+    norm_eps: float
+    qkv_bias: bool
+    qk_norm: bool
+    tied_head: bool
+    shift: int
+    mask_token_id: int
+    eos_token_ids: tuple[int, ...]
+    pad_token_id: int | None
+
+    @property
+    def query_size(self) -> int:
+        """Width of all query heads together."""
+        return self.num_heads * self.head_dim
+
+    @property
+    def key_value_size(self) -> int:
+        """Width of all key (or value) heads together."""
+        return self.num_kv_heads * self.head_dim

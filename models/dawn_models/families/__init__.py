@@ -1,0 +1,51 @@
+"""The families we know: a family is a config reader plus a table of weight names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dawn_models.config import ModelConfig
+from dawn_models.errors import ConfigError
+from dawn_models.families.dream import DREAM
+from dawn_models.families.family import Family
+from dawn_models.families.llada import LLADA
+from dawn_models.fields import Fields, read_json
+
+FAMILIES: dict[str, Family] = {family.model_type: family for family in (DREAM, LLADA)}
+"""By the ``model_type`` of config.json."""
+
+
+def read_config(folder: Path) -> tuple[Family, ModelConfig]:
+    """Read ``config.json`` (and ``generation_config.json``, if any) of a checkpoint folder.
+
+    Raises:
+        ConfigError: unknown ``model_type``, or a field that is missing or not implemented.
+    """
+    fields = Fields(read_json(folder / "config.json"), folder / "config.json")
+    family = _family_of(fields)
+    generation = folder / "generation_config.json"
+    extra = Fields(read_json(generation) if generation.exists() else {}, generation)
+    return family, family.read_config(fields, extra)
+
+
+def _family_of(fields: Fields) -> Family:
+    model_type = fields.values.get("model_type")
+    family = FAMILIES.get(model_type) if isinstance(model_type, str) else None
+    if family is None:
+        known = " or ".join(repr(name) for name in FAMILIES)
+        raise fields.error("model_type", model_type, known)
+    return family
+
+
+def family_named(name: str) -> Family:
+    """The family with this name (``ModelConfig.family``).
+
+    Raises:
+        ConfigError: there is none.
+    """
+    for family in FAMILIES.values():
+        if family.name == name:
+            return family
+    raise ConfigError(
+        f"unknown family {name!r}, expected one of {[f.name for f in FAMILIES.values()]}"
+    )

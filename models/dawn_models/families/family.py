@@ -1,0 +1,102 @@
+"""What a family is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from dawn_models.config import ModelConfig
+from dawn_models.errors import ConfigError
+from dawn_models.fields import Fields
+
+GLOBAL_PARAMETERS = ("embedding.weight", "norm.weight", "head.weight")
+LAYER_PARAMETERS = (
+    "attention_norm.weight",
+    "q_proj.weight",
+    "k_proj.weight",
+    "v_proj.weight",
+    "o_proj.weight",
+    "mlp_norm.weight",
+    "gate_proj.weight",
+    "up_proj.weight",
+    "down_proj.weight",
+)
+BIAS_PARAMETERS = ("q_proj.bias", "k_proj.bias", "v_proj.bias")
+
+
+@dataclass(frozen=True)
+class Family:
+    """A line of checkpoints that share configuration fields and weight names.
+
+    Attributes:
+        name: our name, used in manifests and on command lines.
+        model_type: the value of ``model_type`` in config.json.
+        parse: turns the fields of config.json and generation_config.json into a `ModelConfig`.
+        weight_names: parameter of our transformer -> tensor of the checkpoint; names of layer
+            parameters (without the ``layers.<i>.`` prefix) map to names that hold ``{i}``.
+        end_tokens: special tokens that end an answer where the tokenizer has them, beside
+            the end tokens of the configuration.
+        ignored: tensors matching this pattern carry nothing that is learned.
+    """
+
+    name: str
+    model_type: str
+    parse: Callable[[Fields, Fields], ModelConfig]
+    weight_names: Mapping[str, str]
+    end_tokens: tuple[str, ...]
+    ignored: re.Pattern[str] | None = None
+
+    def read_config(self, config: Fields, generation: Fields) -> ModelConfig:
+        """Parse and cross-check a configuration.
+
+        Raises:
+            ConfigError: a field is missing, has the wrong type, or is not implemented.
+        """
+        parsed = self.parse(config, generation)
+        _check_geometry(parsed, config)
+        return parsed
+
+    def tensor_names(self, config: ModelConfig) -> dict[str, str]:
+        """Every parameter of our transformer -> its tensor's name in the checkpoint."""
+        plain = [
+            name for name in GLOBAL_PARAMETERS if not (config.tied_head and name == "head.weight")
+        ]
+        names = {name: self.weight_names[name] for name in plain}
+        layered = LAYER_PARAMETERS + (BIAS_PARAMETERS if config.qkv_bias else ())
+        for i in range(config.num_layers):
+            for name in layered:
+                names[f"layers.{i}.{name}"] = self.weight_names[name].format(i=i)
+        return names
+
+
+def _check_geometry(config: ModelConfig, fields: Fields) -> None:
+    if config.num_heads % config.num_kv_heads:
+        raise ConfigError(
+            f"{fields.path}: {config.num_kv_heads} key/value heads do not divide "
+            f"{config.num_heads} query heads"
+        )
+    if config.head_dim % 2:
+        raise ConfigError(
+            f"{fields.path}: heads of width {config.head_dim}, expected an even width "
+            f"(RoPE rotates halves)"
+        )
+    special = (config.mask_token_id, *config.eos_token_ids, config.pad_token_id or 0)
+    if max(special) >= config.vocab_size:
+        raise ConfigError(
+            f"{fields.path}: token id {max(special)} of mask, eos or pad is outside the "
+            f"vocabulary of {config.vocab_size}"
+        )
+
+
+def head_dim_of(
+    fields: Fields, width_field: str, hidden_size: int, heads_field: str, heads: int
+) -> int:
+    """Width of one head where the configuration gives only the model's width.
+
+    Raises:
+        ConfigError: the heads do not divide the width.
+    """
+    if hidden_size % heads:
+        raise fields.error(width_field, hidden_size, f"a multiple of {heads_field} = {heads}")
+    return hidden_size // heads

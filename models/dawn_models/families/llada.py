@@ -1,0 +1,91 @@
+"""LLaDA: Llama geometry under OLMo-style names, bidirectional, row i predicts token i."""
+
+from __future__ import annotations
+
+from dawn_models.config import ModelConfig
+from dawn_models.families.family import Family, head_dim_of
+from dawn_models.fields import Fields
+
+_LAYER = "model.transformer.blocks.{i}."
+
+# Switches of the OLMo code base that LLaDA leaves at these values; others are not implemented.
+_REQUIRED: dict[str, tuple[object, ...]] = {
+    "activation_type": ("silu",),
+    "block_type": ("llama",),
+    "block_group_size": (1, None),
+    "layer_norm_type": ("rms",),
+    "layer_norm_with_affine": (True,),
+    "alibi": (False, None),
+    "rope": (True,),
+    "rope_scaling": (None,),
+    "attention_layer_norm": (False, None),
+    "input_emb_norm": (False, None),
+    "include_bias": (False, None),
+    "include_qkv_bias": (False, None),
+    "bias_for_layer_norm": (False, None),
+    "scale_logits": (False, None),
+    "clip_qkv": (None,),
+}
+
+
+def _parse(config: Fields, generation: Fields) -> ModelConfig:
+    for name, allowed in _REQUIRED.items():
+        config.require(name, *allowed)
+    hidden_size = config.integer("d_model", minimum=1)
+    heads = config.integer("n_heads", minimum=1)
+    return ModelConfig(
+        family="llada",
+        vocab_size=config.integer(
+            "embedding_size", minimum=1, default=config.integer("vocab_size", minimum=1)
+        ),
+        hidden_size=hidden_size,
+        intermediate_size=_mlp_width(config, hidden_size),
+        num_layers=config.integer("n_layers", minimum=1),
+        num_heads=heads,
+        num_kv_heads=_kv_heads(config, heads),
+        head_dim=head_dim_of(config, "d_model", hidden_size, "n_heads", heads),
+        max_length=config.integer("max_sequence_length", minimum=1),
+        rope_theta=config.positive("rope_theta", default=10000.0),
+        norm_eps=config.positive("rms_norm_eps", default=1e-5),
+        qkv_bias=False,
+        qk_norm=False,
+        tied_head=config.boolean("weight_tying", default=True),
+        shift=0,
+        mask_token_id=config.integer("mask_token_id"),
+        eos_token_ids=generation.token_ids("eos_token_id") or config.token_ids("eos_token_id"),
+        pad_token_id=config.optional_integer("pad_token_id"),
+    )
+
+
+def _mlp_width(config: Fields, hidden_size: int) -> int:
+    """``mlp_hidden_size`` is the width of each of gate and up; without it, a ratio gives it."""
+    ratio = config.integer("mlp_ratio", minimum=1, default=4)
+    return config.integer("mlp_hidden_size", minimum=1, default=ratio * hidden_size)
+
+
+def _kv_heads(config: Fields, heads: int) -> int:
+    if config.boolean("multi_query_attention", default=False):
+        return 1
+    return config.integer("n_kv_heads", minimum=1, default=heads)
+
+
+LLADA = Family(
+    name="llada",
+    model_type="llada",
+    parse=_parse,
+    weight_names={
+        "embedding.weight": "model.transformer.wte.weight",
+        "norm.weight": "model.transformer.ln_f.weight",
+        "head.weight": "model.transformer.ff_out.weight",
+        "attention_norm.weight": _LAYER + "attn_norm.weight",
+        "q_proj.weight": _LAYER + "q_proj.weight",
+        "k_proj.weight": _LAYER + "k_proj.weight",
+        "v_proj.weight": _LAYER + "v_proj.weight",
+        "o_proj.weight": _LAYER + "attn_out.weight",
+        "mlp_norm.weight": _LAYER + "ff_norm.weight",
+        "gate_proj.weight": _LAYER + "ff_proj.weight",
+        "up_proj.weight": _LAYER + "up_proj.weight",
+        "down_proj.weight": _LAYER + "ff_out.weight",
+    },
+    end_tokens=("<|eot_id|>", "<|endoftext|>"),
+)

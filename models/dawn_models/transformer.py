@@ -1,0 +1,292 @@
+"""One torch module for every family: a pre-norm RoPE transformer with switches.
+
+`Transformer` is what training and checks use. `Transformer.step` computes one run of the step
+contract; exporting it gives the graph whose inputs and outputs the runtime knows.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - the name everyone uses
+
+from dawn_models.config import ModelConfig
+
+
+class KeyValue(NamedTuple):
+    """Keys (already rotated) and values of one layer, each [B, Hkv, length, D]."""
+
+    key: Tensor
+    value: Tensor
+
+
+class StepResult(NamedTuple):
+    """What one run computes; shapes as in the step contract.
+
+    Attributes:
+        tokens: int64 [B, R], the most probable token of each asked row.
+        confidence: float32 [B, R], its probability.
+        attention: float32 [B, Q, P + S], mean over heads and evidence layers.
+        logits: float32 [B, R, V].
+        present: keys and values of the S fed tokens alone, one entry a layer.
+    """
+
+    tokens: Tensor
+    confidence: Tensor
+    attention: Tensor
+    logits: Tensor
+    present: list[KeyValue]
+
+
+class RMSNorm(nn.Module):
+    """Root mean square norm with a learned scale, over the last axis."""
+
+    def __init__(self, width: int, epsilon: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.epsilon = epsilon
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., width] -> [..., width], in the dtype of `x`."""
+        return F.rms_norm(x, (x.shape[-1],), self.weight, self.epsilon)
+
+
+class Rotation(NamedTuple):
+    """Cosine and sine of the rotary angles, each float32 [B, 1, S, D / 2]."""
+
+    cos: Tensor
+    sin: Tensor
+
+    def apply(self, x: Tensor) -> Tensor:
+        """Rotate the two halves of each head of `x` [B, H, S, D], in float32."""
+        low, high = x.float().chunk(2, dim=-1)
+        rotated = (low * self.cos - high * self.sin, high * self.cos + low * self.sin)
+        return torch.cat(rotated, dim=-1).to(x.dtype)
+
+
+class Evidence(NamedTuple):
+    """Which query rows attention evidence is wanted of, and where they may look.
+
+    Attributes:
+        rows: int64 [B, Q], indices of fed rows.
+        mask: bool [B, Q, P + S], True where the row may look.
+    """
+
+    rows: Tensor
+    mask: Tensor
+
+
+class LayerResult(NamedTuple):
+    """What one layer computes.
+
+    Attributes:
+        x: [B, S, hidden], the new residual stream.
+        new: rotated keys and values of the S rows alone.
+        query: [B, H, S, D], rotated queries.
+        keys: [B, Hkv, P + S, D], rotated keys, cached ones first.
+    """
+
+    x: Tensor
+    new: KeyValue
+    query: Tensor
+    keys: Tensor
+
+
+class Layer(nn.Module):
+    """Attention and gated MLP, each behind a norm and beside a residual."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        hidden, wide = config.hidden_size, config.intermediate_size
+        self.attention_norm = RMSNorm(hidden, config.norm_eps)
+        self.q_proj = nn.Linear(hidden, config.query_size, bias=config.qkv_bias)
+        self.k_proj = nn.Linear(hidden, config.key_value_size, bias=config.qkv_bias)
+        self.v_proj = nn.Linear(hidden, config.key_value_size, bias=config.qkv_bias)
+        self.o_proj = nn.Linear(config.query_size, hidden, bias=False)
+        self.mlp_norm = RMSNorm(hidden, config.norm_eps)
+        self.gate_proj = nn.Linear(hidden, wide, bias=False)
+        self.up_proj = nn.Linear(hidden, wide, bias=False)
+        self.down_proj = nn.Linear(wide, hidden, bias=False)
+
+    def forward(
+        self, x: Tensor, rotation: Rotation, mask: Tensor | None, past: KeyValue | None
+    ) -> LayerResult:
+        """Run the layer on [B, S, hidden].
+
+        Args:
+            x: [B, S, hidden], the residual stream.
+            rotation: rotary angles of the S rows.
+            mask: bool [B, 1, S, P + S], True where the query may look; None is everywhere.
+            past: cached keys and values; None is P = 0.
+        """
+        y = self.attention_norm(x)
+        query = rotation.apply(self._heads(self.q_proj(y), self.config.num_heads))
+        new = KeyValue(
+            rotation.apply(self._heads(self.k_proj(y), self.config.num_kv_heads)),
+            self._heads(self.v_proj(y), self.config.num_kv_heads),
+        )
+        keys, values = (
+            new
+            if past is None
+            else (torch.cat(pair, dim=2) for pair in zip(past, new, strict=True))
+        )
+        grouped = self.config.num_kv_heads != self.config.num_heads
+        attended = F.scaled_dot_product_attention(
+            query, keys, values, attn_mask=mask, enable_gqa=grouped
+        )
+        x = x + self.o_proj(attended.transpose(1, 2).flatten(2))
+        y = self.mlp_norm(x)
+        x = x + self.down_proj(F.silu(self.gate_proj(y)) * self.up_proj(y))
+        return LayerResult(x, new, query, keys)
+
+    def _heads(self, x: Tensor, heads: int) -> Tensor:
+        """[B, S, heads * D] -> [B, heads, S, D]."""
+        return x.view(*x.shape[:2], heads, self.config.head_dim).transpose(1, 2)
+
+
+def mean_attention(query: Tensor, keys: Tensor, evidence: Evidence) -> Tensor:
+    """Post-softmax attention of the asked rows, mean over heads, in float32.
+
+    Computed beside the fused kernel, which keeps its probabilities to itself.
+
+    Args:
+        query: [B, H, S, D], rotated.
+        keys: [B, Hkv, P + S, D], rotated; each serves H / Hkv consecutive query heads.
+        evidence: the rows asked for.
+
+    Returns:
+        float32 [B, Q, P + S].
+    """
+    batch, heads, _, width = query.shape
+    kv_heads, rows = keys.shape[1], evidence.rows.shape[1]
+    index = evidence.rows.unsqueeze(1).unsqueeze(3).expand(batch, heads, rows, width)
+    asked = query.gather(2, index).float() * width**-0.5
+    # Sizes are given in full: a -1 cannot be inferred beside an axis of length zero (Q = 0).
+    grouped = asked.reshape(batch, kv_heads, heads // kv_heads * rows, width)
+    scores = (grouped @ keys.float().transpose(2, 3)).reshape(batch, heads, rows, keys.shape[2])
+    scores = scores.masked_fill(~evidence.mask.unsqueeze(1), float("-inf"))
+    return torch.softmax(scores, dim=-1).mean(dim=1)
+
+
+class Transformer(nn.Module):
+    """A masked-diffusion language model.
+
+    Args:
+        config: its geometry and switches.
+
+    Raises:
+        ValueError: the configuration asks for a switch that is not built.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        if config.qk_norm:
+            raise ValueError("qk_norm is not built: no supported family uses it")
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_layers))
+        self.norm = RMSNorm(config.hidden_size, config.norm_eps)
+        self.head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        if config.tied_head:
+            self.head.weight = self.embedding.weight
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """Logits of every row: [B, S] -> [B, S, V]; row i predicts token i + shift.
+
+        Args:
+            input_ids: int64 [B, S].
+            attention_mask: bool [B, 1, S, S], True where the query may look; None is everywhere.
+        """
+        logits: Tensor = self.head(self.hidden(input_ids, attention_mask))
+        return logits
+
+    def hidden(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """Normed hidden rows, the head's input: [B, S] -> [B, S, hidden]; as `forward`."""
+        positions = torch.arange(input_ids.shape[1], device=input_ids.device)
+        rotation = self.rotation(positions[None].expand_as(input_ids))
+        x = self.embedding(input_ids)
+        for layer in self.layers:
+            x = layer(x, rotation, attention_mask, None).x
+        normed: Tensor = self.norm(x)
+        return normed
+
+    def step(
+        self,
+        input_ids: Tensor,
+        position_ids: Tensor,
+        attention_mask: Tensor,
+        logit_rows: Tensor,
+        attention_rows: Tensor,
+        past: list[KeyValue],
+        evidence_layers: int,
+    ) -> StepResult:
+        """One run of the step contract.
+
+        Args:
+            input_ids: int64 [B, S], in any order.
+            position_ids: int64 [B, S], logical positions.
+            attention_mask: bool [B, 1, S, P + S]; every row must see at least one key.
+            logit_rows: int64 [B, R], fed rows for which the head is computed.
+            attention_rows: int64 [B, Q], fed rows whose attention is wanted.
+            past: cached keys and values, one entry a layer, P may be 0.
+            evidence_layers: how many of the last layers the attention is the mean of.
+        """
+        x, rotation, seen = self.enter(input_ids, position_ids, attention_mask, attention_rows)
+        evidence = Evidence(attention_rows, seen)
+        first = self.config.num_layers - evidence_layers
+        present: list[KeyValue] = []
+        attention: list[Tensor] = []
+        for i, (layer, cached) in enumerate(zip(self.layers, past, strict=True)):
+            x, new, query, keys = layer(x, rotation, attention_mask, cached)
+            present.append(new)
+            attention += [mean_attention(query, keys, evidence)] if i >= first else []
+        return StepResult(*self.leave(x, logit_rows, attention), present)
+
+    def enter(
+        self,
+        input_ids: Tensor,
+        position_ids: Tensor,
+        attention_mask: Tensor,
+        attention_rows: Tensor,
+    ) -> tuple[Tensor, Rotation, Tensor]:
+        """What comes before the layers; arguments as for `step`.
+
+        Returns:
+            The residual stream [B, S, hidden]; rotary angles of the S rows; where the asked rows
+            may look, bool [B, Q, P + S].
+        """
+        seen = _gather_rows(attention_mask.squeeze(1), attention_rows)
+        return self.embedding(input_ids), self.rotation(position_ids), seen
+
+    def leave(
+        self, x: Tensor, logit_rows: Tensor, attention: list[Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What comes after the layers.
+
+        Args:
+            x: [B, S, hidden], the residual stream.
+            logit_rows: int64 [B, R], fed rows for which the head is computed.
+            attention: float32 [B, Q, P + S], one entry for each evidence layer.
+
+        Returns:
+            Tokens, confidence, mean attention and logits as in `StepResult`.
+        """
+        logits = self.head(self.norm(_gather_rows(x, logit_rows))).float()
+        best, tokens = logits.max(dim=-1)
+        confidence = torch.exp(best - logits.logsumexp(dim=-1))
+        return tokens, confidence, sum(attention[1:], attention[0]) / len(attention), logits
+
+    def rotation(self, position_ids: Tensor) -> Rotation:
+        """Rotary angles ``position * theta ** (-2 k / D)`` for k < D / 2, in float32."""
+        exponents = torch.arange(0, self.config.head_dim, 2, device=position_ids.device)
+        frequencies = self.config.rope_theta ** (-exponents.float() / self.config.head_dim)
+        angles = position_ids.unsqueeze(1).unsqueeze(3).float() * frequencies
+        return Rotation(angles.cos(), angles.sin())
+
+
+def _gather_rows(x: Tensor, rows: Tensor) -> Tensor:
+    """[B, S, W] and int64 [B, R] -> [B, R, W]."""
+    return x.gather(1, rows.unsqueeze(2).expand(rows.shape[0], rows.shape[1], x.shape[2]))

@@ -1,0 +1,118 @@
+"""Small random checkpoints for the tests, and ways to spoil them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from dawn_models import ConfigError, family_named, parameter_shapes, read_config
+
+DREAM_CONFIG: dict[str, Any] = {
+    "model_type": "Dream",
+    "hidden_act": "silu",
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 10000.0,
+    "rope_scaling": None,
+    "tie_word_embeddings": False,
+    "vocab_size": 40,
+    "mask_token_id": 39,
+    "eos_token_id": 38,
+    "pad_token_id": 38,
+}
+LLADA_CONFIG: dict[str, Any] = {
+    "model_type": "llada",
+    "activation_type": "silu",
+    "block_type": "llama",
+    "layer_norm_type": "rms",
+    "layer_norm_with_affine": True,
+    "rope": True,
+    "d_model": 16,
+    "mlp_hidden_size": 24,
+    "n_layers": 2,
+    "n_heads": 4,
+    "n_kv_heads": 4,
+    "max_sequence_length": 64,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 10000.0,
+    "weight_tying": False,
+    "vocab_size": 40,
+    "embedding_size": 40,
+    "mask_token_id": 39,
+    "eos_token_id": 38,
+    "pad_token_id": 38,
+}
+CONFIGS = {"dream": DREAM_CONFIG, "llada": LLADA_CONFIG}
+
+
+def write_config(folder: Path, family: str, **changes: Any) -> None:
+    """Write config.json; a change to `...` removes the field."""
+    values = {k: v for k, v in (CONFIGS[family] | changes).items() if v is not ...}
+    (folder / "config.json").write_text(json.dumps(values), encoding="utf-8")
+
+
+def random_tensors(folder: Path) -> dict[str, torch.Tensor]:
+    """Random tensors, under their checkpoint names, that fit the config.json of `folder`."""
+    _, config = read_config(folder)
+    generator = torch.Generator().manual_seed(0)
+    shapes = parameter_shapes(config)
+    names = family_named(config.family).tensor_names(config)
+    return {
+        name: torch.randn(shapes[parameter], generator=generator).to(torch.bfloat16)
+        for parameter, name in names.items()
+    }
+
+
+def write_checkpoint(
+    folder: Path,
+    family: str,
+    spoil: Callable[[dict[str, torch.Tensor]], object] = lambda tensors: None,
+    **changes: Any,
+) -> Path:
+    """Write a single-file checkpoint, its tensors changed by `spoil` first."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_config(folder, family, **changes)
+    tensors = random_tensors(folder)
+    spoil(tensors)
+    save_file(tensors, folder / "model.safetensors")
+    return folder
+
+
+def write_sharded(folder: Path, family: str = "dream") -> Path:
+    """Write a checkpoint in two shards with an index."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_config(folder, family)
+    tensors = random_tensors(folder)
+    names = sorted(tensors)
+    weight_map = {}
+    for number, part in enumerate((names[::2], names[1::2]), start=1):
+        shard = f"model-0000{number}-of-00002.safetensors"
+        save_file({name: tensors[name] for name in part}, folder / shard)
+        weight_map |= dict.fromkeys(part, shard)
+    write_index(folder, weight_map)
+    return folder
+
+
+def write_index(folder: Path, weight_map: object) -> None:
+    """Write ``model.safetensors.index.json``."""
+    text = json.dumps({"metadata": {}, "weight_map": weight_map})
+    (folder / "model.safetensors.index.json").write_text(text, encoding="utf-8")
+
+
+def read_weight_map(folder: Path) -> dict[str, str]:
+    """The index of a sharded checkpoint."""
+    index = json.loads((folder / "model.safetensors.index.json").read_text(encoding="utf-8"))
+    weight_map = index["weight_map"]
+    if not isinstance(weight_map, dict):
+        raise ConfigError(f"{folder}: not an index")
+    return weight_map
