@@ -1,0 +1,163 @@
+"""Time what a policy costs on the host: graph and selection of one step, without the engine.
+
+    python scripts/bench_policies.py
+    python scripts/bench_policies.py --artifact build/random-0.5b-onnx --steps 5
+
+Measured is `Policy.select` on one row: for DAWN that is sink detection over the attention of all
+rows, edges, anchors and the independent set. States are drawn at random, a new one for each
+repetition, with attention as peaked as trained models have it and confidences spread over (0, 1),
+so that every branch runs. With `--artifact` the engine runs real steps of the same length, and the
+share of a decode step that is spent outside the engine is printed too (packing included).
+
+A table goes to standard error, one JSON document to standard output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dawn_runtime.policies import POLICIES, Policy, RowView
+
+TARGET_MICROSECONDS = 200.0
+TARGET_SHARE = 0.03
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Microseconds that one selection took."""
+
+    policy: str
+    length: int
+    block_length: int
+    median: float
+    p90: float
+
+
+def main() -> int:
+    """Print the tables and the JSON document."""
+    arguments = _arguments()
+    timings = [
+        _time_policy(POLICIES.make(name), length, arguments.block_length, arguments.repeat)
+        for length in arguments.lengths
+        for name in POLICIES.names()
+    ]
+    report: dict[str, object] = {"machine": _machine(), "selection": [asdict(t) for t in timings]}
+    _print_selection(timings)
+    if arguments.artifact is not None:
+        report["step"] = _time_steps(arguments)
+    print(json.dumps(report))
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--lengths", type=int, nargs="+", default=[128, 256, 512, 1024])
+    parser.add_argument("--block-length", type=int, default=32)
+    parser.add_argument("--repeat", type=int, default=500)
+    parser.add_argument("--artifact", type=Path, help="exported model for the share of a step")
+    parser.add_argument("--steps", type=int, default=5, help="engine steps with --artifact")
+    parser.add_argument("--threads", type=int, default=2, help="engine threads with --artifact")
+    return parser.parse_args()
+
+
+def _time_policy(policy: Policy, length: int, block_length: int, repeat: int) -> Timing:
+    rng = np.random.default_rng(length)
+    views = [random_view(rng, length, block_length) for _ in range(min(repeat, 50))]
+    microseconds = []
+    for number in range(repeat + 50):
+        view = views[number % len(views)]
+        started = time.perf_counter()
+        policy.select(view)
+        microseconds.append(1e6 * (time.perf_counter() - started))
+    counted = sorted(microseconds[50:])
+    p90 = counted[int(0.9 * len(counted))]
+    return Timing(policy.name, length, block_length, statistics.median(counted), p90)
+
+
+def random_view(rng: np.random.Generator, length: int, block_length: int) -> RowView:
+    """A row whose last block but one is half decided, with attention from all rows."""
+    end = length - block_length
+    begin = end - block_length
+    masked = np.zeros(length, dtype=bool)
+    masked[begin:end] = rng.random(block_length) < 0.75
+    masked[begin] = masked[end:] = True
+    scores = rng.normal(size=(length, length)).astype(np.float32) * 2.5
+    attention = np.exp(scores - scores.max(axis=1, keepdims=True))
+    attention /= attention.sum(axis=1, keepdims=True)
+    confidence = rng.random(length, dtype=np.float32)
+    positions = np.arange(length)
+    return RowView(
+        candidates=begin + np.flatnonzero(masked[begin:end]),
+        masked=masked,
+        window=(begin, end),
+        tokens=positions,
+        confidence=confidence,
+        attention=attention,
+        attention_rows=positions,
+        attention_keys=positions,
+        step=0,
+        predicted=positions,
+    )
+
+
+def _print_selection(timings: list[Timing]) -> None:
+    print(f"{_machine()}\n\nselection, microseconds a step and row", file=sys.stderr)
+    print(f"{'policy':<14}{'length':>8}{'block':>7}{'median':>9}{'p90':>9}", file=sys.stderr)
+    for t in timings:
+        row = f"{t.policy:<14}{t.length:>8}{t.block_length:>7}{t.median:>9.1f}{t.p90:>9.1f}"
+        print(row, file=sys.stderr)
+    for t in timings:
+        if t.policy == "dawn" and t.length == 512:
+            verdict = "reached" if t.median <= TARGET_MICROSECONDS else "MISSED"
+            print(
+                f"target: dawn at 512, {TARGET_MICROSECONDS:.0f} us or less: {verdict}",
+                file=sys.stderr,
+            )
+
+
+def _time_steps(arguments: argparse.Namespace) -> dict[str, float]:
+    """Decode with DAWN at length 512 and split each step into engine and everything else."""
+    from dawn_runtime import Decoder
+
+    with Decoder.open(arguments.artifact, threads=arguments.threads) as decoder:
+        prompt = [1] * (512 - arguments.block_length)
+        result = decoder.generate(
+            input_ids=prompt,
+            max_new_tokens=arguments.block_length,
+            policy="dawn",
+            block_length=arguments.block_length,
+            stop_at_eos=False,
+            max_forwards=arguments.steps,
+        )
+    total, engine = result.seconds / result.forwards, result.engine_seconds / result.forwards
+    share = 1 - engine / total
+    print(
+        f"\ndecode step at length 512: {1e3 * total:.1f} ms, outside the engine "
+        f"{1e6 * (total - engine):.0f} us = {100 * share:.2f} %",
+        file=sys.stderr,
+    )
+    verdict = "reached" if share <= TARGET_SHARE else "MISSED"
+    print(f"target: {100 * TARGET_SHARE:.0f} % or less: {verdict}", file=sys.stderr)
+    return {"step_ms": 1e3 * total, "outside_us": 1e6 * (total - engine), "outside_share": share}
+
+
+def _machine() -> str:
+    model = platform.processor() or platform.machine()
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            model = line.split(":", 1)[1].strip()
+            break
+    return f"{model}, Python {platform.python_version()}, NumPy {np.__version__}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

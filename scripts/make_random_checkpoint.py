@@ -1,0 +1,139 @@
+"""Write a sharded random checkpoint of real geometry, to measure size and speed without weights.
+
+    python scripts/make_random_checkpoint.py --like 0.5b --output build/random-0.5b
+
+One shard is in memory at a time (`--shard-bytes`). The last line on standard output is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from dawn_models import family_named, parameter_shapes, read_config
+
+_QWEN = {
+    "model_type": "Dream",
+    "hidden_act": "silu",
+    "rms_norm_eps": 1e-6,
+    "rope_scaling": None,
+    "rope_theta": 1e6,
+    "max_position_embeddings": 2048,
+    "mask_token_id": 151666,
+    "eos_token_id": 151645,
+    "pad_token_id": 151643,
+}
+GEOMETRIES: dict[str, dict[str, Any]] = {
+    "0.5b": _QWEN
+    | {
+        "hidden_size": 896,
+        "intermediate_size": 4864,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 14,
+        "num_key_value_heads": 2,
+        "tie_word_embeddings": True,
+        "vocab_size": 151936,
+    },
+    "dream-7b": _QWEN
+    | {
+        "hidden_size": 3584,
+        "intermediate_size": 18944,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 28,
+        "num_key_value_heads": 4,
+        "tie_word_embeddings": False,
+        "vocab_size": 152064,
+    },
+    "llada-8b": {
+        "model_type": "llada",
+        "activation_type": "silu",
+        "block_type": "llama",
+        "layer_norm_type": "rms",
+        "layer_norm_with_affine": True,
+        "rope": True,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 500000.0,
+        "d_model": 4096,
+        "mlp_hidden_size": 12288,
+        "n_layers": 32,
+        "n_heads": 32,
+        "n_kv_heads": 32,
+        "weight_tying": False,
+        "vocab_size": 126464,
+        "embedding_size": 126464,
+        "max_sequence_length": 4096,
+        "mask_token_id": 126336,
+        "eos_token_id": 126081,
+        "pad_token_id": 126081,
+    },
+}
+"""The contents of config.json, by the name given to ``--like``."""
+
+
+def main() -> int:
+    """Write the checkpoint, print one JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--like", choices=sorted(GEOMETRIES), required=True)
+    parser.add_argument("--output", type=Path, required=True, help="folder to write; must be new")
+    parser.add_argument("--shard-bytes", type=int, default=2**30, help="most bytes in one shard")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    if arguments.output.exists():
+        parser.error(f"{arguments.output} exists; name a new folder")
+    written = write(arguments.like, arguments.output, arguments.shard_bytes, arguments.seed)
+    print(json.dumps({"like": arguments.like, "output": str(arguments.output), "bytes": written}))
+    return 0
+
+
+def write(like: str, folder: Path, shard_bytes: int, seed: int) -> int:
+    """Write config, shards and index; returns the bytes of all tensors."""
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(GEOMETRIES[like], indent=2), encoding="utf-8")
+    _, config = read_config(folder)
+    shapes = parameter_shapes(config)
+    names = family_named(config.family).tensor_names(config)
+    shards = list(_shards({names[p]: shape for p, shape in shapes.items()}, shard_bytes))
+    generator = torch.Generator().manual_seed(seed)
+    weight_map: dict[str, str] = {}
+    for number, shard in enumerate(shards, start=1):
+        file = f"model-{number:05}-of-{len(shards):05}.safetensors"
+        tensors = {name: _random(shape, generator) for name, shape in shard.items()}
+        save_file(tensors, folder / file, metadata={"format": "pt"})
+        weight_map |= dict.fromkeys(shard, file)
+    total = sum(2 * torch.Size(shape).numel() for shape in shapes.values())
+    index = {"metadata": {"total_size": total}, "weight_map": weight_map}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+    return total
+
+
+def _shards(
+    shapes: dict[str, tuple[int, ...]], shard_bytes: int
+) -> Iterator[dict[str, tuple[int, ...]]]:
+    """Group tensors, in order, into shards of at most `shard_bytes` (or one tensor)."""
+    shard: dict[str, tuple[int, ...]] = {}
+    size = 0
+    for name, shape in shapes.items():
+        tensor_bytes = 2 * torch.Size(shape).numel()
+        if shard and size + tensor_bytes > shard_bytes:
+            yield shard
+            shard, size = {}, 0
+        shard[name] = shape
+        size += tensor_bytes
+    yield shard
+
+
+def _random(shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
+    """Norm scales around one; everything else small, so that activations stay in range."""
+    values = torch.empty(shape, dtype=torch.bfloat16).normal_(0.0, 0.02, generator=generator)
+    return values + 1 if len(shape) == 1 else values
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""How the small checkpoints in models/ are made; `scripts/train_tiny.py` is the command."""

@@ -1,0 +1,51 @@
+"""Writing a trained model as a Hugging Face folder, BF16, as published checkpoints are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from tokenizers import Tokenizer
+
+from dawn_models import Transformer, family_named
+from tiny_training.recipes import Recipe
+
+
+def config_of(recipe: Recipe, tokenizer: Tokenizer) -> dict[str, Any]:
+    """The contents of config.json; the vocabulary is padded to a multiple of 64 rows."""
+    ids = {token: tokenizer.token_to_id(token) for token in recipe.special_tokens}
+    return recipe.config(-(-tokenizer.get_vocab_size() // 64) * 64, ids)
+
+
+def write_tokenizer_files(folder: Path, recipe: Recipe, tokenizer: Tokenizer) -> None:
+    """Write everything but the weights, so that configuration readers can open the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    _write_json(folder / "config.json", config_of(recipe, tokenizer))
+    end_ids = [tokenizer.token_to_id(recipe.turn_end), tokenizer.token_to_id(recipe.pad)]
+    generation = {"eos_token_id": end_ids, "pad_token_id": end_ids[1]}
+    _write_json(folder / "generation_config.json", generation)
+    special = {"eos_token": recipe.turn_end, "pad_token": recipe.pad, "mask_token": recipe.mask}
+    if recipe.bos is not None:
+        special["bos_token"] = recipe.bos
+    tokenizer_config = {"model_max_length": 512, "tokenizer_class": "PreTrainedTokenizerFast"}
+    _write_json(folder / "tokenizer_config.json", tokenizer_config | special)
+    (folder / "chat_template.jinja").write_text(recipe.chat_template, encoding="utf-8")
+
+
+def write_weights(folder: Path, model: Transformer) -> None:
+    """Write ``model.safetensors`` in BF16 under the family's own names."""
+    names = family_named(model.config.family).tensor_names(model.config)
+    parameters = dict(model.named_parameters())
+    tensors = {
+        name: parameters[parameter].detach().to(torch.bfloat16).contiguous()
+        for parameter, name in names.items()
+    }
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")

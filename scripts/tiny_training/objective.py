@@ -1,0 +1,51 @@
+"""The masked-diffusion loss, and the two optimisers it is minimised with."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - the name everyone uses
+
+from dawn_models import Transformer
+from tiny_training.batches import Batch
+
+
+def masked_loss(model: Transformer, batch: Batch) -> Tensor:
+    """Weighted cross entropy of the masked positions.
+
+    Row ``i - shift`` predicts token i: Dream's shift is applied here, to the targets, as its
+    decoding applies it to the rows.
+    """
+    positions = batch.weights.nonzero(as_tuple=True)
+    hidden_rows = (positions[0], positions[1] - model.config.shift)
+    logits = model.head(model.hidden(batch.inputs)[hidden_rows]).float()
+    losses = F.cross_entropy(logits, batch.targets[positions], reduction="none")
+    return (losses * batch.weights[positions]).sum()
+
+
+def optimisers(model: Transformer, peak: float) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside the layers, AdamW for everything else."""
+    matrices = [p for p in model.layers.parameters() if p.ndim == 2]
+    inside = {id(p) for p in matrices}
+    others = [p for p in model.parameters() if id(p) not in inside]
+    muon = torch.optim.Muon(matrices, lr=peak, weight_decay=0.05, adjust_lr_fn="match_rms_adamw")
+    adam = torch.optim.AdamW(others, lr=peak, betas=(0.9, 0.98), weight_decay=0.01)
+    return [muon, adam]
+
+
+def learning_rate_factor(step: int, steps: int) -> float:
+    """Linear warm-up over 100 steps, constant, then linear to zero over the last 40 %."""
+    warm = min(1.0, (step + 1) / min(100, max(1, steps // 10)))
+    left = (steps - step) / max(1.0, 0.4 * steps)
+    return min(warm, left, 1.0)
+
+
+def initialise(model: nn.Module, seed: int) -> None:
+    """Normal weights of deviation 0.02 (less for projections into the residual stream)."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in model.named_parameters():
+        if parameter.ndim == 2:
+            residual = name.endswith(("o_proj.weight", "down_proj.weight"))
+            parameter.data.normal_(0.0, 0.006 if residual else 0.02, generator=generator)
+        elif name.endswith("bias"):
+            parameter.data.zero_()

@@ -1,0 +1,47 @@
+"""The scripts a person runs."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dawn_models import Checkpoint
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
+    finished = subprocess.run(
+        [sys.executable, *map(str, command)], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert finished.returncode == 0, finished.stderr
+    return finished
+
+
+@pytest.mark.parametrize("model", ["tiny-dream", "tiny-llada"])
+def test_a_short_training_run_writes_a_checkpoint_and_resumes(tmp_path: Path, model: str) -> None:
+    command = ["scripts/train_tiny.py", model, "--smoke", "--threads", "1", "--save-every", "3"]
+    paths = ["--output", tmp_path / "out", "--state", tmp_path / "state.pt"]
+    first = json.loads(run(*command, *paths).stdout)
+    assert first["loss"] > 0
+    checkpoint = Checkpoint.open(tmp_path / "out")
+    assert checkpoint.config.family == model.removeprefix("tiny-")
+    assert (tmp_path / "out" / "tokenizer.json").exists()
+    assert "resumed at step 6" in run(*command, *paths).stderr
+
+
+def test_a_random_checkpoint_of_real_geometry_is_sharded(tmp_path: Path) -> None:
+    from make_random_checkpoint import GEOMETRIES, write
+
+    small = {
+        "hidden_size": 28,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "vocab_size": 152_000,
+    }
+    GEOMETRIES["small"] = GEOMETRIES["0.5b"] | small
+    write("small", tmp_path / "random", shard_bytes=4096, seed=0)
+    assert len(list((tmp_path / "random").glob("*.safetensors"))) > 2
+    assert Checkpoint.open(tmp_path / "random").config.num_layers == 2
