@@ -1,0 +1,60 @@
+"""Decoding of diffusion language models around an exported graph, without torch.
+
+    from dawn_runtime import Decoder
+
+    with Decoder.open("build/tiny-dream") as decoder:
+        result = decoder.generate("What is 3 + 4?", max_new_tokens=64, policy="dawn")
+    print(result.text, result.forwards)
+
+Importing this package loads NumPy and the standard library; engines, tokenizers and templates load
+their libraries when they are opened. `dawn_runtime.contract` describes the graph and
+`dawn_runtime.manifest` the artifact folder; `dawn_runtime.engine.fake` holds engines for tests.
+"""
+
+from dawn_runtime._version import __version__
+from dawn_runtime.artifact import Artifact
+from dawn_runtime.decoder import Decoder
+from dawn_runtime.decoding import Blocks, Commit, NoCache, Single
+from dawn_runtime.engine import Engine, EngineInfo, StepInputs, StepOutputs, open_engine
+from dawn_runtime.errors import (
+    ArtifactError,
+    DawnError,
+    DependencyError,
+    EngineError,
+    OptionError,
+    PromptError,
+)
+from dawn_runtime.generation import Result, TextStream
+from dawn_runtime.manifest import Manifest
+from dawn_runtime.policies import Dawn, OnePerStep, Policy, RowView, Threshold
+from dawn_runtime.settings import Settings
+
+__all__ = [
+    "Artifact",
+    "ArtifactError",
+    "Blocks",
+    "Commit",
+    "Dawn",
+    "DawnError",
+    "Decoder",
+    "DependencyError",
+    "Engine",
+    "EngineError",
+    "EngineInfo",
+    "Manifest",
+    "NoCache",
+    "OnePerStep",
+    "OptionError",
+    "Policy",
+    "PromptError",
+    "Result",
+    "RowView",
+    "Settings",
+    "Single",
+    "StepInputs",
+    "StepOutputs",
+    "TextStream",
+    "Threshold",
+    "__version__",
+    "open_engine",
+]

@@ -1,0 +1,123 @@
+"""Strict reading of JSON objects: every complaint names the file and the field."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NoReturn
+
+from dawn_runtime.errors import ArtifactError
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """One JSON object with the file and the path it came from.
+
+    Every reader raises `ArtifactError` when the field is missing or of another type. A JSON
+    `true` is not an integer here, and numbers must be finite.
+
+    Attributes:
+        values: The decoded object.
+        source: File name for messages.
+        path: Dotted path of this object inside the file, empty at the root.
+    """
+
+    values: Mapping[str, object]
+    source: str
+    path: str = ""
+
+    @classmethod
+    def parse(cls, text: str, source: str) -> "Fields":
+        """Decodes a document whose root must be an object."""
+        try:
+            root = json.loads(text)
+        except ValueError as error:
+            raise ArtifactError(f"{source}: not valid JSON ({error}); export again") from error
+        if not isinstance(root, dict):
+            raise ArtifactError(f"{source}: holds {_kind(root)}, expected a JSON object")
+        return cls(root, source)
+
+    def only(self, *names: str) -> None:
+        """Refuses every field that is not named."""
+        for name in self.values:
+            if name not in names:
+                self._fail(name, f"is unknown; expected only {', '.join(names)}")
+
+    def integer(self, name: str, minimum: int = 0) -> int:
+        """Reads an integer not below `minimum`."""
+        value = self._get(name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+            self._fail(name, f"is {_kind(value)}; expected an integer >= {minimum}")
+        return value
+
+    def optional_integer(self, name: str, minimum: int = 0) -> int | None:
+        """Reads an integer or `null`."""
+        return None if self._get(name) is None else self.integer(name, minimum)
+
+    def text(self, name: str) -> str:
+        """Reads a string that is not empty."""
+        value = self._get(name)
+        if not isinstance(value, str) or not value:
+            self._fail(name, f"is {_kind(value)}; expected a non-empty string")
+        return value
+
+    def number(self, name: str) -> float:
+        """Reads a finite number."""
+        value = self._get(name)
+        if not isinstance(value, (int, float)) or isinstance(value, bool):
+            self._fail(name, f"is {_kind(value)}; expected a number")
+        if not math.isfinite(value):
+            self._fail(name, f"is {value}; expected a finite number")
+        return value
+
+    def items(self, name: str) -> list[object]:
+        """Reads a list."""
+        value = self._get(name)
+        if not isinstance(value, list):
+            self._fail(name, f"is {_kind(value)}; expected a list")
+        return value
+
+    def integers(self, name: str, minimum: int = 0) -> tuple[int, ...]:
+        """Reads a list of integers not below `minimum`."""
+        entries = self.entries(name)
+        return tuple(entries.integer(key, minimum) for key in entries.values)
+
+    def entries(self, name: str) -> "Fields":
+        """Reads a list as fields named `name[0]`, `name[1]`, ..., for readers of mixed lists."""
+        values = {f"{name}[{i}]": value for i, value in enumerate(self.items(name))}
+        return Fields(values, self.source, self.path)
+
+    def nested(self, name: str) -> "Fields":
+        """Reads a nested object."""
+        return self._as_fields(name, self._get(name))
+
+    def objects(self, name: str) -> tuple["Fields", ...]:
+        """Reads a list of objects."""
+        return tuple(
+            self._as_fields(f"{name}[{i}]", value) for i, value in enumerate(self.items(name))
+        )
+
+    def _as_fields(self, name: str, value: object) -> "Fields":
+        if not isinstance(value, dict):
+            self._fail(name, f"is {_kind(value)}; expected an object")
+        return Fields(value, self.source, self._full(name))
+
+    def _get(self, name: str) -> object:
+        if name not in self.values:
+            self._fail(name, "is missing; export the checkpoint again")
+        return self.values[name]
+
+    def _full(self, name: str) -> str:
+        return f"{self.path}.{name}" if self.path else name
+
+    def _fail(self, name: str, problem: str) -> NoReturn:
+        raise ArtifactError(f"{self.source}: field {self._full(name)!r} {problem}")
+
+
+def _kind(value: object) -> str:
+    """Describes a decoded JSON value in a few words."""
+    if value is None:
+        return "null"
+    if isinstance(value, (dict, list)):
+        return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
+    return f"{value!r:.60}"

@@ -1,0 +1,1 @@
+"""Command lines of the runtime, and what all commands of the toolkit share."""

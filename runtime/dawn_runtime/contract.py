@@ -1,0 +1,127 @@
+"""The step contract: inputs and outputs of the one graph that every engine runs.
+
+B rows of a batch, S tokens fed in this step, P cached keys, R head rows, Q evidence rows,
+V vocabulary, Hkv key/value heads, D width of a head, i a layer. One graph serves the full pass
+(P = 0) and the cached pass (P > 0).
+
+=================  ========================  ====================================================
+input              type, shape               meaning
+=================  ========================  ====================================================
+input_ids          int64 [B, S]              tokens fed in this step, in any order
+position_ids       int64 [B, S]              their logical positions (RoPE)
+attention_mask     bool [B, 1, S, P+S]       True where the query may look; cached keys come first
+logit_rows         int64 [B, R]              rows of S for which the head is computed
+attention_rows     int64 [B, Q]              rows of S whose evidence is wanted; Q = 0 costs nothing
+past_key.i         kv dtype [B, Hkv, P, D]   cached keys, already rotated, in any order
+past_value.i       kv dtype [B, Hkv, P, D]   cached values, in the order of the keys
+=================  ========================  ====================================================
+
+=================  ========================  ====================================================
+output             type, shape               meaning
+=================  ========================  ====================================================
+tokens             int64 [B, R]              argmax of the logits, lowest id on ties
+confidence         float32 [B, R]            its probability, exp(max - logsumexp) in float32
+attention          float32 [B, Q, P+S]       post-softmax attention, mean over heads and over the
+                                             evidence layers
+logits             float32 [B, R, V]         fetched only by the rules that need them
+present_key.i      kv dtype [B, Hkv, S, D]   keys of the fed tokens alone, rotated
+present_value.i    kv dtype [B, Hkv, S, D]   values of the fed tokens alone
+=================  ========================  ====================================================
+
+Keys and values are interleaved by layer: key.0, value.0, key.1, value.1, ... The kv dtype follows
+the precision of the artifact (`KV_DTYPES`); ids and evidence keep their types at every precision.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from dawn_runtime.errors import OptionError
+
+Dim = int | str
+"""A fixed size, or the name of a dynamic axis: `B`, `S`, `P`, `R`, `Q` or `P+S`."""
+
+KV_DTYPES: Final = {"fp32": "float32", "fp16": "float16"}
+"""Precision of an artifact -> dtype of its cached keys and values."""
+
+DIALECTS: Final = ("portable", "fused")
+"""`portable`: opset <= 20, everything decomposed. `fused`: opset 23 with `Attention`."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """Name, element type and shape of one graph input or output.
+
+    Attributes:
+        name: Name of the value in the graph.
+        dtype: NumPy name of the element type: `int64`, `bool`, `float32` or `float16`.
+        shape: Fixed sizes and names of dynamic axes, outermost first.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[Dim, ...]
+
+
+def kv_dtype(precision: str) -> str:
+    """Returns the dtype of cached keys and values at a precision.
+
+    Raises:
+        OptionError: The precision is not one this version writes or reads.
+    """
+    try:
+        return KV_DTYPES[precision]
+    except KeyError:
+        known = ", ".join(KV_DTYPES)
+        raise OptionError(f"precision {precision!r} is unknown; use one of: {known}") from None
+
+
+def input_specs(layers: int, kv_heads: int, head_dim: int, kv_dtype: str) -> tuple[TensorSpec, ...]:
+    """Returns the graph inputs in order.
+
+    Args:
+        layers: Number of transformer layers, >= 1.
+        kv_heads: Number of key/value heads.
+        head_dim: Width of one head.
+        kv_dtype: Element type of cached keys and values.
+    """
+    past = (kv_dtype, ("B", kv_heads, "P", head_dim))
+    return (
+        TensorSpec("input_ids", "int64", ("B", "S")),
+        TensorSpec("position_ids", "int64", ("B", "S")),
+        TensorSpec("attention_mask", "bool", ("B", 1, "S", "P+S")),
+        TensorSpec("logit_rows", "int64", ("B", "R")),
+        TensorSpec("attention_rows", "int64", ("B", "Q")),
+        *(TensorSpec(name, *past) for name in kv_names("past", layers)),
+    )
+
+
+def output_specs(
+    layers: int, kv_heads: int, head_dim: int, kv_dtype: str, vocab_size: int
+) -> tuple[TensorSpec, ...]:
+    """Returns the graph outputs in order; arguments as for `input_specs`.
+
+    Args:
+        layers: Number of transformer layers, >= 1.
+        kv_heads: Number of key/value heads.
+        head_dim: Width of one head.
+        kv_dtype: Element type of present keys and values.
+        vocab_size: Number of rows of the head.
+    """
+    present = (kv_dtype, ("B", kv_heads, "S", head_dim))
+    return (
+        TensorSpec("tokens", "int64", ("B", "R")),
+        TensorSpec("confidence", "float32", ("B", "R")),
+        TensorSpec("attention", "float32", ("B", "Q", "P+S")),
+        TensorSpec("logits", "float32", ("B", "R", vocab_size)),
+        *(TensorSpec(name, *present) for name in kv_names("present", layers)),
+    )
+
+
+def kv_names(prefix: str, layers: int) -> tuple[str, ...]:
+    """Returns `prefix_key.0, prefix_value.0, prefix_key.1, ...` for all layers.
+
+    Args:
+        prefix: `past` for inputs, `present` for outputs.
+        layers: Number of transformer layers.
+    """
+    return tuple(f"{prefix}_{part}.{i}" for i in range(layers) for part in ("key", "value"))

@@ -1,0 +1,202 @@
+"""`Decoder`: an artifact, an engine and a tokenizer behind three calls."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from dawn_runtime.arrays import IntArray
+from dawn_runtime.artifact import Artifact
+from dawn_runtime.chat import ChatTemplate, Message
+from dawn_runtime.decoding import DecodeState, Packer, RowState
+from dawn_runtime.engine import Engine, open_engine
+from dawn_runtime.errors import EngineError, OptionError, PromptError
+from dawn_runtime.generation import Generation, Result, TextStream
+from dawn_runtime.manifest import Manifest
+from dawn_runtime.prompts import Prompt, PromptReader
+from dawn_runtime.settings import DEFAULT_NEW_TOKENS, Settings, make_plan
+from dawn_runtime.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+TOKENIZER_FILE = "tokenizer.json"
+
+
+class Decoder:
+    """Decodes answers with a diffusion language model.
+
+        with Decoder.open("build/tiny-dream") as decoder:
+            result = decoder.generate("What is 3 + 4?", max_new_tokens=64, policy="dawn")
+        print(result.text, result.forwards)
+
+    Args:
+        manifest: Manifest of the artifact the engine runs.
+        engine: Runs the model; the caller closes it, unless `open` made it.
+        tokenizer: None decodes token ids only.
+        chat: None takes no messages.
+
+    Raises:
+        EngineError: The engine runs another model than the manifest describes.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        engine: Engine,
+        *,
+        tokenizer: Tokenizer | None = None,
+        chat: ChatTemplate | None = None,
+    ) -> None:
+        found, expected = engine.describe().vocab_size, manifest.dims.vocab_size
+        if found != expected:
+            raise EngineError(
+                f"the engine has a vocabulary of {found} and the manifest one of {expected}; "
+                "give both of the same artifact"
+            )
+        self.manifest = manifest
+        self._engine = engine
+        self._owns_engine = False
+        self._reader = PromptReader(manifest, tokenizer, chat)
+        tokens = manifest.tokens
+        filler = tokens.mask if tokens.pad is None else tokens.pad
+        self._packer = Packer(manifest.prediction_shift, tokens.mask, filler)
+
+    @classmethod
+    def open(
+        cls,
+        folder: str | Path,
+        *,
+        engine: str | Engine = "auto",
+        threads: int | None = None,
+        verify: str = "auto",
+    ) -> "Decoder":
+        """Opens an artifact folder.
+
+        Args:
+            folder: Folder written by `dawn-export`.
+            engine: A name of `dawn_runtime.engine.ENGINES`, or an engine of one's own.
+            threads: CPU threads of an engine given by name; None lets it choose.
+            verify: Which files are hashed: `auto` (up to 256 MiB each), `full` or `sizes` (none).
+
+        Raises:
+            ArtifactError: The folder is missing, damaged, altered or too new.
+            DependencyError: A package that is needed is not installed.
+            EngineError: The engine cannot load the graph.
+            OptionError: Unknown engine or verify mode, or a number of threads below 1.
+        """
+        artifact = Artifact.open(folder, verify=verify)
+        tokenizer = None
+        if artifact.has(TOKENIZER_FILE):
+            tokenizer = Tokenizer(artifact.path(TOKENIZER_FILE))
+        chat = ChatTemplate.from_artifact(artifact)
+        runner = engine
+        if isinstance(runner, str):
+            runner = open_engine(artifact, runner, threads=threads)
+        elif threads is not None:
+            raise OptionError("threads go with an engine given by name; got an engine object")
+        decoder = cls(artifact.manifest, runner, tokenizer=tokenizer, chat=chat)
+        decoder._owns_engine = isinstance(engine, str)
+        return decoder
+
+    def generate(
+        self,
+        prompt: Prompt | None = None,
+        *,
+        messages: Sequence[Message] | None = None,
+        input_ids: Sequence[int] | IntArray | None = None,
+        **settings: "Unpack[Settings]",
+    ) -> Result:
+        """Decodes one answer. Give exactly one of the first three arguments.
+
+        Args:
+            prompt: Text (or anything `generate_batch` takes).
+            messages: Turns of a chat, rendered by the artifact's template.
+            input_ids: Token ids.
+            **settings: See `Settings`.
+
+        Raises:
+            OptionError: A setting is unknown or has a bad value.
+            PromptError: The prompt cannot be decoded by this artifact.
+            EngineError: The engine failed.
+        """
+        return self._begin([_only(prompt, messages, input_ids)], settings).results()[0]
+
+    def generate_batch(
+        self, prompts: Sequence[Prompt], **settings: "Unpack[Settings]"
+    ) -> list[Result]:
+        """Decodes several answers together; each is the one `generate` would give.
+
+        Args:
+            prompts: Texts, lists of messages or lists of ids, mixed at will.
+            **settings: See `Settings`.
+
+        Raises:
+            OptionError: A setting is unknown or has a bad value.
+            PromptError: A prompt cannot be decoded by this artifact, or there are none.
+            EngineError: The engine failed.
+        """
+        if not prompts or isinstance(prompts, str):
+            raise PromptError("generate_batch needs a list of at least one prompt")
+        return self._begin(prompts, settings).results()
+
+    def stream(
+        self,
+        prompt: Prompt | None = None,
+        *,
+        messages: Sequence[Message] | None = None,
+        input_ids: Sequence[int] | IntArray | None = None,
+        **settings: "Unpack[Settings]",
+    ) -> TextStream:
+        """Decodes one answer and gives out its text from the left as it becomes certain.
+
+        Arguments as for `generate`. The prompt is checked at once, decoding happens as the stream
+        is iterated; `stream.result` holds the same as `generate` returns.
+
+        Raises:
+            OptionError: A setting is unknown or has a bad value.
+            PromptError: The prompt cannot be decoded by this artifact, or it has no tokenizer.
+            EngineError: The engine failed (while iterating).
+        """
+        tokenizer = self._reader.text_tokenizer()
+        return TextStream(self._begin([_only(prompt, messages, input_ids)], settings), tokenizer)
+
+    def close(self) -> None:
+        """Closes the engine if `open` made it."""
+        if self._owns_engine:
+            self._engine.close()
+
+    def __enter__(self) -> "Decoder":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _begin(self, prompts: Sequence[Prompt], settings: Settings) -> Generation:
+        """Checks everything that can be checked before the first run of the engine."""
+        plan = make_plan(settings, self.manifest.decoding)
+        end_tokens = self.manifest.tokens.eos if plan.stop_at_eos else ()
+        rows, chosen = [], []
+        for prompt in prompts:
+            ids = self._reader.read(prompt)
+            count = self._reader.new_tokens(ids, plan.max_new_tokens, DEFAULT_NEW_TOKENS)
+            rows.append(RowState.begin(ids, count, self._packer.mask_id, end_tokens))
+            chosen.append(plan.rules_for(count))
+        state = DecodeState(tuple(rows), tuple(rules for rules, _ in chosen))
+        fallbacks = [fallback for _, fallback in chosen]
+        return Generation(self._engine, self._packer, state, fallbacks, self._reader.tokenizer)
+
+
+def _only(*given: Prompt | None) -> Prompt:
+    """Returns the one prompt that is given."""
+    present = [prompt for prompt in given if prompt is not None]
+    if len(present) != 1:
+        raise PromptError(
+            f"got {len(present)} prompts; give exactly one of prompt, messages and input_ids"
+        )
+    return present[0]

@@ -1,0 +1,148 @@
+"""One sequence while it is decoded: what is decided, when and how surely.
+
+A step makes a new `RowState`; nothing is written in place, so an earlier state can be kept
+and shown.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dawn_runtime.arrays import BoolArray, FloatArray, IntArray, read_only
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One decision.
+
+    Attributes:
+        step: Steps this row had taken before, so 0 is the first.
+        position: Position in the whole sequence, prompt included.
+        token: Id that was committed.
+        confidence: Its probability when it was committed.
+    """
+
+    step: int
+    position: int
+    token: int
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowState:
+    """One sequence; arrays have the length L of the whole sequence and refuse writing.
+
+    Attributes:
+        ids: int64 [L] token ids, the mask id where undecided.
+        masked: bool [L] True where undecided.
+        start: First position that was undecided at the beginning; blocks count from here.
+        end_tokens: Ids that end the answer; empty to decode every position.
+        commit_step: int64 [L] step of the decision, -1 for given and undecided positions.
+        commit_confidence: float32 [L] confidence of the decision, NaN likewise.
+        step: Number of steps taken.
+    """
+
+    ids: IntArray
+    masked: BoolArray
+    start: int
+    end_tokens: tuple[int, ...]
+    commit_step: IntArray
+    commit_confidence: FloatArray
+    step: int = 0
+
+    @classmethod
+    def begin(
+        cls, prompt: IntArray, new_tokens: int, mask_id: int, end_tokens: tuple[int, ...] = ()
+    ) -> "RowState":
+        """Lays out a prompt followed by undecided positions.
+
+        Args:
+            prompt: int64 [P] given token ids.
+            new_tokens: Number of positions to decide, >= 1.
+            mask_id: Id of an undecided position.
+            end_tokens: Ids that end the answer.
+        """
+        length = len(prompt) + new_tokens
+        ids = np.full(length, mask_id, dtype=np.int64)
+        ids[: len(prompt)] = prompt
+        masked = np.arange(length) >= len(prompt)
+        return cls(
+            ids=read_only(ids),
+            masked=read_only(masked),
+            start=len(prompt),
+            end_tokens=end_tokens,
+            commit_step=read_only(np.full(length, -1, dtype=np.int64)),
+            commit_confidence=read_only(np.full(length, np.nan, dtype=np.float32)),
+        )
+
+    @property
+    def length(self) -> int:
+        """Length L of the sequence."""
+        return len(self.ids)
+
+    @property
+    def settled(self) -> int:
+        """Length of the decided prefix: the first undecided position, L if there is none."""
+        return int(self.masked.argmax()) if self.masked.any() else self.length
+
+    @property
+    def end(self) -> int | None:
+        """Position of the first end token in the decided prefix, None if there is none.
+
+        Nothing before it can change any more, so nothing after it matters.
+        """
+        answer = self.ids[self.start : self.settled]
+        hits = np.flatnonzero(np.isin(answer, self.end_tokens))
+        return self.start + int(hits[0]) if hits.size else None
+
+    @property
+    def answer(self) -> IntArray:
+        """Decided ids after `start`, up to the first undecided position or the first end token."""
+        end = self.end
+        return self.ids[self.start : self.settled if end is None else end]
+
+    @property
+    def finished(self) -> bool:
+        """True when everything that matters is decided."""
+        return not self.masked.any() or self.end is not None
+
+    def commit(self, positions: IntArray, tokens: IntArray, confidence: FloatArray) -> "RowState":
+        """Returns the row one step later, with decisions at some positions.
+
+        Args:
+            positions: int64 [n] undecided positions.
+            tokens: int64 [n] ids for them.
+            confidence: float32 [n] their probabilities.
+        """
+        return replace(
+            self,
+            ids=_put(self.ids, positions, tokens),
+            masked=_put(self.masked, positions, False),
+            commit_step=_put(self.commit_step, positions, self.step),
+            commit_confidence=_put(self.commit_confidence, positions, confidence),
+            step=self.step + 1,
+        )
+
+    def trace(self) -> tuple[Commit, ...]:
+        """Returns all decisions so far, by step and then by position."""
+        positions = np.flatnonzero(self.commit_step >= 0)
+        ordered = positions[np.argsort(self.commit_step[positions], kind="stable")]
+        return tuple(
+            Commit(*entry)
+            for entry in zip(
+                self.commit_step[ordered].tolist(),
+                ordered.tolist(),
+                self.ids[ordered].tolist(),
+                self.commit_confidence[ordered].tolist(),
+                strict=True,
+            )
+        )
+
+
+def _put(array: NDArray[Any], positions: IntArray, values: Any) -> NDArray[Any]:
+    """Returns a read-only copy with some entries replaced."""
+    copy = array.copy()
+    copy[positions] = values
+    return read_only(copy)

@@ -1,0 +1,120 @@
+"""Checks of what goes into and comes out of an engine, shared by all of them.
+
+`check_inputs` compares names, types, shapes and ranges with the step contract before the back end
+sees them, so that every engine words a mistake alike; engines can switch it off. `check_outputs`
+always runs: nothing is decided on NaN.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dawn_runtime import contract
+from dawn_runtime.engine.protocol import EngineInfo, StepInputs, StepOutputs
+from dawn_runtime.errors import EngineError
+
+
+def named_inputs(inputs: StepInputs) -> dict[str, NDArray[Any]]:
+    """Returns the arrays of a step by their names in the graph, without absent cached ones."""
+    fixed = ("input_ids", "position_ids", "attention_mask", "logit_rows", "attention_rows")
+    arrays = {name: getattr(inputs, name) for name in fixed}
+    arrays.update(zip(contract.kv_names("past", len(inputs.past) // 2), inputs.past, strict=True))
+    return arrays
+
+
+def check_inputs(inputs: StepInputs, info: EngineInfo) -> None:
+    """Refuses inputs that break the step contract.
+
+    Args:
+        inputs: What is about to run.
+        info: The engine that is about to run it.
+
+    Raises:
+        EngineError: An array has a wrong type or shape, or an id, position or row out of range.
+    """
+    if len(inputs.past) not in (0, 2 * info.layers):
+        raise EngineError(
+            f"{info.name}: got {len(inputs.past)} cached arrays; expected none or "
+            f"{2 * info.layers}, a key and a value for each layer"
+        )
+    sizes = _sizes(inputs, info)
+    specs = contract.input_specs(info.layers, info.kv_heads, info.head_dim, info.kv_dtype)
+    arrays = named_inputs(inputs)
+    for spec in specs[: len(arrays)]:
+        shape = tuple(sizes[dim] if isinstance(dim, str) else dim for dim in spec.shape)
+        _check_array(info.name, spec, arrays[spec.name], shape)
+    _check_range(info.name, "input_ids", inputs.input_ids, info.vocab_size)
+    _check_range(info.name, "position_ids", inputs.position_ids, info.max_length)
+    _check_range(info.name, "logit_rows", inputs.logit_rows, sizes["S"])
+    _check_range(info.name, "attention_rows", inputs.attention_rows, sizes["S"])
+
+
+def check_outputs(inputs: StepInputs, outputs: StepOutputs, info: EngineInfo) -> None:
+    """Refuses outputs of a wrong shape, and numbers that nothing can be decided on.
+
+    Args:
+        inputs: What was run.
+        outputs: What came back.
+        info: The engine that ran it.
+
+    Raises:
+        EngineError: A shape differs from the contract, or a number is NaN or infinite.
+    """
+    batch, queries = inputs.attention_rows.shape
+    keys = inputs.attention_mask.shape[-1]
+    expected = {
+        "tokens": inputs.logit_rows.shape,
+        "confidence": inputs.logit_rows.shape,
+        "attention": (batch, queries, keys),
+    }
+    for name, shape in expected.items():
+        got = getattr(outputs, name).shape
+        if got != shape:
+            raise EngineError(f"{info.name}: output {name} has shape {got}; expected {shape}")
+    if inputs.want_logits and outputs.logits is None:
+        raise EngineError(f"{info.name}: logits were asked for and did not come")
+    for name in ("confidence", "attention"):
+        # One sum finds a NaN or an infinity as well as a look at every number, without a copy.
+        if not np.isfinite(getattr(outputs, name).sum()):
+            raise EngineError(
+                f"{info.name}: output {name} holds NaN or infinity; check the artifact with "
+                "dawn-export --verify, or export it at a higher precision"
+            )
+
+
+def _sizes(inputs: StepInputs, info: EngineInfo) -> dict[str, int]:
+    """Binds the dynamic axes to the sizes of this step."""
+    for name in ("input_ids", "logit_rows", "attention_rows"):
+        if getattr(inputs, name).ndim != 2:
+            shape = getattr(inputs, name).shape
+            raise EngineError(f"{info.name}: {name} has shape {shape}; expected two axes")
+    batch, fed = inputs.input_ids.shape
+    past = inputs.past[0].shape[2] if inputs.past and inputs.past[0].ndim == 4 else 0
+    return {
+        "B": batch,
+        "S": fed,
+        "P": past,
+        "R": inputs.logit_rows.shape[1],
+        "Q": inputs.attention_rows.shape[1],
+        "P+S": past + fed,
+    }
+
+
+def _check_array(
+    engine: str, spec: contract.TensorSpec, array: NDArray[Any], shape: tuple[int, ...]
+) -> None:
+    if array.dtype != spec.dtype or array.shape != shape:
+        symbols = ", ".join(map(str, spec.shape))
+        raise EngineError(
+            f"{engine}: {spec.name} is {array.dtype} {array.shape}; "
+            f"expected {spec.dtype} [{symbols}] = {shape}"
+        )
+
+
+def _check_range(engine: str, name: str, array: NDArray[Any], limit: int) -> None:
+    if array.size and not (array.min() >= 0 and array.max() < limit):
+        raise EngineError(
+            f"{engine}: {name} runs from {array.min()} to {array.max()}; "
+            f"expected values from 0 to {limit - 1}"
+        )

@@ -1,0 +1,102 @@
+"""The seam between decoding and hardware: what an engine is given and what it gives back.
+
+An engine runs the graph described in `dawn_runtime.contract`. NumPy arrays go in and come out; the
+engine never sees a policy, a cache or a window, only tokens, positions and a mask. Anything with
+the three methods of `Engine` will do.
+
+Arrays belong to whoever made them: an engine must not write to its inputs, and the caller may keep
+the outputs, which later runs must not change.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from dawn_runtime.arrays import BoolArray, FloatArray, IntArray, KvArray
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What an engine runs.
+
+    Attributes:
+        name: Back end and device for people, such as `onnxruntime-cpu`.
+        layers: Number of transformer layers.
+        kv_heads: Number of key/value heads.
+        head_dim: Width of one head.
+        vocab_size: Number of rows of the head.
+        max_length: Positions must be below this.
+        kv_dtype: NumPy name of the element type of keys and values.
+    """
+
+    name: str
+    layers: int
+    kv_heads: int
+    head_dim: int
+    vocab_size: int
+    max_length: int
+    kv_dtype: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StepInputs:
+    """One run of the graph; letters as in `dawn_runtime.contract`.
+
+    Attributes:
+        input_ids: int64 [B, S] tokens fed.
+        position_ids: int64 [B, S] their positions.
+        attention_mask: bool [B, 1, S, P+S] True where the query may look; every query must see at
+            least one key, padding included, or its softmax is NaN.
+        logit_rows: int64 [B, R] rows of S that predict.
+        attention_rows: int64 [B, Q] rows of S whose evidence is wanted.
+        past: Cached keys and values, each [B, Hkv, P, D], as key.0, value.0, key.1, ...; empty
+            means P = 0.
+        want_logits: Whether `StepOutputs.logits` is filled.
+        want_present: Whether `StepOutputs.present` is filled.
+    """
+
+    input_ids: IntArray
+    position_ids: IntArray
+    attention_mask: BoolArray
+    logit_rows: IntArray
+    attention_rows: IntArray
+    past: tuple[KvArray, ...] = ()
+    want_logits: bool = False
+    want_present: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StepOutputs:
+    """Result of one run.
+
+    Attributes:
+        tokens: int64 [B, R] most probable tokens.
+        confidence: float32 [B, R] their probabilities.
+        attention: float32 [B, Q, P+S] evidence rows, cached keys first.
+        logits: float32 [B, R, V], None unless wanted.
+        present: Keys and values of the fed tokens, each [B, Hkv, S, D], in the order of
+            `StepInputs.past`; empty unless wanted.
+    """
+
+    tokens: IntArray
+    confidence: FloatArray
+    attention: FloatArray
+    logits: FloatArray | None = None
+    present: tuple[KvArray, ...] = ()
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Runs the step graph on some device."""
+
+    def describe(self) -> EngineInfo:
+        """Returns what this engine runs; cheap, and the same at every call."""
+
+    def run(self, inputs: StepInputs) -> StepOutputs:
+        """Runs the graph once.
+
+        Raises:
+            EngineError: The inputs break the contract or the back end failed.
+        """
+
+    def close(self) -> None:
+        """Frees the device; the engine cannot run afterwards. Closing twice is allowed."""

@@ -1,0 +1,243 @@
+"""`dawn.json`: what an artifact folder holds and how to decode with it.
+
+The manifest is written last by the exporter and read first by the runtime. Reading is strict: a
+field that is missing, of another type, unknown or out of range is an `ArtifactError` that names the
+file and the field. A change of meaning raises `FORMAT_VERSION`; older versions stay readable,
+newer ones are refused.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Final
+
+from dawn_runtime import contract
+from dawn_runtime._fields import Fields
+from dawn_runtime._version import __version__
+from dawn_runtime.contract import TensorSpec
+from dawn_runtime.errors import ArtifactError
+from dawn_runtime.manifest_records import (
+    DecodingDefaults,
+    Dims,
+    FileEntry,
+    OptionValue,
+    SpecialTokens,
+)
+
+__all__ = [
+    "FORMAT_VERSION",
+    "GRAPH_FILE",
+    "MANIFEST_FILE",
+    "WEIGHTS_FILE",
+    "DecodingDefaults",
+    "Dims",
+    "FileEntry",
+    "Manifest",
+    "OptionValue",
+    "SpecialTokens",
+]
+
+FORMAT_VERSION: Final = 1
+MANIFEST_FILE: Final = "dawn.json"
+GRAPH_FILE: Final = "model.onnx"
+WEIGHTS_FILE: Final = "model.onnx.data"
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Content of `dawn.json`.
+
+    Attributes:
+        family: Model family, such as `dream` or `llada`.
+        dims: Sizes of the model.
+        tokens: Special token ids.
+        prediction_shift: 0 if row i predicts token i (LLaDA), 1 if row i-1 does (Dream).
+        evidence_layers: Layers averaged into the `attention` output, ascending.
+        dialect: `portable` or `fused`.
+        opset: ONNX opset of the graph.
+        precision: Precision of the weights: `fp32` or `fp16`.
+        decoding: Defaults for decoding.
+        files: Name -> size and hash of every other file of the folder.
+        dawn_edge_version: Version of the toolkit that wrote the artifact.
+        format_version: Version of this file format.
+
+    Raises:
+        ArtifactError: A field is out of range.
+    """
+
+    family: str
+    dims: Dims
+    tokens: SpecialTokens
+    prediction_shift: int
+    evidence_layers: tuple[int, ...]
+    dialect: str
+    opset: int
+    precision: str
+    decoding: DecodingDefaults
+    files: Mapping[str, FileEntry]
+    dawn_edge_version: str = __version__
+    format_version: int = FORMAT_VERSION
+
+    def __post_init__(self) -> None:
+        for name, holds, expected in _rules(self):
+            if not holds:
+                raise ArtifactError(f"{MANIFEST_FILE}: field {name!r} is invalid; {expected}")
+
+    @property
+    def kv_dtype(self) -> str:
+        """NumPy name of the element type of cached keys and values."""
+        return contract.kv_dtype(self.precision)
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """Graph inputs in order."""
+        dims = self.dims
+        return contract.input_specs(dims.layers, dims.kv_heads, dims.head_dim, self.kv_dtype)
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """Graph outputs in order."""
+        dims = self.dims
+        return contract.output_specs(
+            dims.layers, dims.kv_heads, dims.head_dim, self.kv_dtype, dims.vocab_size
+        )
+
+    def to_json(self) -> str:
+        """Returns the text of `dawn.json`."""
+        document = {
+            "format_version": self.format_version,
+            "dawn_edge_version": self.dawn_edge_version,
+            "family": self.family,
+            "dims": asdict(self.dims),
+            "tokens": asdict(self.tokens),
+            "prediction_shift": self.prediction_shift,
+            "evidence_layers": list(self.evidence_layers),
+            "dialect": self.dialect,
+            "opset": self.opset,
+            "precision": self.precision,
+            "kv_dtype": self.kv_dtype,
+            "inputs": [asdict(spec) for spec in self.inputs],
+            "outputs": [asdict(spec) for spec in self.outputs],
+            "decoding": {**asdict(self.decoding), "options": dict(self.decoding.options)},
+            "files": {name: asdict(entry) for name, entry in sorted(self.files.items())},
+        }
+        return json.dumps(document, indent=2, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, source: str = MANIFEST_FILE) -> "Manifest":
+        """Reads the text of `dawn.json`.
+
+        Args:
+            text: Content of the file.
+            source: File name for messages.
+
+        Raises:
+            ArtifactError: The text is not a manifest this version can use.
+        """
+        root = Fields.parse(text, source)
+        _check_version(root)
+        root.only(*_FIELDS)
+        manifest = cls(
+            family=root.text("family"),
+            dims=Dims.read(root.nested("dims")),
+            tokens=SpecialTokens.read(root.nested("tokens")),
+            prediction_shift=root.integer("prediction_shift"),
+            evidence_layers=root.integers("evidence_layers"),
+            dialect=root.text("dialect"),
+            opset=root.integer("opset", minimum=1),
+            precision=root.text("precision"),
+            decoding=DecodingDefaults.read(root.nested("decoding")),
+            files=_read_files(root.nested("files")),
+            dawn_edge_version=root.text("dawn_edge_version"),
+            format_version=root.integer("format_version", minimum=1),
+        )
+        _check_graph(manifest, root)
+        return manifest
+
+
+_FIELDS = (
+    "format_version",
+    "dawn_edge_version",
+    "family",
+    "dims",
+    "tokens",
+    "prediction_shift",
+    "evidence_layers",
+    "dialect",
+    "opset",
+    "precision",
+    "kv_dtype",
+    "inputs",
+    "outputs",
+    "decoding",
+    "files",
+)
+
+
+def _rules(manifest: Manifest) -> list[tuple[str, bool, str]]:
+    """Lists (field, whether it holds, what is expected) for every range check."""
+    dims, tokens, layers = manifest.dims, manifest.tokens, manifest.evidence_layers
+    special = [tokens.mask, *tokens.eos, *([] if tokens.pad is None else [tokens.pad])]
+    return [
+        ("dims", min(asdict(dims).values()) >= 1, "every size must be at least 1"),
+        ("dims.kv_heads", dims.heads % max(dims.kv_heads, 1) == 0, "it must divide dims.heads"),
+        ("tokens", all(0 <= i < dims.vocab_size for i in special), "ids must be < vocab_size"),
+        ("prediction_shift", manifest.prediction_shift in (0, 1), "expected 0 or 1"),
+        (
+            "evidence_layers",
+            bool(layers) and list(layers) == sorted({i for i in layers if 0 <= i < dims.layers}),
+            "expected ascending layer numbers below dims.layers",
+        ),
+        ("dialect", manifest.dialect in contract.DIALECTS, f"use one of {contract.DIALECTS}"),
+        ("precision", manifest.precision in contract.KV_DTYPES, f"use {list(contract.KV_DTYPES)}"),
+        ("decoding.block_length", manifest.decoding.block_length >= 1, "expected >= 1"),
+        ("decoding.fallback_length", manifest.decoding.fallback_length >= 0, "expected >= 0"),
+        *(
+            (f"files.{name}", _SHA256.fullmatch(entry.sha256) is not None, "sha256 is malformed")
+            for name, entry in manifest.files.items()
+        ),
+    ]
+
+
+def _check_version(root: Fields) -> None:
+    """Refuses a newer format before any other field is looked at."""
+    version = root.integer("format_version", minimum=1)
+    if version > FORMAT_VERSION:
+        raise ArtifactError(
+            f"{root.source}: format version {version} is newer than {FORMAT_VERSION}, the newest "
+            f"that dawn-edge {__version__} reads; update dawn-edge or export again"
+        )
+
+
+def _check_graph(manifest: Manifest, root: Fields) -> None:
+    """Refuses a graph table that differs from what the contract derives from the sizes."""
+    if root.text("kv_dtype") != manifest.kv_dtype:
+        raise ArtifactError(
+            f"{root.source}: field 'kv_dtype' is {root.text('kv_dtype')!r}; "
+            f"expected {manifest.kv_dtype!r} at precision {manifest.precision}"
+        )
+    for name, expected in (("inputs", manifest.inputs), ("outputs", manifest.outputs)):
+        found = tuple(_read_spec(entry) for entry in root.objects(name))
+        if found != expected:
+            wrong = sorted({spec.name for spec in set(found) ^ set(expected)}) or ["order"]
+            raise ArtifactError(
+                f"{root.source}: field {name!r} differs from the step contract of format "
+                f"version {manifest.format_version} at {', '.join(wrong[:4])}; export again"
+            )
+
+
+def _read_files(fields: Fields) -> dict[str, FileEntry]:
+    return {name: FileEntry.read(fields.nested(name)) for name in fields.values}
+
+
+def _read_spec(fields: Fields) -> TensorSpec:
+    fields.only("name", "dtype", "shape")
+    sizes = fields.entries("shape")
+    shape = tuple(
+        size if isinstance(size, str) else sizes.integer(name, minimum=1)
+        for name, size in sizes.values.items()
+    )
+    return TensorSpec(fields.text("name"), fields.text("dtype"), shape)

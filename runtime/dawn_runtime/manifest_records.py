@@ -1,0 +1,113 @@
+"""Parts of the manifest: plain records, each of which reads itself strictly from JSON."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dawn_runtime._fields import Fields
+
+OptionValue = float | int | str | bool
+"""Value of one policy option as JSON carries it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dims:
+    """Sizes of the model.
+
+    Attributes:
+        layers: Number of transformer layers.
+        hidden: Width of the residual stream.
+        heads: Number of query heads.
+        kv_heads: Number of key/value heads, a divisor of `heads`.
+        head_dim: Width of one head.
+        vocab_size: Number of rows of the head; every token id is below it.
+        max_length: Longest sequence in tokens, prompt and answer together.
+    """
+
+    layers: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocab_size: int
+    max_length: int
+
+    @classmethod
+    def read(cls, fields: Fields) -> "Dims":
+        """Reads the record; raises `ArtifactError` at a wrong field."""
+        names = tuple(cls.__dataclass_fields__)
+        fields.only(*names)
+        return cls(**{name: fields.integer(name, minimum=1) for name in names})
+
+
+@dataclass(frozen=True, slots=True)
+class SpecialTokens:
+    """Token ids with a meaning for decoding.
+
+    Attributes:
+        mask: Id of a position not decided yet.
+        eos: Ids that end an answer; may be empty.
+        pad: Id that fills up shorter rows of a batch; None if the checkpoint has none.
+    """
+
+    mask: int
+    eos: tuple[int, ...]
+    pad: int | None
+
+    @classmethod
+    def read(cls, fields: Fields) -> "SpecialTokens":
+        """Reads the record; raises `ArtifactError` at a wrong field."""
+        fields.only("mask", "eos", "pad")
+        return cls(
+            mask=fields.integer("mask"),
+            eos=fields.integers("eos"),
+            pad=fields.optional_integer("pad"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DecodingDefaults:
+    """How to decode when the caller does not say.
+
+    Attributes:
+        policy: Name of a registered policy.
+        options: Its options; read-only by convention.
+        block_length: Tokens in a block of the semi-autoregressive window.
+        fallback_length: Below this many new tokens a policy that builds a dependency graph hands
+            over to its plain threshold rule.
+    """
+
+    policy: str
+    options: Mapping[str, OptionValue]
+    block_length: int = 32
+    fallback_length: int = 32
+
+    @classmethod
+    def read(cls, fields: Fields) -> "DecodingDefaults":
+        """Reads the record; raises `ArtifactError` at a wrong field."""
+        fields.only("policy", "options", "block_length", "fallback_length")
+        options = fields.nested("options")
+        return cls(
+            policy=fields.text("policy"),
+            options={name: _option(options, name) for name in options.values},
+            block_length=fields.integer("block_length", minimum=1),
+            fallback_length=fields.integer("fallback_length"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """Size in bytes and SHA-256 (64 lower-case hex digits) of one file of the folder."""
+
+    size: int
+    sha256: str
+
+    @classmethod
+    def read(cls, fields: Fields) -> "FileEntry":
+        """Reads the record; raises `ArtifactError` at a wrong field."""
+        fields.only("size", "sha256")
+        return cls(fields.integer("size"), fields.text("sha256"))
+
+
+def _option(options: Fields, name: str) -> OptionValue:
+    value = options.values[name]
+    return value if isinstance(value, (bool, str)) else options.number(name)

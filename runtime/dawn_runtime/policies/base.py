@@ -1,0 +1,115 @@
+"""What a decoding policy is: it sees one row of the batch and names the positions to commit.
+
+A policy is a frozen dataclass whose fields are its options. It declares what it needs, gets exactly
+that in a read-only `RowView`, and returns positions. It never sees the batch, so rows cannot
+influence each other, and it never writes: the loop keeps only masked positions of the window and
+commits at least one.
+
+To add a policy: one file with a class decorated by `@POLICIES.register`, and one import in
+`dawn_runtime.policies`.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from dawn_runtime.arrays import BoolArray, FloatArray, IntArray
+from dawn_runtime.registry import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a policy reads besides the predictions at its candidates.
+
+    Attributes:
+        known_predictions: Predictions also at the known positions before the window's end, the
+            prompt included.
+        evidence: Attention rows: `none`, `candidates`, or `all` rows fed in the step.
+        logits: The full logits of every predicted position.
+    """
+
+    known_predictions: bool = False
+    evidence: Literal["none", "candidates", "all"] = "none"
+    logits: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowView:
+    """One row of the batch after a run of the engine; all arrays refuse writing.
+
+    L is the length of the row, n the number of candidates, Q and K the attention rows and keys of
+    this step. Arrays of length L are indexed by position.
+
+    Attributes:
+        candidates: int64 [n] masked positions of the window, ascending; only these can be chosen.
+        masked: bool [L] positions not decided yet.
+        window: First position of the window and the one after its last.
+        tokens: int64 [L] predicted tokens, -1 where nothing was predicted.
+        confidence: float32 [L] their probabilities, NaN where nothing was predicted.
+        attention: float32 [Q, K] attention evidence, each row summing to 1 over its keys.
+        attention_rows: int64 [Q] positions of the rows.
+        attention_keys: int64 [K] positions of the keys.
+        step: Number of steps this row has taken before this one.
+        predicted: int64 [N] positions of the rows of `logits`.
+        logits: float32 [N, V] if the policy needs them, else None.
+    """
+
+    candidates: IntArray
+    masked: BoolArray
+    window: tuple[int, int]
+    tokens: IntArray
+    confidence: FloatArray
+    attention: FloatArray
+    attention_rows: IntArray
+    attention_keys: IntArray
+    step: int
+    predicted: IntArray
+    logits: FloatArray | None = None
+
+    def most_confident(self) -> IntArray:
+        """Returns the candidate of highest confidence (lowest position on ties) as int64 [1]."""
+        best = int(np.argmax(self.confidence[self.candidates]))
+        return self.candidates[best : best + 1]
+
+
+class Policy(ABC):
+    """Which masked positions to commit now.
+
+    Subclasses are frozen dataclasses that validate their options in `__post_init__`. Equal inputs
+    give equal answers: a policy holds no state and draws no random numbers.
+
+    Attributes:
+        name: Name in the registry.
+        needs: What the policy reads.
+    """
+
+    __slots__ = ()
+
+    name: ClassVar[str]
+    needs: ClassVar[Needs] = Needs()
+
+    @abstractmethod
+    def select(self, view: RowView) -> IntArray:
+        """Chooses positions to commit; called only while the view has candidates.
+
+        Args:
+            view: The row after this step's run of the engine.
+
+        Returns:
+            Positions, in any order. The loop drops what is not a candidate, and commits the most
+            confident candidate if nothing is left.
+        """
+
+    def short_form(self) -> "Policy | None":
+        """Returns the plain rule to use when few tokens are wanted, None to stay with this one."""
+        return None
+
+    def options(self) -> dict[str, Any]:
+        """Returns the options by name."""
+        return asdict(self)  # type: ignore[call-overload,no-any-return]  # subclasses are dataclasses
+
+
+POLICIES: Registry[Policy] = Registry("policy")
+"""All policies by name."""

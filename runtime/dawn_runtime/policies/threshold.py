@@ -1,0 +1,34 @@
+"""Confidence threshold (Fast-dLLM, arXiv 2505.22618)."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from dawn_runtime._checks import check_number
+from dawn_runtime.arrays import IntArray
+from dawn_runtime.policies.base import POLICIES, Policy, RowView
+
+
+@POLICIES.register
+@dataclass(frozen=True, slots=True)
+class Threshold(Policy):
+    """Commits every candidate whose confidence reaches a threshold, at least the best one.
+
+    Attributes:
+        threshold: Least confidence, from 0 to 1.
+
+    Raises:
+        OptionError: The threshold is out of range.
+    """
+
+    name: ClassVar[str] = "threshold"
+
+    threshold: float = 0.9
+
+    def __post_init__(self) -> None:
+        value = check_number("policy 'threshold'", "threshold", self.threshold)
+        object.__setattr__(self, "threshold", value)
+
+    def select(self, view: RowView) -> IntArray:
+        """Chooses candidates with confidence >= threshold, or the most confident one."""
+        sure = view.confidence[view.candidates] >= self.threshold
+        return view.candidates[sure] if sure.any() else view.most_confident()

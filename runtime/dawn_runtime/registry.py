@@ -1,0 +1,84 @@
+"""Rules by name: policies, windows and caches register here and are made from name and options."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, Generic, TypeVar
+
+from dawn_runtime.errors import OptionError
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Maps names to frozen dataclasses of one kind.
+
+    A class registers under its class attribute `name`; its dataclass fields are its options.
+
+        POLICIES = Registry[Policy]("policy")
+
+        @POLICIES.register
+        @dataclass(frozen=True, slots=True)
+        class Threshold(Policy): ...
+
+        POLICIES.make("threshold", {"threshold": 0.8})
+    """
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+        self._classes: dict[str, type[Any]] = {}
+
+    def register(self, cls: type[T]) -> type[T]:
+        """Adds a class under its `name`; meant as a decorator.
+
+        Raises:
+            OptionError: Another class has that name.
+        """
+        name: str = cls.name  # type: ignore[attr-defined]  # every kind declares it
+        if name in self._classes:
+            raise OptionError(f"{self._kind} {name!r} is registered already; choose another name")
+        self._classes[name] = cls
+        return cls
+
+    def names(self) -> tuple[str, ...]:
+        """Returns the registered names in alphabetical order."""
+        return tuple(sorted(self._classes))
+
+    def make(self, rule: str | T, options: Mapping[str, Any] | None = None) -> T:
+        """Returns a rule made from its name and options, or the rule itself if it is one already.
+
+        Args:
+            rule: Registered name, or an object that is used as it is.
+            options: Values for the fields of the named class; the rest keep their defaults.
+
+        Raises:
+            OptionError: Unknown name, unknown option or bad value, or options beside an object.
+        """
+        if not isinstance(rule, str):
+            if options:
+                raise OptionError(
+                    f"options {sorted(options)} were given beside a {self._kind} object; "
+                    f"give them to its constructor, or name the {self._kind}"
+                )
+            return rule
+        cls = self._classes.get(rule)
+        if cls is None:
+            raise OptionError(unknown(self._kind, rule, self.names()))
+        return self._construct(cls, dict(options or {}))
+
+    def _construct(self, cls: type[Any], options: dict[str, Any]) -> T:
+        known = tuple(field.name for field in fields(cls))
+        for name in options:
+            if name not in known:
+                raise OptionError(unknown(f"option of {self._kind} {cls.name!r}", name, known))
+        made: T = cls(**options)
+        return made
+
+
+def unknown(kind: str, name: str, known: tuple[str, ...]) -> str:
+    """Words the message for a name that does not exist, with the nearest one that does."""
+    if not known:
+        return f"unknown {kind}: {name!r}; there are none"
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"unknown {kind}: {name!r}; {hint}known: {', '.join(known)}"

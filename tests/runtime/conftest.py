@@ -1,0 +1,101 @@
+"""Shared pieces: views of made-up rows, a toy tokenizer, artifact folders without a graph."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dawn_runtime import Decoder, RowView
+from dawn_runtime.engine.fake import FakeEngine, fake_manifest
+from dawn_runtime.manifest import FileEntry, Manifest
+
+MakeView = Callable[..., RowView]
+
+
+@pytest.fixture(scope="session")
+def make_view() -> MakeView:
+    """Builds a view of a row whose window is the last `block` positions."""
+
+    def build(
+        confidence: Any, attention: Any, masked: Any, window: tuple[int, int], **changes: Any
+    ) -> RowView:
+        length = len(confidence)
+        positions = np.arange(length)
+        masked = np.asarray(masked, dtype=bool)
+        fields = {
+            "candidates": np.flatnonzero(
+                masked & (positions >= window[0]) & (positions < window[1])
+            ),
+            "masked": masked,
+            "window": window,
+            "tokens": positions % 7,
+            "confidence": np.asarray(confidence, dtype=np.float32),
+            "attention": np.asarray(attention, dtype=np.float32),
+            "attention_rows": positions,
+            "attention_keys": positions,
+            "step": 0,
+            "predicted": positions,
+        }
+        return RowView(**{**fields, **changes})
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def tokenizer_json(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A byte-level tokenizer with one token for each byte, so characters span tokens."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    specials = ["<|pad|>", "<|end|>", "<|mask|>"]  # 256, 257, 258: as in fake_manifest(259)
+    tokenizer.add_special_tokens([AddedToken(text, special=True) for text in specials])
+    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
+    tokenizer.save(str(path))
+    return path
+
+
+TEMPLATE = (
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}\\n{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+
+
+@pytest.fixture
+def artifact_folder(tmp_path: Path, tokenizer_json: Path) -> Path:
+    """A folder that opens, with a tokenizer, a template and a graph of four bytes."""
+    folder = tmp_path / "artifact"
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes(b"onnx")
+    (folder / "model.onnx.data").write_bytes(bytes(range(200)))
+    (folder / "tokenizer.json").write_bytes(tokenizer_json.read_bytes())
+    (folder / "chat_template.jinja").write_text(TEMPLATE.encode().decode("unicode_escape"))
+    write_manifest(folder, fake_manifest(vocab_size=259, max_length=256))
+    return folder
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Writes `dawn.json` with the sizes and hashes of what lies in the folder."""
+    files = {
+        path.name: FileEntry(path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest())
+        for path in folder.iterdir()
+        if path.name != "dawn.json"
+    }
+    document = json.loads(manifest.to_json())
+    document["files"] = {
+        name: {"size": entry.size, "sha256": entry.sha256} for name, entry in files.items()
+    }
+    (folder / "dawn.json").write_text(json.dumps(document))
+
+
+@pytest.fixture
+def fake_decoder() -> Decoder:
+    """A decoder over the hash model, without a tokenizer."""
+    manifest = fake_manifest()
+    return Decoder(manifest, FakeEngine(manifest))

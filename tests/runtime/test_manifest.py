@@ -1,0 +1,151 @@
+"""`dawn.json`: round trip, and one clear line for everything that can be wrong with it."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from dawn_runtime import ArtifactError, Manifest, OptionError, contract
+from dawn_runtime.engine.fake import fake_manifest
+from dawn_runtime.manifest import DecodingDefaults, FileEntry
+from dawn_runtime.policies import POLICIES, published_defaults
+
+
+@pytest.fixture
+def document() -> dict[str, Any]:
+    manifest = replace(
+        fake_manifest(),
+        decoding=published_defaults("llada"),
+        files={"model.onnx": FileEntry(4, "0" * 64)},
+    )
+    found: dict[str, Any] = json.loads(manifest.to_json())
+    return found
+
+
+def read(document: Any) -> Manifest:
+    return Manifest.from_json(json.dumps(document))
+
+
+def test_manifest_survives_a_round_trip(document: dict[str, Any]) -> None:
+    manifest = read(document)
+    assert Manifest.from_json(manifest.to_json()) == manifest
+    assert manifest.decoding.options["tau_edge"] == 0.07
+
+
+def test_graph_table_is_the_step_contract() -> None:
+    manifest = fake_manifest(vocab_size=10)
+    assert [spec.name for spec in manifest.inputs] == [
+        "input_ids",
+        "position_ids",
+        "attention_mask",
+        "logit_rows",
+        "attention_rows",
+        "past_key.0",
+        "past_value.0",
+    ]
+    outputs = {spec.name: spec for spec in manifest.outputs}
+    assert list(outputs) == [
+        "tokens",
+        "confidence",
+        "attention",
+        "logits",
+        "present_key.0",
+        "present_value.0",
+    ]
+    assert outputs["logits"].shape == ("B", "R", 10)
+    assert outputs["attention"].shape == ("B", "Q", "P+S")
+    assert contract.kv_names("past", 2) == (
+        "past_key.0",
+        "past_value.0",
+        "past_key.1",
+        "past_value.1",
+    )
+
+
+def test_cached_keys_follow_the_precision() -> None:
+    assert replace(fake_manifest(), precision="fp16").inputs[-1].dtype == "float16"
+    with pytest.raises(OptionError, match="precision 'fp7' is unknown; use one of: fp32, fp16"):
+        contract.kv_dtype("fp7")
+
+
+def test_newer_format_is_refused_before_anything_else_is_read() -> None:
+    with pytest.raises(ArtifactError, match=r"format version 2 is newer than 1.*update dawn-edge"):
+        read({"format_version": 2})
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("family", None, "field 'family' is null; expected a non-empty string"),
+        ("family", "", "field 'family' is ''"),
+        ("format_version", "1", "field 'format_version' is '1'; expected an integer >= 1"),
+        ("format_version", True, "field 'format_version' is True"),
+        ("dims.layers", 0, "field 'dims.layers' is 0; expected an integer >= 1"),
+        ("dims.layers", 1.5, "field 'dims.layers' is 1.5"),
+        ("dims.kv_heads", 3, "field 'dims.kv_heads' is invalid; it must divide dims.heads"),
+        ("dims", [], "field 'dims' is a list of 0; expected an object"),
+        ("tokens.mask", 64, "field 'tokens' is invalid; ids must be < vocab_size"),
+        ("tokens.eos", [1, "2"], r"field 'tokens.eos\[1\]' is '2'; expected an integer"),
+        ("tokens.eos", 7, "field 'tokens.eos' is 7; expected a list"),
+        ("tokens.pad", -1, "field 'tokens.pad' is -1"),
+        ("prediction_shift", 2, "field 'prediction_shift' is invalid; expected 0 or 1"),
+        ("evidence_layers", [], "field 'evidence_layers' is invalid"),
+        ("evidence_layers", [1], "field 'evidence_layers' is invalid"),
+        ("dialect", "slang", "field 'dialect' is invalid"),
+        ("precision", "fp8", "field 'precision' is invalid"),
+        ("kv_dtype", "float16", "field 'kv_dtype' is 'float16'; expected 'float32'"),
+        ("inputs", [], "field 'inputs' differs from the step contract"),
+        ("decoding.options", {"x": None}, "field 'decoding.options.x' is null; expected a number"),
+        ("decoding.options", {"x": float("nan")}, "expected a finite number"),
+        ("decoding.block_length", 0, "field 'decoding.block_length' is 0"),
+        ("files", {"a": {"size": 1}}, "field 'files.a.sha256' is missing"),
+        ("files", {"a": {"size": 1, "sha256": "xyz"}}, "field 'files.a' is invalid; sha256"),
+        ("surprise", 1, "field 'surprise' is unknown"),
+    ],
+)
+def test_wrong_field_is_named(
+    document: dict[str, Any], path: str, value: Any, message: str
+) -> None:
+    *parents, name = path.split(".")
+    target = document
+    for parent in parents:
+        target = target[parent]
+    target[name] = value
+    with pytest.raises(ArtifactError, match=message) as caught:
+        read(document)
+    assert str(caught.value).startswith("dawn.json: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", list(json.loads(fake_manifest().to_json())))
+def test_missing_field_is_named(document: dict[str, Any], name: str) -> None:
+    del document[name]
+    with pytest.raises(ArtifactError, match=f"field '{name}' is missing"):
+        read(document)
+
+
+def test_changed_graph_table_names_the_tensor(document: dict[str, Any]) -> None:
+    document["outputs"][1]["dtype"] = "float16"
+    with pytest.raises(ArtifactError, match=r"differs from the step contract .* at confidence"):
+        read(document)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", '"x"'])
+def test_text_that_is_no_object_is_refused(text: str) -> None:
+    with pytest.raises(ArtifactError, match=r"dawn\.json: (not valid JSON|holds )"):
+        Manifest.from_json(text)
+
+
+@pytest.mark.parametrize("family", ["dream", "llada"])
+def test_published_defaults_are_options_of_dawn(family: str) -> None:
+    defaults = published_defaults(family)
+    assert isinstance(defaults, DecodingDefaults)
+    assert (defaults.block_length, defaults.fallback_length) == (32, 32)
+    policy = POLICIES.make(defaults.policy, defaults.options)
+    assert policy.options()["tau_high"] == 0.9
+
+
+def test_family_without_published_thresholds_is_refused() -> None:
+    with pytest.raises(OptionError, match="no DAWN thresholds known for family 'gpt'"):
+        published_defaults("gpt")

@@ -1,0 +1,157 @@
+"""Properties that hold for every policy, and the registry that makes them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dawn_runtime import Dawn, OnePerStep, OptionError, Policy, RowView, Threshold
+from dawn_runtime.arrays import IntArray
+from dawn_runtime.policies import POLICIES
+from dawn_runtime.registry import Registry
+
+MakeView = Callable[..., RowView]
+UNIT = st.floats(0, 1, width=32)
+
+
+@st.composite
+def policies(draw: st.DrawFn) -> Policy:
+    """Any registered policy with any legal options."""
+    name = draw(st.sampled_from(POLICIES.names()))
+    if name == "threshold":
+        return Threshold(draw(UNIT))
+    if name == "dawn":
+        rest = {name: draw(UNIT) for name in ("tau_sink", "tau_induce", "tau_low", "tau_high")}
+        edge = draw(st.floats(0.01, 1))
+        return Dawn(tau_edge=edge, adjacency=draw(st.sampled_from(["both", "union"])), **rest)
+    return POLICIES.make(name)
+
+
+@st.composite
+def rows(draw: st.DrawFn) -> tuple[Any, ...]:
+    """Confidence, attention, mask and window of a row with at least one candidate."""
+    length = draw(st.integers(2, 16))
+    begin = draw(st.integers(1, length - 1))
+    end = draw(st.integers(begin + 1, length))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    masked = rng.random(length) < draw(UNIT)
+    masked[:begin] = False
+    masked[draw(st.integers(begin, end - 1))] = True
+    attention = rng.random((length, length)) ** 4
+    confidence = draw(st.lists(UNIT, min_size=length, max_size=length))
+    return confidence, attention / attention.sum(axis=1, keepdims=True), masked, (begin, end)
+
+
+@given(policy=policies(), row=rows())
+@settings(max_examples=300, deadline=None)
+def test_every_policy_chooses_candidates_and_at_least_one(
+    policy: Policy, row: tuple[Any, ...], make_view: MakeView
+) -> None:
+    view = make_view(*row)
+    found = policy.select(view)
+    assert found.dtype == np.int64
+    assert found.size >= 1
+    assert np.isin(found, view.candidates).all()
+    assert len(set(found.tolist())) == found.size
+
+
+@given(policy=policies(), row=rows())
+@settings(max_examples=200, deadline=None)
+def test_every_policy_gives_the_same_answer_twice_and_writes_nothing(
+    policy: Policy, row: tuple[Any, ...], make_view: MakeView
+) -> None:
+    view = make_view(*row)
+    before = view.confidence.copy(), view.attention.copy(), view.masked.copy()
+    first = policy.select(view)
+    np.testing.assert_array_equal(first, policy.select(make_view(*row)))
+    for array, copy in zip((view.confidence, view.attention, view.masked), before, strict=True):
+        np.testing.assert_array_equal(array, copy)
+
+
+@given(row=rows(), tau_edge=st.floats(0.01, 0.5), tau_low=UNIT)
+@settings(max_examples=200, deadline=None)
+def test_free_candidates_of_dawn_never_conflict(
+    row: tuple[Any, ...], tau_edge: float, tau_low: float, make_view: MakeView
+) -> None:
+    """Without sure and induced candidates the selection is an independent set."""
+    confidence, attention, masked, window = row
+    view = make_view(confidence, attention, masked, window)
+    policy = Dawn(1.0, tau_edge, 1.0, tau_low, tau_high=1.0)
+    found = policy.select(view)
+    found = found[view.confidence[found] < 1.0]
+    edges = view.attention[np.ix_(found, found)] >= tau_edge
+    np.fill_diagonal(edges, val=False)
+    assert not edges.any()
+
+
+@given(row=rows(), tau_edge=st.floats(0.01, 0.5))
+@settings(max_examples=200, deadline=None)
+def test_with_union_no_free_candidate_depends_on_a_settled_one(
+    row: tuple[Any, ...], tau_edge: float, make_view: MakeView
+) -> None:
+    view = make_view(*row)
+    found = Dawn(1.0, tau_edge, 1.0, 0.0, tau_high=0.5, adjacency="union").select(view)
+    settled = view.confidence[found] >= 0.5
+    edges = view.attention[np.ix_(found[~settled], found[settled])] >= tau_edge
+    assert not edges.any()
+
+
+def test_threshold_takes_the_best_when_none_reaches_it(make_view: MakeView) -> None:
+    view = make_view([1, 0.2, 0.6, 0.6], np.eye(4), [False, True, True, True], (1, 4))
+    assert Threshold(0.9).select(view).tolist() == [2]
+    assert Threshold(0.6).select(view).tolist() == [2, 3]
+    assert Threshold(0).select(view).tolist() == [1, 2, 3]
+
+
+def test_one_per_step_takes_the_lowest_of_equals(make_view: MakeView) -> None:
+    view = make_view([1, 0.5, 0.7, 0.7], np.eye(4), [False, True, True, True], (1, 4))
+    assert OnePerStep().select(view).tolist() == [2]
+
+
+def test_policies_are_made_from_names_and_options() -> None:
+    assert POLICIES.make("threshold", {"threshold": 0.8}) == Threshold(0.8)
+    assert POLICIES.make("dawn", {"tau_edge": 0.05}) == Dawn(tau_edge=0.05)
+    policy = Dawn()
+    assert POLICIES.make(policy) is policy
+
+
+@pytest.mark.parametrize(
+    ("rule", "options", "message"),
+    [
+        ("dwan", {}, "unknown policy: 'dwan'; did you mean 'dawn'\\? known: dawn, one-per-step"),
+        ("xyz", {}, "unknown policy: 'xyz'; known: dawn, one-per-step, threshold"),
+        ("dawn", {"tau_egde": 1}, "unknown option of policy 'dawn': 'tau_egde'; did you mean"),
+        ("one-per-step", {"k": 1}, "unknown option of policy 'one-per-step': 'k'; there are none"),
+        ("threshold", {"threshold": 2}, "policy 'threshold': threshold is 2; expected a number"),
+        (Dawn(), {"tau_low": 1}, r"options \['tau_low'\] were given beside a policy object"),
+    ],
+)
+def test_unknown_names_and_options_list_what_there_is(
+    rule: Any, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(OptionError, match=message):
+        POLICIES.make(rule, options)
+
+
+def test_a_new_policy_is_one_class_and_one_line() -> None:
+    registry: Registry[Policy] = Registry("policy")
+
+    @registry.register
+    @dataclass(frozen=True, slots=True)
+    class Leftmost(Policy):
+        name: ClassVar[str] = "leftmost"
+
+        count: int = 2
+
+        def select(self, view: RowView) -> IntArray:
+            return view.candidates[: self.count]
+
+    made = registry.make("leftmost", {"count": 3})
+    assert made.options() == {"count": 3}
+    assert made.short_form() is None
+    with pytest.raises(OptionError, match="policy 'leftmost' is registered already"):
+        registry.register(Leftmost)

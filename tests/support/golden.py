@@ -1,0 +1,206 @@
+"""The published torch reference: two random-weight checkpoints and what it decodes from them.
+
+`tests/data/golden/*` holds six prompts for each checkpoint and what the released DAWN code decodes
+(64 new tokens, block 32). `NumpyEngine` runs the checkpoints without torch and ONNX.
+
+One detail of the reference is an accident and stays out of the runtime: its Dream model inherited
+`top_k = 50` from the defaults of its framework, so its confidence is a softmax over the 50 best
+tokens of 256. LLaDA's is over all of them, as ours always is. `BestTokens` puts the accident around
+any engine, to compare the rest exactly.
+"""
+
+import json
+import struct
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dawn_runtime import Decoder, Engine, Result
+from dawn_runtime.engine import EngineInfo, StepInputs, StepOutputs
+
+GOLDEN = Path(__file__).parent.parent / "data" / "golden"
+REFERENCE_TOP_K = 50
+EVIDENCE_LAYERS = 4
+CASES = {
+    "dream": ("dawn", "dawn_published", "threshold"),
+    "llada": ("dawn", "dawn_published", "threshold", "threshold_09", "one_per_step"),
+}
+
+LLADA_NAMES = {
+    "embed": "model.transformer.wte",
+    "norm": "model.transformer.ln_f",
+    "head": "model.transformer.ff_out",
+    "layer": "model.transformer.blocks.{}.",
+    "input_norm": "attn_norm",
+    "q": "q_proj",
+    "k": "k_proj",
+    "v": "v_proj",
+    "o": "attn_out",
+    "mlp_norm": "ff_norm",
+    "gate": "ff_proj",
+    "up": "up_proj",
+    "down": "ff_out",
+}
+DREAM_NAMES = {
+    "embed": "model.embed_tokens",
+    "norm": "model.norm",
+    "head": "lm_head",
+    "layer": "model.layers.{}.",
+    "input_norm": "input_layernorm",
+    "q": "self_attn.q_proj",
+    "k": "self_attn.k_proj",
+    "v": "self_attn.v_proj",
+    "o": "self_attn.o_proj",
+    "mlp_norm": "post_attention_layernorm",
+    "gate": "mlp.gate_proj",
+    "up": "mlp.up_proj",
+    "down": "mlp.down_proj",
+}
+
+
+def read_weights(folder: Path) -> dict[str, np.ndarray]:
+    """Reads BF16 safetensors as float32."""
+    weights = {}
+    for path in folder.glob("*.safetensors"):
+        content = path.read_bytes()
+        start = 8 + struct.unpack("<Q", content[:8])[0]
+        for name, entry in json.loads(content[8:start]).items():
+            if name == "__metadata__":
+                continue
+            begin, end = (start + offset for offset in entry["data_offsets"])
+            bits = np.frombuffer(content[begin:end], dtype="<u2").astype(np.uint32) << 16
+            weights[name] = bits.view(np.float32).reshape(entry["shape"])
+    return weights
+
+
+def confidence_over(logits: np.ndarray, best: int | None = None) -> np.ndarray:
+    """Probability of the best token among the `best` most probable ones, all by default."""
+    ranked = np.sort(logits, axis=-1)[..., ::-1][..., :best]
+    found: np.ndarray = 1 / np.exp(ranked - ranked[..., :1]).sum(axis=-1)
+    return found
+
+
+class BestTokens:
+    """An engine whose confidence is over the 50 best tokens, as in the Dream reference."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def describe(self) -> EngineInfo:
+        return self.engine.describe()
+
+    def close(self) -> None:
+        self.engine.close()
+
+    def run(self, inputs: StepInputs) -> StepOutputs:
+        found = self.engine.run(replace(inputs, want_logits=True))
+        assert found.logits is not None
+        return replace(found, confidence=confidence_over(found.logits, REFERENCE_TOP_K))
+
+
+class NumpyEngine:
+    """A pre-norm RoPE transformer over full sequences of equal length."""
+
+    def __init__(self, family: str) -> None:
+        folder = GOLDEN / f"{family}-random"
+        config = json.loads((folder / "config.json").read_text())
+        self.names = DREAM_NAMES if family == "dream" else LLADA_NAMES
+        self.weights = read_weights(folder)
+        self.layers = config.get("num_hidden_layers") or config["n_layers"]
+        self.heads = config.get("num_attention_heads") or config["n_heads"]
+        self.kv_heads = config.get("num_key_value_heads") or config["n_kv_heads"]
+        self.eps, self.theta = config["rms_norm_eps"], config["rope_theta"]
+
+    def describe(self) -> EngineInfo:
+        return EngineInfo("numpy", self.layers, self.kv_heads, 8, 256, 2048, "float32")
+
+    def close(self) -> None:
+        pass
+
+    def run(self, inputs: StepInputs) -> StepOutputs:
+        hidden = self.weights[self.names["embed"] + ".weight"][inputs.input_ids]
+        rotation = self.rotation(inputs.position_ids)
+        evidence = np.float32(0)
+        for layer in range(self.layers):
+            mixed, attention = self.attend(layer, self.norm(layer, "input_norm", hidden), rotation)
+            hidden = hidden + mixed
+            hidden = hidden + self.mlp(layer, self.norm(layer, "mlp_norm", hidden))
+            if layer >= self.layers - EVIDENCE_LAYERS:
+                evidence = evidence + attention.mean(axis=1) / EVIDENCE_LAYERS
+        scale = self.weights[self.names["norm"] + ".weight"]
+        logits = self.rms(hidden, scale) @ self.weights[self.names["head"] + ".weight"].T
+        logits = np.take_along_axis(logits, inputs.logit_rows[..., None], axis=1)
+        return StepOutputs(
+            tokens=logits.argmax(axis=-1),
+            confidence=confidence_over(logits),
+            attention=np.take_along_axis(evidence, inputs.attention_rows[..., None], axis=1),
+            logits=logits,
+        )
+
+    def linear(self, layer: int, name: str, x: np.ndarray) -> np.ndarray:
+        full = self.names["layer"].format(layer) + self.names[name]
+        return x @ self.weights[full + ".weight"].T + self.weights.get(
+            full + ".bias", np.float32(0)
+        )
+
+    def norm(self, layer: int, name: str, x: np.ndarray) -> np.ndarray:
+        full = self.names["layer"].format(layer) + self.names[name] + ".weight"
+        return self.rms(x, self.weights[full])
+
+    def rms(self, x: np.ndarray, scale: np.ndarray) -> np.ndarray:
+        return x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + np.float32(self.eps)) * scale
+
+    def rotation(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        width = 8
+        frequencies = self.theta ** -(np.arange(0, width, 2) / width)
+        angles = np.tile(positions[:, None, :, None] * frequencies, 2)
+        return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+
+    def attend(self, layer: int, x: np.ndarray, rotation: Any) -> tuple[np.ndarray, np.ndarray]:
+        cos, sin = rotation
+
+        def heads(name: str, count: int) -> np.ndarray:
+            split = self.linear(layer, name, x).reshape(*x.shape[:2], count, -1).swapaxes(1, 2)
+            return split.repeat(self.heads // count, axis=1)
+
+        def rotate(y: np.ndarray) -> np.ndarray:
+            left, right = np.split(y, 2, axis=-1)
+            return y * cos + np.concatenate([-right, left], axis=-1) * sin
+
+        q, k, v = heads("q", self.heads), heads("k", self.kv_heads), heads("v", self.kv_heads)
+        scores = rotate(q) @ rotate(k).swapaxes(2, 3) / np.sqrt(np.float32(q.shape[-1]))
+        weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        weights /= weights.sum(axis=-1, keepdims=True)
+        joined = (weights @ v).swapaxes(1, 2).reshape(x.shape)
+        return self.linear(layer, "o", joined), weights
+
+    def mlp(self, layer: int, x: np.ndarray) -> np.ndarray:
+        gate = self.linear(layer, "gate", x)
+        return self.linear(layer, "down", gate / (1 + np.exp(-gate)) * self.linear(layer, "up", x))
+
+
+def decode_case(decoder: Decoder, family: str, case: str) -> list[Result]:
+    """Decodes the six prompts of a case together."""
+    meta = json.loads((GOLDEN / f"{family}-random" / "decode.json").read_text())
+    names = {"conf_threshold": "tau_low"}
+    options = {
+        names.get(key, key): value
+        for key, value in meta["cases"][case].items()
+        if key not in ("dawn", "alg")
+    }
+    return decoder.generate_batch(
+        list(np.load(GOLDEN / f"{family}-random" / "decode.npz")["prompts"]),
+        max_new_tokens=meta["gen_length"],
+        block_length=meta["block_length"],
+        policy="one-per-step" if case == "one_per_step" else case.split("_")[0],
+        options=options,
+        stop_at_eos=False,
+    )
+
+
+def golden_case(family: str, case: str) -> tuple[np.ndarray, list[int]]:
+    """Returns the new tokens [6, 64] and the numbers of forwards of the reference."""
+    golden = np.load(GOLDEN / f"{family}-random" / "decode.npz")
+    return golden[case][:, golden["prompts"].shape[1] :], golden[f"{case}_nfe"].tolist()
