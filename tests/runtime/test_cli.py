@@ -73,6 +73,10 @@ def test_prompt_comes_from_standard_input_if_absent_or_a_dash(run: Run) -> None:
     assert run("-", *SHORT, stdin="hi there")[1] == expected
 
 
+def test_the_prompt_may_stand_behind_flags(run: Run) -> None:
+    assert run(*SHORT, "hi there")[1] == run("hi there", *SHORT)[1]
+
+
 def test_stream_prints_the_same_text(run: Run) -> None:
     status, out, err = run("hi", "--stream", *SHORT)
     assert (status, out) == (0, run("hi", *SHORT)[1])

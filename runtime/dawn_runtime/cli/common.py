@@ -66,7 +66,8 @@ def run_command(
         0 done, 1 failed, 2 wrong usage, 130 interrupted.
     """
     try:
-        args = parser.parse_args(argv)
+        # Intermixed: an optional PROMPT may stand behind flags, as in `ARTIFACT --chat PROMPT`.
+        args = parser.parse_intermixed_args(argv)
     except SystemExit as stop:  # --help, --version, or a usage error that is printed already
         return stop.code if isinstance(stop.code, int) else DONE
     expected: tuple[type[Exception], ...] = (DawnError, OSError, *errors)
