@@ -15,6 +15,7 @@ import argparse
 import itertools
 import json
 import random
+import statistics
 import sys
 import time
 from collections.abc import Iterator
@@ -27,7 +28,13 @@ from tokenizers import Tokenizer
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dawn_models import Transformer, read_config
-from tiny_training.batches import Batch, Encoder, masked_batch, mixed_items
+from tiny_training.batches import (
+    Batch,
+    Encoder,
+    batches_of_similar_length,
+    masked_batch,
+    mixed_items,
+)
 from tiny_training.hub_format import write_tokenizer_files, write_weights
 from tiny_training.objective import initialise, learning_rate_factor, masked_loss, optimisers
 from tiny_training.progress import load_state, save_state
@@ -37,6 +44,10 @@ from tiny_training.vocabulary import train_tokenizer
 REPOSITORY = Path(__file__).resolve().parent.parent
 TASK_SHARES = {"arithmetic": 2.5, "sort": 1.5, "reverse": 1.0, "brackets": 1.0, "json": 0.7}
 """How often a task is drawn, relative to 1; the hard ones more often."""
+
+
+POOL = 16
+"""Batches drawn together, to be split by length."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +63,9 @@ class Settings:
         corpus: examples of which the vocabulary is learned.
     """
 
-    steps: int = 4000
-    examples: int = 32
-    learning_rate: float = 4e-3
+    steps: int = 6000
+    examples: int = 16
+    learning_rate: float = 1.2e-3
     seed: int = 0
     vocab_size: int = 1024
     corpus: int = 20000
@@ -99,7 +110,7 @@ def _arguments() -> argparse.Namespace:
     return arguments
 
 
-def _train(arguments: argparse.Namespace, settings: Settings) -> float:
+def _train(arguments: argparse.Namespace, settings: Settings) -> float | None:
     recipe = RECIPES[arguments.model]
     tokenizer = _tokenizer(arguments, settings)
     write_tokenizer_files(arguments.output, recipe, tokenizer)
@@ -113,12 +124,13 @@ def _train(arguments: argparse.Namespace, settings: Settings) -> float:
     if arguments.state.exists():
         step = load_state(arguments.state, model, optimiser_list)
         print(f"resumed at step {step} from {arguments.state}", file=sys.stderr)
-    loss = float("nan")
+    loss = None  # a run that was complete already takes no step
+    log = Log(arguments.log_every, settings.steps)
     encoder = Encoder(recipe, tokenizer)
     for batch in itertools.islice(_batches(encoder, settings, step), settings.steps - step):
         loss = _step(model, _moved(batch, device), optimiser_list, step, settings)
         step += 1
-        _report(step, loss, batch, arguments, settings)
+        log.add(step, loss, batch)
         if step % arguments.save_every == 0 or step == settings.steps:
             save_state(arguments.state, step, model, optimiser_list)
             write_weights(arguments.output, model)
@@ -139,11 +151,13 @@ def _tokenizer(arguments: argparse.Namespace, settings: Settings) -> Tokenizer:
 
 def _batches(encoder: Encoder, settings: Settings, first: int) -> Iterator[Batch]:
     """Batches `first`, first + 1, ...: a resumed run continues with data it has not seen."""
-    for number in itertools.count(first):
-        seed = settings.seed * 1_000_003 + number
-        stream = mixed_items(TASK_SHARES, "train", seed)
-        examples = encoder.encode(list(itertools.islice(stream, settings.examples)))
-        yield masked_batch(examples, encoder, random.Random(seed))
+    for pool in itertools.count(first // POOL):
+        seed = settings.seed * 1_000_003 + pool
+        rng = random.Random(seed)
+        drawn = itertools.islice(mixed_items(TASK_SHARES, "train", seed), POOL * settings.examples)
+        batches = batches_of_similar_length(encoder.encode(list(drawn)), settings.examples, rng)
+        skipped = max(0, first - pool * POOL)
+        yield from (masked_batch(batch, encoder, rng) for batch in batches[skipped:])
 
 
 def _moved(batch: Batch, device: torch.device) -> Batch:
@@ -173,18 +187,28 @@ def _step(
     return loss.item()
 
 
-_clock = [time.monotonic()]
+class Log:
+    """Mean loss and speed since the last line, on standard error."""
 
+    def __init__(self, every: int, steps: int) -> None:
+        self.every, self.steps = every, steps
+        self._restart()
 
-def _report(
-    step: int, loss: float, batch: Batch, arguments: argparse.Namespace, settings: Settings
-) -> None:
-    if step % arguments.log_every and step != settings.steps:
-        return
-    now = time.monotonic()
-    rate = batch.inputs.numel() * arguments.log_every / (now - _clock[0])
-    _clock[0] = now
-    print(f"step {step}/{settings.steps}  loss {loss:.4f}  {rate:.0f} tokens/s", file=sys.stderr)
+    def add(self, step: int, loss: float, batch: Batch) -> None:
+        """Count one step; print a line every `every` steps and after the last."""
+        self.losses.append(loss)
+        self.tokens += batch.inputs.numel()
+        if step % self.every == 0 or step == self.steps:
+            rate = self.tokens / (time.monotonic() - self.started)
+            mean = statistics.mean(self.losses)
+            line = f"step {step}/{self.steps}  loss {mean:.4f}  {rate:.0f} tokens/s"
+            print(line, file=sys.stderr, flush=True)
+            self._restart()
+
+    def _restart(self) -> None:
+        self.losses: list[float] = []
+        self.tokens = 0
+        self.started = time.monotonic()
 
 
 if __name__ == "__main__":

@@ -13,8 +13,10 @@ from tokenizers import Tokenizer
 from dawn_calibration.tasks import TASKS, Item, Split, items
 from tiny_training.recipes import Recipe
 
-LENGTHS = (80, 96, 112, 128)
-"""Sequence lengths of batches; the answer's region is whatever the prompt leaves of it."""
+LONGEST_FILL, LONG_FILL_SHARE = 64, 0.3
+"""Most end tokens behind the longest answer of a batch, and the share of batches with any.
+
+Decoding asks for more tokens than an answer needs; the model must have seen such a rest."""
 
 
 @dataclass(frozen=True)
@@ -78,24 +80,35 @@ def mixed_items(shares: Mapping[str, float], split: Split, seed: int) -> Iterato
         yield next(streams[rng.choices(names, weights)[0]])
 
 
+def batches_of_similar_length(
+    examples: list[Example], size: int, rng: random.Random
+) -> list[list[Example]]:
+    """Split a pool of examples so that little is padded, in random order."""
+    ordered = sorted(examples, key=lambda e: (len(e.prompt) + len(e.answer), rng.random()))
+    batches = [ordered[i : i + size] for i in range(0, len(ordered), size)]
+    rng.shuffle(batches)
+    return batches
+
+
 def masked_batch(examples: list[Example], encoder: Encoder, rng: random.Random) -> Batch:
     """Pad to one length and mask answers, each example twice with complementary masks.
 
-    The mask ratio is drawn uniformly per example, as in the masked-diffusion objective, which
-    weights a masked token by 1 / ratio; complementary masks use every token once per pair.
+    The mask ratio r is drawn uniformly per example and every masked token counts the same. With
+    complementary masks every token is predicted exactly once a pair, and the variance that the
+    1 / r of the exact bound brings is gone; contexts with many masks weigh more than in the bound.
     One example in three is masked as block decoding meets it: known, then partly, then masked.
     """
     longest = max(len(e.prompt) + len(e.answer) for e in examples)
-    length = rng.choice([n for n in LENGTHS if n >= longest] or [longest])
+    room = rng.randint(0, LONGEST_FILL) if rng.random() < LONG_FILL_SHARE else 0
+    length = longest + room
     generator = torch.Generator().manual_seed(rng.getrandbits(60))
     rows = [_padded(example, length, encoder.pad) for example in examples]
     targets = torch.tensor([row for row in rows for _ in range(2)])
-    masks, ratios = zip(*(_masks(e, length, rng, generator) for e in examples), strict=True)
-    mask = torch.cat(masks)
+    mask = torch.cat([_masks(e, length, rng, generator) for e in examples])
     worth = torch.stack([_worth(e, length) for e in examples for _ in range(2)])
-    weights = mask * worth / torch.cat(ratios)[:, None]
     inputs = targets.masked_fill(mask, encoder.mask)
-    return Batch(inputs, targets, weights / worth.sum())
+    weights = mask * worth
+    return Batch(inputs, targets, weights / weights.sum())
 
 
 def _padded(example: Example, length: int, pad: int) -> list[int]:
@@ -114,27 +127,19 @@ def _worth(example: Example, length: int) -> torch.Tensor:
 
 def _masks(
     example: Example, length: int, rng: random.Random, generator: torch.Generator
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Two masks [2, L] and the ratio at which each masks [2]."""
-    ratio = rng.uniform(0.02, 0.98)
-    pick = torch.rand(length, generator=generator) < ratio
+) -> torch.Tensor:
+    """Two masks of the answer, bool [2, L]."""
+    pick = torch.rand(length, generator=generator) < rng.random()
     masks = torch.stack([pick, ~pick])
-    ratios = torch.tensor([ratio, 1 - ratio])
     masks[:, : len(example.prompt)] = False
     if rng.random() < 0.33:
-        masks, ratios = _blockwise(masks, example, length, rng)
-    return masks, ratios
+        _mask_blockwise(masks, example, rng)
+    return masks
 
 
-def _blockwise(
-    masks: torch.Tensor, example: Example, length: int, rng: random.Random
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _mask_blockwise(masks: torch.Tensor, example: Example, rng: random.Random) -> None:
     """Everything before a random place known, everything from a later place masked."""
     start = len(example.prompt)
     known = rng.randrange(start, start + len(example.answer))
     masks[:, start:known] = False
     masks[:, known + rng.randint(1, 32) :] = True
-    masks[:, known] = True
-    # The share of this example that is masked, so that its weight stays near one.
-    shares = masks[:, start:].float().mean(dim=1).clamp(min=0.05)
-    return masks[:, :length], shares

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everyone uses
 
 from dawn_models import Transformer
@@ -40,12 +40,25 @@ def learning_rate_factor(step: int, steps: int) -> float:
     return min(warm, left, 1.0)
 
 
-def initialise(model: nn.Module, seed: int) -> None:
-    """Normal weights of deviation 0.02 (less for projections into the residual stream)."""
+_SCALE_BY_NAME = {"q_proj": 1.4, "k_proj": 1.4, "o_proj": 0.3, "down_proj": 0.3}
+"""Deviation of a layer's matrices, in units of 1 / sqrt(columns); 1 for those not named."""
+
+
+def initialise(model: Transformer, seed: int) -> None:
+    """Draw the weights a run starts from.
+
+    All masked tokens look alike, so a head can only tell them apart by where they stand: queries
+    and keys start large enough (and their biases, where there are any) that heads differ from the
+    first step in the relative positions they prefer. The head starts as a tenth of the embedding,
+    so that a layer that copies a token raises that token's own logit.
+    """
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
         if parameter.ndim == 2:
-            residual = name.endswith(("o_proj.weight", "down_proj.weight"))
-            parameter.data.normal_(0.0, 0.006 if residual else 0.02, generator=generator)
+            scale = _SCALE_BY_NAME.get(name.split(".")[-2], 1.0)
+            deviation = scale * parameter.shape[1] ** -0.5
+            parameter.data.normal_(0.0, deviation, generator=generator)
         elif name.endswith("bias"):
-            parameter.data.zero_()
+            parameter.data.normal_(0.0, 0.5, generator=generator)
+    model.embedding.weight.data.normal_(0.0, 0.3, generator=generator)
+    model.head.weight.data.copy_(0.1 * model.embedding.weight.data)

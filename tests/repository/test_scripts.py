@@ -29,7 +29,9 @@ def test_a_short_training_run_writes_a_checkpoint_and_resumes(tmp_path: Path, mo
     checkpoint = Checkpoint.open(tmp_path / "out")
     assert checkpoint.config.family == model.removeprefix("tiny-")
     assert (tmp_path / "out" / "tokenizer.json").exists()
-    assert "resumed at step 6" in run(*command, *paths).stderr
+    again = run(*command, *paths)
+    assert "resumed at step 6" in again.stderr
+    assert json.loads(again.stdout)["loss"] is None
 
 
 def test_a_random_checkpoint_of_real_geometry_is_sharded(tmp_path: Path) -> None:

@@ -1,0 +1,155 @@
+"""Share of held-out items a model answers exactly right, task by task.
+
+    python scripts/evaluate_tasks.py build/tiny-dream --items 200
+    python scripts/evaluate_tasks.py build/tiny-dream --policy dawn --set tau_edge=0.05
+
+Items are held out by construction (see dawn_calibration.tasks) and judged by the task's own
+checker, not by comparison with one answer. By default one token is decided per step, the slowest
+and most careful rule. A table goes to standard error, one JSON document to standard output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+import statistics
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dawn_calibration.tasks import TASKS, Item, items
+from dawn_runtime import Decoder, Result
+
+
+@dataclass(frozen=True)
+class Score:
+    """One task's outcome.
+
+    Attributes:
+        task: its name.
+        items: held-out items tried.
+        exact: how many were right.
+        forwards: mean runs of the engine an item took part in.
+        tokens_per_forward: mean tokens decided per run.
+        wrong: a few wrong answers, with the reason.
+    """
+
+    task: str
+    items: int
+    exact: int
+    forwards: float
+    tokens_per_forward: float
+    wrong: tuple[str, ...]
+
+    @property
+    def percent(self) -> float:
+        """Exactly right, in percent."""
+        return 100 * self.exact / self.items
+
+    @property
+    def margin(self) -> float:
+        """Half width of the 95 % interval of `percent`, in points (normal approximation)."""
+        share = (self.exact + 1) / (self.items + 2)
+        return 196 * math.sqrt(share * (1 - share) / self.items)
+
+
+def main() -> int:
+    """Evaluate, print the table and the JSON document."""
+    arguments = _arguments()
+    settings = _settings(arguments)
+    scores = []
+    with Decoder.open(arguments.artifact, threads=arguments.threads) as decoder:
+        _print_head()
+        for task in arguments.tasks:
+            scores.append(_score(decoder, task, arguments, settings))
+            _print_score(scores[-1])
+            if arguments.show:
+                print("\n".join(f"    {line}" for line in scores[-1].wrong), file=sys.stderr)
+    report = {
+        "artifact": str(arguments.artifact),
+        **settings,
+        "seed": arguments.seed,
+        "tasks": [asdict(s) for s in scores],
+    }
+    print(json.dumps(report))
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("artifact", type=Path)
+    parser.add_argument("--items", type=int, default=100, help="held-out items of each task")
+    parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS))
+    parser.add_argument("--policy", default="one-per-step")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="options")
+    parser.add_argument("--max-new-tokens", type=int, default=64)
+    parser.add_argument("--block-length", type=int, default=32)
+    parser.add_argument("--batch", type=int, default=25, help="items decoded together")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--show", action="store_true", help="print some wrong answers")
+    return parser.parse_args()
+
+
+def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    options = dict(text.split("=", 1) for text in arguments.options)
+    return {
+        "policy": arguments.policy,
+        "options": {key: float(value) for key, value in options.items()},
+        "max_new_tokens": arguments.max_new_tokens,
+        "block_length": arguments.block_length,
+    }
+
+
+def _score(
+    decoder: Decoder, task: str, arguments: argparse.Namespace, settings: dict[str, Any]
+) -> Score:
+    drawn = list(itertools.islice(items(TASKS[task], "heldout", arguments.seed), arguments.items))
+    results = list(_decode(decoder, drawn, arguments.batch, settings))
+    verdicts = [
+        TASKS[task].check(item, result.text or "")
+        for item, result in zip(drawn, results, strict=True)
+    ]
+    wrong = (
+        f"{item.prompt} -> {result.text} ({verdict.reason})"
+        for item, result, verdict in zip(drawn, results, verdicts, strict=True)
+        if not verdict.correct
+    )
+    return Score(
+        task=task,
+        items=len(drawn),
+        exact=sum(verdict.correct for verdict in verdicts),
+        forwards=statistics.mean(result.forwards for result in results),
+        tokens_per_forward=statistics.mean(result.tokens_per_forward for result in results),
+        wrong=tuple(itertools.islice(wrong, 3)),
+    )
+
+
+def _decode(
+    decoder: Decoder, drawn: list[Item], batch: int, settings: dict[str, Any]
+) -> Iterator[Result]:
+    prompts = [[{"role": "user", "content": item.prompt}] for item in drawn]
+    for start in range(0, len(prompts), batch):
+        yield from decoder.generate_batch(prompts[start : start + batch], **settings)
+
+
+def _print_head() -> None:
+    head = f"{'task':<17}{'exact %':>8}{'+-':>6}{'items':>7}{'forwards':>10}{'tokens/forward':>16}"
+    print(head, file=sys.stderr)
+
+
+def _print_score(score: Score) -> None:
+    print(
+        f"{score.task:<17}{score.percent:>8.1f}{score.margin:>6.1f}{score.items:>7}"
+        f"{score.forwards:>10.1f}{score.tokens_per_forward:>16.2f}",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
