@@ -167,7 +167,7 @@ def mean_attention(query: Tensor, keys: Tensor, evidence: Evidence) -> Tensor:
     # Sizes are given in full: a -1 cannot be inferred beside an axis of length zero (Q = 0).
     grouped = asked.reshape(batch, kv_heads, heads // kv_heads * rows, width)
     scores = (grouped @ keys.float().transpose(2, 3)).reshape(batch, heads, rows, keys.shape[2])
-    scores = scores.masked_fill(~evidence.mask.unsqueeze(1), float("-inf"))
+    scores = torch.where(evidence.mask.unsqueeze(1), scores, float("-inf"))
     return torch.softmax(scores, dim=-1).mean(dim=1)
 
 
@@ -275,8 +275,8 @@ class Transformer(nn.Module):
             Tokens, confidence, mean attention and logits as in `StepResult`.
         """
         logits = self.head(self.norm(_gather_rows(x, logit_rows))).float()
-        best, tokens = logits.max(dim=-1)
-        confidence = torch.exp(best - logits.logsumexp(dim=-1))
+        tokens = logits.argmax(dim=-1)
+        confidence = logits.softmax(dim=-1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
         return tokens, confidence, sum(attention[1:], attention[0]) / len(attention), logits
 
     def rotation(self, position_ids: Tensor) -> Rotation:

@@ -1,0 +1,89 @@
+"""`dawn-export`: make an artifact of a checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from dawn_export.api import export
+from dawn_export.errors import VerificationError
+from dawn_export.options import DEFAULT_DIALECTS, PRECISIONS, TARGETS, ExportOptions
+from dawn_runtime.cli.common import Parser, print_json, run_command
+from dawn_runtime.contract import DIALECTS
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit status."""
+    return run_command(_parser(), _work, argv)
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        "dawn-export",
+        "Export a masked-diffusion language model to ONNX, attention evidence included.",
+    )
+    parser.add_argument(
+        "--model", type=Path, required=True, metavar="DIR", help="Hugging Face checkpoint folder"
+    )
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="folder of the artifact"
+    )
+    parser.add_argument("--target", choices=TARGETS, default="cpu", help="default: %(default)s")
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default="fp32", help="default: %(default)s"
+    )
+    defaults = ", ".join(f"{dialect} for {name}" for name, dialect in DEFAULT_DIALECTS.items())
+    parser.add_argument(
+        "--dialect",
+        choices=DIALECTS,
+        help=f"portable: opset 20, decomposed; fused: opset 23; default: {defaults}",
+    )
+    parser.add_argument(
+        "--evidence-layers",
+        type=int,
+        default=4,
+        metavar="N",
+        help="the evidence is the mean over the last N layers; default: %(default)s",
+    )
+    parser.add_argument(
+        "--verify", action="store_true", help="compare with the checkpoint before it is in place"
+    )
+    parser.add_argument("--force", action="store_true", help="replace an artifact that is there")
+    return parser
+
+
+def _work(args: argparse.Namespace) -> None:
+    options = ExportOptions(
+        target=args.target,
+        precision=args.precision,
+        dialect=args.dialect,
+        evidence_layers=args.evidence_layers,
+    )
+    try:
+        report = export(
+            args.model,
+            args.output,
+            options,
+            force=args.force,
+            verify=args.verify,
+            progress=not args.quiet,
+        )
+    except VerificationError as error:
+        _note(error.verification.table(), args)
+        raise
+    for warning in report.warnings:
+        _note(f"dawn-export: warning: {warning}", args)
+    if args.json:
+        print_json(report.to_dict())
+        return
+    if report.verification is not None:
+        print(report.verification.table())
+    print(report.summary())
+
+
+def _note(message: str, args: argparse.Namespace) -> None:
+    """Prints on standard error unless --quiet."""
+    if not args.quiet:
+        print(message, file=sys.stderr)

@@ -1,0 +1,19 @@
+"""The public names change on purpose only."""
+
+import dawn_export
+
+
+def test_the_public_names_are_these() -> None:
+    assert dawn_export.__all__ == [
+        "Difference",
+        "ExportError",
+        "ExportOptions",
+        "ExportReport",
+        "OutputError",
+        "SourceError",
+        "Verification",
+        "VerificationError",
+        "export",
+    ]
+    for name in dawn_export.__all__:
+        assert getattr(dawn_export, name).__doc__

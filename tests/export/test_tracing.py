@@ -1,0 +1,49 @@
+"""From a module to a graph, by the exporter of torch."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from dawn_export import ExportError
+from dawn_export.pieces import Piece
+from dawn_export.tracing import Trace, trace
+from dawn_runtime.contract import TensorSpec
+
+
+class Project(nn.Module):
+    """A linear layer and a constant."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 4)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return (self.linear(x) + 1,)
+
+
+class TakesNothingElse(nn.Module):
+    """Works for one size alone."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return (x + torch.zeros(5, device=x.device),)
+
+
+def traced(module: type[nn.Module], *shape: int | str) -> Trace:
+    with FakeTensorMode():
+        return trace(Piece(module(), (TensorSpec("x", "float32", shape),), ("y",)), 20, "portable")
+
+
+def test_weights_become_inputs_and_only_constants_stay(capfd: pytest.CaptureFixture[str]) -> None:
+    found = traced(Project, "B", "S", 3)
+    assert [value.name for value in found.graph.inputs] == ["x", "linear.weight", "linear.bias"]
+    assert [value.name for value in found.weights] == ["linear.weight", "linear.bias"]
+    assert [str(size) for size in found.graph.inputs[0].shape] == ["B", "S", "3"]
+    assert max(v.const_value.size for v in found.graph.initializers.values()) == 1
+    captured = capfd.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+
+
+def test_an_axis_that_the_exporter_fixes_is_an_error() -> None:
+    with pytest.raises(ExportError, match=r"TakesNothingElse: .*S"):
+        traced(TakesNothingElse, "B", "S")
