@@ -1,7 +1,7 @@
 """Time what a policy costs on the host: graph and selection of one step, without the engine.
 
     python scripts/bench_policies.py
-    python scripts/bench_policies.py --artifact build/random-0.5b-onnx --steps 5
+    python scripts/bench_policies.py --artifact build/random-0.5b-onnx
 
 Measured is `Policy.select` on one row: for DAWN that is sink detection over the attention of all
 rows, edges, anchors and the independent set. States are drawn at random, a new one for each
@@ -64,7 +64,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--block-length", type=int, default=32)
     parser.add_argument("--repeat", type=int, default=500)
     parser.add_argument("--artifact", type=Path, help="exported model for the share of a step")
-    parser.add_argument("--steps", type=int, default=5, help="engine steps with --artifact")
     parser.add_argument("--threads", type=int, default=2, help="engine threads with --artifact")
     return parser.parse_args()
 
@@ -125,7 +124,7 @@ def _print_selection(timings: list[Timing]) -> None:
 
 
 def _time_steps(arguments: argparse.Namespace) -> dict[str, float]:
-    """Decode with DAWN at length 512 and split each step into engine and everything else."""
+    """Decode one block with DAWN at length 512; split a step into engine and everything else."""
     from dawn_runtime import Decoder
 
     with Decoder.open(arguments.artifact, threads=arguments.threads) as decoder:
@@ -136,7 +135,6 @@ def _time_steps(arguments: argparse.Namespace) -> dict[str, float]:
             policy="dawn",
             block_length=arguments.block_length,
             stop_at_eos=False,
-            max_forwards=arguments.steps,
         )
     total, engine = result.seconds / result.forwards, result.engine_seconds / result.forwards
     share = 1 - engine / total
