@@ -3,11 +3,13 @@
     python scripts/bench_policies.py
     python scripts/bench_policies.py --artifact build/random-0.5b-onnx
 
-Measured is `Policy.select` on one row: for DAWN that is sink detection over the attention of all
-rows, edges, anchors and the independent set. States are drawn at random, a new one for each
-repetition, with attention as peaked as trained models have it and confidences spread over (0, 1),
-so that every branch runs. With `--artifact` the engine runs real steps of the same length, and the
-share of a decode step that is spent outside the engine is printed too (packing included).
+Measured is `Policy.select` on one row, after `Policy.remember` where the policy needs history: for
+DAWN that is sink detection over the attention of all rows, edges, anchors and the independent set;
+for KLASS it is the softmax over the vocabulary of all undecided positions. States are drawn at
+random, a new one for each repetition (one of two where logits are needed, which are large), with
+attention as peaked as trained models have it and confidences spread over (0, 1), so that every
+branch runs. With `--artifact` the engine runs real steps of the same length, and the share of a
+decode step that is spent outside the engine is printed too (packing included).
 
 A table goes to standard error, one JSON document to standard output.
 """
@@ -20,7 +22,7 @@ import platform
 import statistics
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +31,7 @@ from dawn_runtime.policies import POLICIES, Policy, RowView
 
 TARGET_MICROSECONDS = 200.0
 TARGET_SHARE = 0.03
+VOCABULARY = 32_000
 
 
 @dataclass(frozen=True)
@@ -70,16 +73,28 @@ def _arguments() -> argparse.Namespace:
 
 def _time_policy(policy: Policy, length: int, block_length: int, repeat: int) -> Timing:
     rng = np.random.default_rng(length)
-    views = [random_view(rng, length, block_length) for _ in range(min(repeat, 50))]
+    different = 2 if policy.needs.logits else 50  # logits are large
+    views = [random_view(rng, length, block_length) for _ in range(min(repeat, different))]
+    if policy.needs.logits:
+        views = [with_logits(rng, view) for view in views]
     microseconds = []
     for number in range(repeat + 50):
         view = views[number % len(views)]
         started = time.perf_counter()
+        if policy.needs.history:
+            view = replace(view, memory=policy.remember(view))
         policy.select(view)
         microseconds.append(1e6 * (time.perf_counter() - started))
     counted = sorted(microseconds[50:])
     p90 = counted[int(0.9 * len(counted))]
     return Timing(policy.name, length, block_length, statistics.median(counted), p90)
+
+
+def with_logits(rng: np.random.Generator, view: RowView) -> RowView:
+    """The same row with logits of its undecided positions."""
+    predicted = np.flatnonzero(view.masked)
+    logits = rng.normal(size=(len(predicted), VOCABULARY)).astype(np.float32)
+    return replace(view, predicted=predicted, logits=logits)
 
 
 def random_view(rng: np.random.Generator, length: int, block_length: int) -> RowView:

@@ -26,7 +26,17 @@ from dawn_runtime.errors import (
 )
 from dawn_runtime.generation import Result, TextStream
 from dawn_runtime.manifest import Manifest
-from dawn_runtime.policies import Dawn, OnePerStep, Policy, RowView, Threshold
+from dawn_runtime.policies import (
+    Dapd,
+    Dawn,
+    Factor,
+    Klass,
+    LocalLeap,
+    OnePerStep,
+    Policy,
+    RowView,
+    Threshold,
+)
 from dawn_runtime.settings import Settings
 
 __all__ = [
@@ -34,6 +44,7 @@ __all__ = [
     "ArtifactError",
     "Blocks",
     "Commit",
+    "Dapd",
     "Dawn",
     "DawnError",
     "Decoder",
@@ -41,6 +52,9 @@ __all__ = [
     "Engine",
     "EngineError",
     "EngineInfo",
+    "Factor",
+    "Klass",
+    "LocalLeap",
     "Manifest",
     "NoCache",
     "OnePerStep",

@@ -68,7 +68,8 @@ def independent_set(conflicts: BoolArray, weights: FloatArray) -> IntArray:
     in order of weight that skips nodes in conflict with the chosen ones.
 
     Args:
-        conflicts: [n, n] symmetric, False on the diagonal.
+        conflicts: [n, n] True at [i, j] if j must not follow once i is chosen; symmetric unless a
+            rule depends on the order. False on the diagonal.
         weights: [n] heavier goes first, the lowest index on ties.
 
     Returns:

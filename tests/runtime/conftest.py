@@ -46,6 +46,26 @@ def make_view() -> MakeView:
 
 
 @pytest.fixture(scope="session")
+def random_view(make_view: MakeView) -> MakeView:
+    """Builds views of random rows with 2 to 27 positions and at least one candidate."""
+
+    def build(rng: np.random.Generator, **changes: Any) -> RowView:
+        length = int(rng.integers(2, 28))
+        begin = int(rng.integers(1, length))
+        end = int(rng.integers(begin + 1, length + 1))
+        masked = np.arange(length) >= begin
+        masked[begin:end] = rng.random(end - begin) < rng.choice([0.3, 1.0])
+        masked[rng.integers(begin, end)] = True
+        attention = rng.random((length, length)) ** rng.integers(1, 9)
+        attention /= attention.sum(axis=1, keepdims=True)
+        # Few distinct values, so that equal confidences occur.
+        confidence = rng.integers(0, 21, length) / 20
+        return make_view(confidence, attention, masked, (begin, end), **changes)
+
+    return build
+
+
+@pytest.fixture(scope="session")
 def tokenizer_json(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A byte-level tokenizer with one token for each byte, so characters span tokens."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers

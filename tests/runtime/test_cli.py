@@ -67,6 +67,26 @@ def test_json_prints_one_document(run: Run) -> None:
     assert document["policy"] == "threshold"
 
 
+@pytest.mark.parametrize(
+    ("policy", "option", "value"),
+    [
+        ("dapd", "variant", "direct"),
+        ("factor", "factor", 2.0),
+        ("klass", "kl_threshold", 0.01),
+        ("local-leap", "radius", 2),
+    ],
+)
+def test_every_rule_is_chosen_and_set_by_name(
+    policy: str, option: str, value: Any, run: Run
+) -> None:
+    setting = f"{option}={value}"
+    long = ("--max-new-tokens", "40", "--no-stop-at-eos")  # too long for a plain rule instead
+    status, out, _ = run("hi", "--json", *long, "--policy", policy, "--set", setting)
+    document = json.loads(out)
+    assert (status, document["policy"]) == (0, policy)
+    assert document["options"][option] == value
+
+
 def test_prompt_comes_from_standard_input_if_absent_or_a_dash(run: Run) -> None:
     expected = run("hi there", *SHORT)[1]
     assert run(*SHORT, stdin="hi there\n")[1] == expected

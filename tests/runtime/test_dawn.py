@@ -74,28 +74,14 @@ def slow_reference(policy: Dawn, view: RowView) -> list[int]:
     return sorted(found) or [max(candidates, key=lambda i: (p[i], -i))]
 
 
-def random_view(rng: np.random.Generator, make_view: MakeView) -> RowView:
-    length = int(rng.integers(2, 28))
-    begin = int(rng.integers(1, length))
-    end = int(rng.integers(begin + 1, length + 1))
-    masked = np.arange(length) >= begin
-    masked[begin:end] = rng.random(end - begin) < rng.choice([0.3, 1.0])
-    masked[rng.integers(begin, end)] = True
-    attention = rng.random((length, length)) ** rng.integers(1, 9)
-    attention /= attention.sum(axis=1, keepdims=True)
-    # Few distinct values, so that equal confidences occur.
-    confidence = rng.integers(0, 21, length) / 20
-    return make_view(confidence, attention, masked, (begin, end))
-
-
 @pytest.mark.parametrize("adjacency", ["both", "union"])
 def test_fast_selection_equals_a_slow_one_on_1000_random_states(
-    adjacency: str, make_view: MakeView
+    adjacency: str, random_view: MakeView
 ) -> None:
     rng = np.random.default_rng(7)
     sizes = set()
     for _ in range(1000):
-        view = random_view(rng, make_view)
+        view = random_view(rng)
         tau_sink, tau_edge = rng.uniform(0.02, 0.4), rng.uniform(0.01, 0.3)
         tau_low, tau_induce = rng.choice([0.2, 0.5, 0.7], 2)
         policy = Dawn(tau_sink, tau_edge, tau_induce, tau_low, adjacency=adjacency)
@@ -105,10 +91,12 @@ def test_fast_selection_equals_a_slow_one_on_1000_random_states(
     assert len(sizes) > 8, "the states must exercise small and large selections"
 
 
-def test_selection_does_not_depend_on_the_order_of_keys(make_view: MakeView) -> None:
+def test_selection_does_not_depend_on_the_order_of_keys(
+    make_view: MakeView, random_view: MakeView
+) -> None:
     rng = np.random.default_rng(1)
     for _ in range(50):
-        view = random_view(rng, make_view)
+        view = random_view(rng)
         keys, rows = (rng.permutation(len(view.masked)) for _ in range(2))
         shuffled = make_view(
             view.confidence,

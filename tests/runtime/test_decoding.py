@@ -11,9 +11,13 @@ from hypothesis import strategies as st
 
 from dawn_runtime import (
     Blocks,
+    Dapd,
     Dawn,
     DawnError,
     EngineError,
+    Factor,
+    Klass,
+    LocalLeap,
     NoCache,
     OnePerStep,
     OptionError,
@@ -42,6 +46,11 @@ from dawn_runtime.policies import Needs
 MANIFEST = fake_manifest(vocab_size=32, max_length=96)
 END, MASK = MANIFEST.tokens.eos[0], MANIFEST.tokens.mask
 DAWN = Dawn(tau_sink=0.5, tau_edge=0.03, tau_induce=0.3, tau_low=0.2)
+KLASS = Klass(threshold=0.2, kl_threshold=8.0)
+POLICIES = [
+    *(OnePerStep(), Threshold(0.6), Factor(2.0), LocalLeap(0.7, 0.3), KLASS),
+    *(DAWN, Dapd(tau_max=0.8), Dapd("direct", tau_certain=0.9)),
+]
 
 
 def packer(shift: int = 0) -> Packer:
@@ -243,6 +252,8 @@ def test_policy_sees_read_only_arrays() -> None:
         (Needs(evidence="candidates"), [3, 4, 5, 6], [3, 4, 5, 6], False),
         (Needs(known_predictions=True), [0, 1, 2, 3, 4, 5, 6], [], False),
         (Needs(evidence="all", logits=True), [3, 4, 5, 6], list(range(9)), True),
+        (Needs(later_predictions=True), [3, 4, 5, 6, 7, 8], [], False),
+        (Needs(later_predictions=True, known_predictions=True), list(range(9)), [], False),
     ],
 )
 def test_policy_gets_exactly_what_it_needs(
@@ -267,17 +278,58 @@ def test_policy_gets_exactly_what_it_needs(
     assert np.flatnonzero(~np.isnan(view.confidence)).tolist() == predicted
     assert np.flatnonzero(view.tokens >= 0).tolist() == predicted
     assert (view.logits is not None) == logits
+    assert view.memory is None
     if view.logits is not None:
         assert view.logits.argmax(axis=-1).tolist() == view.tokens[view.predicted].tolist()
 
 
-@pytest.mark.parametrize("policy", [OnePerStep(), Threshold(0.6), DAWN], ids=lambda p: p.name)
+def test_a_policy_sees_what_it_remembered_of_its_own_row_alone() -> None:
+    seen = []
+
+    @dataclass(frozen=True)
+    class Diary(Policy):
+        name: ClassVar[str] = "diary"
+        needs: ClassVar[Needs] = Needs(history=True)
+
+        def remember(self, view: RowView) -> tuple[int, ...]:
+            return (*(view.memory or ()), view.decided)
+
+        def select(self, view: RowView) -> IntArray:
+            seen.append((len(view.masked), view.memory))
+            return view.candidates[:2]
+
+    run([[1], [1, 2]], [4, 3], Diary(), Single())
+    assert seen == [(5, (0,)), (5, (0,)), (5, (0, 2)), (5, (0, 2))]
+
+
+def test_logits_reach_only_the_rows_whose_policy_needs_them() -> None:
+    seen = {}
+
+    @dataclass(frozen=True)
+    class Reader(Policy):
+        name: ClassVar[str] = "reader"
+
+        def select(self, view: RowView) -> IntArray:
+            seen[self.name] = view.logits is not None
+            return view.candidates
+
+    class LogitsReader(Reader):
+        name = "logits-reader"
+        needs = Needs(logits=True)
+
+    state = begin([[1], [2]], 4, Reader(), Single(), end=False)
+    rules = (state.rules[0], replace(state.rules[1], policy=LogitsReader()))
+    step(FakeEngine(MANIFEST), packer(), replace(state, rules=rules))
+    assert seen == {"reader": False, "logits-reader": True}
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=lambda p: p.name)
 @pytest.mark.parametrize("shift", [0, 1])
 @given(
     prompts=st.lists(st.lists(st.integers(0, 28), min_size=1, max_size=7), min_size=2, max_size=4),
     data=st.data(),
 )
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 def test_a_row_does_not_depend_on_its_neighbours_or_on_padding(
     policy: Policy, shift: int, prompts: list[list[int]], data: st.DataObject
 ) -> None:

@@ -15,7 +15,7 @@ from dawn_runtime.engine import StepInputs
 from dawn_runtime.engine.fake import fake_manifest
 from dawn_runtime.manifest import SpecialTokens
 from dawn_runtime.policies import published_defaults
-from support.golden import CASES, GOLDEN, BestTokens, NumpyEngine, decode_case, golden_case
+from support.golden import CASES, GOLDEN, NumpyEngine, decode_case, golden_case, like_reference
 
 
 @pytest.mark.parametrize("family", ["dream", "llada"])
@@ -31,10 +31,10 @@ def test_numpy_model_agrees_with_the_reference_forward(family: str) -> None:
 
 
 @functools.cache
-def decode(family: str, case: str, *, like_reference: bool = True) -> list[Result]:
+def decode(family: str, case: str, *, exact: bool = True) -> list[Result]:
     engine: Engine = NumpyEngine(family)
-    if family == "dream" and like_reference:
-        engine = BestTokens(engine)
+    if exact:
+        engine = like_reference(engine, family, case)
     shift = 1 if family == "dream" else 0
     manifest = replace(
         fake_manifest(vocab_size=256, max_length=2048, prediction_shift=shift),
@@ -62,7 +62,7 @@ def test_a_softmax_over_all_tokens_differs_only_at_narrow_misses(
 
     Over all 256 tokens it lies below, over the best 50 it does not.
     """
-    over_best, over_all = decode("dream", case), decode("dream", case, like_reference=False)
+    over_best, over_all = decode("dream", case), decode("dream", case, exact=False)
     _, forwards = golden_case("dream", case)
     assert [i for i in range(6) if over_all[i].forwards != forwards[i]] == differing
     for row in differing:

@@ -1,7 +1,7 @@
 """Properties that hold for every policy, and the registry that makes them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,7 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dawn_runtime import Dawn, OnePerStep, OptionError, Policy, RowView, Threshold
+from dawn_runtime import (
+    Dapd,
+    Dawn,
+    Factor,
+    Klass,
+    LocalLeap,
+    OnePerStep,
+    OptionError,
+    Policy,
+    RowView,
+    Threshold,
+)
 from dawn_runtime.arrays import IntArray
 from dawn_runtime.policies import POLICIES
 from dawn_runtime.registry import Registry
@@ -28,7 +39,29 @@ def policies(draw: st.DrawFn) -> Policy:
         rest = {name: draw(UNIT) for name in ("tau_sink", "tau_induce", "tau_low", "tau_high")}
         edge = draw(st.floats(0.01, 1))
         return Dawn(tau_edge=edge, adjacency=draw(st.sampled_from(["both", "union"])), **rest)
+    if name == "dapd":
+        low, high = sorted((draw(UNIT), draw(UNIT)))
+        variant = draw(st.sampled_from(["staged", "direct"]))
+        return Dapd(variant, low, high, draw(UNIT), draw(UNIT), draw(UNIT))
+    if name == "factor":
+        return Factor(draw(st.floats(0, 50)))
+    if name == "klass":
+        warm_up = draw(st.sampled_from(["none", "window"]))
+        return Klass(draw(UNIT), draw(st.floats(0, 10)), draw(st.integers(1, 3)), warm_up)
+    if name == "local-leap":
+        relaxed, threshold = sorted((draw(UNIT), draw(UNIT)))
+        return LocalLeap(threshold, relaxed, draw(st.integers(0, 20)))
     return POLICIES.make(name)
+
+
+def ask(policy: Policy, view: RowView) -> IntArray:
+    """Asks after three steps that differ in the logits alone, with what the policy needs."""
+    rng = np.random.default_rng(len(view.masked))
+    for _ in range(3 if policy.needs.history else 0):
+        logits = rng.normal(size=(len(view.predicted), 4)).astype(np.float32)
+        view = replace(view, logits=logits if policy.needs.logits else None)
+        view = replace(view, memory=policy.remember(view))
+    return policy.select(view)
 
 
 @st.composite
@@ -52,7 +85,7 @@ def test_every_policy_chooses_candidates_and_at_least_one(
     policy: Policy, row: tuple[Any, ...], make_view: MakeView
 ) -> None:
     view = make_view(*row)
-    found = policy.select(view)
+    found = ask(policy, view)
     assert found.dtype == np.int64
     assert found.size >= 1
     assert np.isin(found, view.candidates).all()
@@ -66,8 +99,8 @@ def test_every_policy_gives_the_same_answer_twice_and_writes_nothing(
 ) -> None:
     view = make_view(*row)
     before = view.confidence.copy(), view.attention.copy(), view.masked.copy()
-    first = policy.select(view)
-    np.testing.assert_array_equal(first, policy.select(make_view(*row)))
+    first = ask(policy, view)
+    np.testing.assert_array_equal(first, ask(policy, make_view(*row)))
     for array, copy in zip((view.confidence, view.attention, view.masked), before, strict=True):
         np.testing.assert_array_equal(array, copy)
 
@@ -115,6 +148,10 @@ def test_one_per_step_takes_the_lowest_of_equals(make_view: MakeView) -> None:
 def test_policies_are_made_from_names_and_options() -> None:
     assert POLICIES.make("threshold", {"threshold": 0.8}) == Threshold(0.8)
     assert POLICIES.make("dawn", {"tau_edge": 0.05}) == Dawn(tau_edge=0.05)
+    assert POLICIES.make("dapd", {"variant": "direct"}) == Dapd("direct")
+    assert POLICIES.make("factor", {"factor": 2}) == Factor(2.0)
+    assert POLICIES.make("klass", {"kl_threshold": 0.01}) == Klass(kl_threshold=0.01)
+    assert POLICIES.make("local-leap", {"radius": 2}) == LocalLeap(radius=2)
     policy = Dawn()
     assert POLICIES.make(policy) is policy
 
@@ -122,8 +159,8 @@ def test_policies_are_made_from_names_and_options() -> None:
 @pytest.mark.parametrize(
     ("rule", "options", "message"),
     [
-        ("dwan", {}, "unknown policy: 'dwan'; did you mean 'dawn'\\? known: dawn, one-per-step"),
-        ("xyz", {}, "unknown policy: 'xyz'; known: dawn, one-per-step, threshold"),
+        ("dwan", {}, "unknown policy: 'dwan'; did you mean 'dawn'\\? known: dapd, dawn, factor"),
+        ("xyz", {}, "unknown policy: 'xyz'; known: dapd, dawn, factor, klass, local-leap"),
         ("dawn", {"tau_egde": 1}, "unknown option of policy 'dawn': 'tau_egde'; did you mean"),
         ("one-per-step", {"k": 1}, "unknown option of policy 'one-per-step': 'k'; there are none"),
         ("threshold", {"threshold": 2}, "policy 'threshold': threshold is 2; expected a number"),

@@ -39,6 +39,7 @@ def test_public_names_are_pinned() -> None:
         "ArtifactError",
         "Blocks",
         "Commit",
+        "Dapd",
         "Dawn",
         "DawnError",
         "Decoder",
@@ -46,6 +47,9 @@ def test_public_names_are_pinned() -> None:
         "Engine",
         "EngineError",
         "EngineInfo",
+        "Factor",
+        "Klass",
+        "LocalLeap",
         "Manifest",
         "NoCache",
         "OnePerStep",
@@ -67,7 +71,9 @@ def test_public_names_are_pinned() -> None:
 
 
 def test_registered_names_are_pinned() -> None:
-    assert POLICIES.names() == ("dawn", "one-per-step", "threshold")
+    assert POLICIES.names() == (
+        *("dapd", "dawn", "factor", "klass", "local-leap", "one-per-step", "threshold"),
+    )
     assert WINDOWS.names() == ("blocks", "single")
     assert CACHES.names() == ("none",)
 

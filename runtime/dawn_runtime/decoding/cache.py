@@ -76,11 +76,14 @@ class NoCache(Cache):
         begin, end = window
         fed = np.arange(row.length)
         candidates = begin + np.flatnonzero(row.masked[begin:end])
+        predicted = fed[:end] if needs.known_predictions else candidates
+        if needs.later_predictions:
+            predicted = np.append(predicted, end + np.flatnonzero(row.masked[end:]))
         evidence = {"none": fed[:0], "candidates": candidates, "all": fed}[needs.evidence]
         return RowPlan(
             window=window,
             candidates=candidates,
             fed=fed,
-            predicted=fed[:end] if needs.known_predictions else candidates,
+            predicted=predicted,
             evidence=evidence,
         )

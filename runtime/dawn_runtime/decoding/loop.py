@@ -121,6 +121,11 @@ def _plan(row: RowState, rules: Rules) -> RowPlan:
 
 def _advance(row: RowState, policy: Policy, view: RowView) -> RowState:
     """Lets the policy choose, keeps what is allowed, and commits at least one position."""
+    if not policy.needs.logits:  # they are there if another row of the batch needs them
+        view = replace(view, logits=None)
+    if policy.needs.history:
+        view = replace(view, memory=policy.remember(view))
     allowed = np.isin(view.candidates, policy.select(view))
     chosen = view.candidates[allowed] if allowed.any() else view.most_confident()
-    return row.commit(chosen, view.tokens[chosen], view.confidence[chosen])
+    after = row.commit(chosen, view.tokens[chosen], view.confidence[chosen])
+    return replace(after, memory=None if after.finished else view.memory)

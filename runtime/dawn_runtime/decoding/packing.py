@@ -81,6 +81,8 @@ class Packer:
             step=row.step,
             predicted=read_only(plan.predicted),
             logits=logits,
+            decided=int((row.commit_step >= 0).sum()),
+            memory=row.memory,
         )
 
     def _rows_predicting(self, plan: RowPlan) -> IntArray:

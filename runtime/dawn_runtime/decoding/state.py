@@ -42,6 +42,7 @@ class RowState:
         commit_step: int64 [L] step of the decision, -1 for given and undecided positions.
         commit_confidence: float32 [L] confidence of the decision, NaN likewise.
         step: Number of steps taken.
+        memory: What the policy remembers of this row, None if nothing; see `Policy.remember`.
     """
 
     ids: IntArray
@@ -51,6 +52,7 @@ class RowState:
     commit_step: IntArray
     commit_confidence: FloatArray
     step: int = 0
+    memory: Any = None
 
     @classmethod
     def begin(

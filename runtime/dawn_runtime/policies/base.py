@@ -27,12 +27,17 @@ class Needs:
         known_predictions: Predictions also at the known positions before the window's end, the
             prompt included.
         evidence: Attention rows: `none`, `candidates`, or `all` rows fed in the step.
+        later_predictions: Predictions also at the undecided positions after the window, where the
+            cache strategy computes them.
         logits: The full logits of every predicted position.
+        history: What `Policy.remember` kept of the steps before.
     """
 
     known_predictions: bool = False
     evidence: Literal["none", "candidates", "all"] = "none"
+    later_predictions: bool = False
     logits: bool = False
+    history: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,6 +59,10 @@ class RowView:
         step: Number of steps this row has taken before this one.
         predicted: int64 [N] positions of the rows of `logits`.
         logits: float32 [N, V] if the policy needs them, else None.
+        decided: Number of positions decided before this step, the given ones not counted.
+        memory: What `Policy.remember` returned last, if the policy needs history. Before this
+            step's call that is the answer of the step before, None in the first step; in `select`
+            it is the answer of this step.
     """
 
     candidates: IntArray
@@ -67,6 +76,8 @@ class RowView:
     step: int
     predicted: IntArray
     logits: FloatArray | None = None
+    decided: int = 0
+    memory: Any = None
 
     def most_confident(self) -> IntArray:
         """Returns the candidate of highest confidence (lowest position on ties) as int64 [1]."""
@@ -78,7 +89,8 @@ class Policy(ABC):
     """Which masked positions to commit now.
 
     Subclasses are frozen dataclasses that validate their options in `__post_init__`. Equal inputs
-    give equal answers: a policy holds no state and draws no random numbers.
+    give equal answers: a policy holds no state and draws no random numbers. What a rule has to know
+    of earlier steps it returns from `remember`; each row carries its own.
 
     Attributes:
         name: Name in the registry.
@@ -101,6 +113,17 @@ class Policy(ABC):
             Positions, in any order. The loop drops what is not a candidate, and commits the most
             confident candidate if nothing is left.
         """
+
+    def remember(self, view: RowView) -> Any:
+        """Returns what later steps have to know of this one; called before `select`.
+
+        Called only for policies that need history. The answer must not be changed afterwards, nor
+        may `view.memory`, the answer of the step before.
+
+        Args:
+            view: The row after this step's run of the engine.
+        """
+        return view.memory
 
     def short_form(self) -> "Policy | None":
         """Returns the plain rule to use when few tokens are wanted, None to stay with this one."""

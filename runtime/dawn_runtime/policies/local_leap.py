@@ -1,0 +1,62 @@
+"""LocalLeap: a lower threshold near what is certain (arXiv 2510.07081)."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from dawn_runtime._checks import check_integer, check_number
+from dawn_runtime.arrays import BoolArray, IntArray
+from dawn_runtime.policies.base import POLICIES, Policy, RowView
+
+_OWNER = "policy 'local-leap'"
+
+
+@POLICIES.register
+@dataclass(frozen=True, slots=True)
+class LocalLeap(Policy):
+    """Commits confident candidates, and less confident ones in their neighbourhood.
+
+    Candidates that reach `threshold` before the step are its anchors; already decided positions
+    are none. The defaults are those published for LLaDA; for Dream `relaxed_threshold` is 0.80.
+
+    Attributes:
+        threshold: Least confidence of an anchor.
+        relaxed_threshold: Least confidence of a candidate near an anchor, at most `threshold`.
+        radius: Largest distance to the anchor in positions, >= 0.
+
+    Raises:
+        OptionError: An option is out of range.
+    """
+
+    name: ClassVar[str] = "local-leap"
+
+    threshold: float = 0.90
+    relaxed_threshold: float = 0.75
+    radius: int = 4
+
+    def __post_init__(self) -> None:
+        threshold = check_number(_OWNER, "threshold", self.threshold)
+        relaxed = check_number(
+            _OWNER, "relaxed_threshold", self.relaxed_threshold, maximum=threshold
+        )
+        radius = check_integer(_OWNER, "radius", self.radius, minimum=0)
+        object.__setattr__(self, "threshold", threshold)
+        object.__setattr__(self, "relaxed_threshold", relaxed)
+        object.__setattr__(self, "radius", radius)
+
+    def select(self, view: RowView) -> IntArray:
+        """Chooses anchors and what is confident enough near them, or the most confident one."""
+        confidence = view.confidence[view.candidates]
+        anchors = confidence >= self.threshold
+        if not anchors.any():
+            return view.most_confident()
+        near = self._near(view.candidates, view.candidates[anchors])
+        return view.candidates[anchors | (near & (confidence >= self.relaxed_threshold))]
+
+    def _near(self, positions: IntArray, anchors: IntArray) -> BoolArray:
+        """Tells which of the ascending positions lie within the radius of an ascending anchor."""
+        first = np.searchsorted(anchors, positions - self.radius)
+        after = np.searchsorted(anchors, positions + self.radius, side="right")
+        near: BoolArray = first < after
+        return near
