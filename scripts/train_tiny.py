@@ -18,7 +18,7 @@ import random
 import statistics
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -106,6 +106,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--log-every", type=int, default=50, metavar="STEPS")
     parser.add_argument("--save-every", type=int, default=200, metavar="STEPS")
     parser.add_argument("--state", type=Path, help="state file to resume from and to write")
+    parser.add_argument(
+        "--share",
+        action="append",
+        default=[],
+        metavar="TASK=WEIGHT",
+        help="how often a task is drawn in the second half, relative to 1; may be repeated",
+    )
     parser.add_argument("--smoke", action="store_true", help="a few small steps, to try the road")
     arguments = parser.parse_args()
     if arguments.state is None:
@@ -131,7 +138,8 @@ def _train(arguments: argparse.Namespace, settings: Settings) -> float | None:
     loss = None  # a run that was complete already takes no step
     log = Log(arguments.log_every, settings.steps)
     encoder = Encoder(recipe, tokenizer)
-    for batch in itertools.islice(_batches(encoder, settings, step), settings.steps - step):
+    batches = _batches(encoder, settings, LATE_SHARES | _shares(arguments.share), step)
+    for batch in itertools.islice(batches, settings.steps - step):
         loss = _step(model, _moved(batch, device), optimiser_list, step, settings)
         step += 1
         log.add(step, loss, batch)
@@ -139,6 +147,11 @@ def _train(arguments: argparse.Namespace, settings: Settings) -> float | None:
             save_state(arguments.state, step, model, optimiser_list)
             write_weights(arguments.output, model)
     return loss
+
+
+def _shares(texts: list[str]) -> dict[str, float]:
+    pairs = (text.split("=", 1) for text in texts)
+    return {task: float(weight) for task, weight in pairs}
 
 
 def _tokenizer(arguments: argparse.Namespace, settings: Settings) -> Tokenizer:
@@ -153,12 +166,14 @@ def _tokenizer(arguments: argparse.Namespace, settings: Settings) -> Tokenizer:
     return Tokenizer.from_file(str(path))
 
 
-def _batches(encoder: Encoder, settings: Settings, first: int) -> Iterator[Batch]:
+def _batches(
+    encoder: Encoder, settings: Settings, late_shares: Mapping[str, float], first: int
+) -> Iterator[Batch]:
     """Batches `first`, first + 1, ...: a resumed run continues with data it has not seen."""
     for pool in itertools.count(first // POOL):
         seed = settings.seed * 1_000_003 + pool
         rng = random.Random(seed)
-        shares = EARLY_SHARES if 2 * pool * POOL < settings.steps else LATE_SHARES
+        shares = EARLY_SHARES if 2 * pool * POOL < settings.steps else late_shares
         drawn = itertools.islice(mixed_items(shares, "train", seed), POOL * settings.examples)
         batches = batches_of_similar_length(encoder.encode(list(drawn)), settings.examples, rng)
         skipped = max(0, first - pool * POOL)

@@ -18,8 +18,8 @@ PRECISIONS: Final = tuple(KV_DTYPES)
 """Precisions of weights, keys and values."""
 
 DEFAULT_DIALECTS: Final = {"cpu": "fused"}
-"""Target -> dialect. With ONNX Runtime 1.31 on the CPU, `fused` is as fast as `portable` up to 256
-tokens (within 3 %) and 4 to 25 % faster at 1024."""
+"""Target -> dialect. With ONNX Runtime 1.31 on the CPU, `fused` was 4 to 24 % faster at 1024 tokens
+on every model tried; at 256 the larger ones were level, a very narrow one up to 8 % slower."""
 
 OPSETS: Final = {"portable": 20, "fused": 23}
 """Dialect -> opset. 20 is the newest that TensorRT 10.3 (JetPack 6) reads; `Attention` and

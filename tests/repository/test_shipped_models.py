@@ -1,0 +1,72 @@
+"""The small checkpoints in models/: real families, small files, and they do their tasks."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dawn_calibration.tasks import TASKS, items
+from dawn_export import export
+from dawn_models import Checkpoint
+from dawn_runtime import Decoder, Manifest
+
+ROOT = Path(__file__).parent.parent.parent
+MODELS = {"tiny-dream": "dream", "tiny-llada": "llada"}
+ITEMS = 6
+FLOOR = 0.75
+"""Least share of right answers over all tasks; models/README.md has the real figures. A broken
+shift, a wrong mask or a lost tensor gives zero."""
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def model(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def decoder(model: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Decoder]:
+    folder = tmp_path_factory.mktemp("shipped") / model
+    export(ROOT / "models" / model, folder)
+    with Decoder.open(folder, threads=1) as opened:
+        yield opened
+
+
+def test_a_shipped_model_is_small_and_of_its_family(model: str) -> None:
+    folder = ROOT / "models" / model
+    checkpoint = Checkpoint.open(folder)
+    assert checkpoint.config.family == MODELS[model]
+    assert sum(tensor.numel() for _, tensor in checkpoint) <= 4_000_000
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 8_000_000
+
+
+def test_its_end_tokens_are_those_of_its_chat_format(decoder: Decoder) -> None:
+    manifest: Manifest = decoder.manifest
+    assert len(manifest.tokens.eos) == 2
+    assert manifest.tokens.mask not in manifest.tokens.eos
+
+
+@pytest.mark.parametrize("policy", ["one-per-step", "dawn"])
+def test_it_answers_most_held_out_items(decoder: Decoder, policy: str) -> None:
+    drawn = [
+        item
+        for task in TASKS.values()
+        for item in itertools.islice(items(task, "heldout", 11), ITEMS)
+    ]
+    prompts = [[{"role": "user", "content": item.prompt}] for item in drawn]
+    results = decoder.generate_batch(prompts, max_new_tokens=64, policy=policy)
+    right = [
+        TASKS[item.task].check(item, result.text or "").correct
+        for item, result in zip(drawn, results, strict=True)
+    ]
+    assert sum(right) / len(right) >= FLOOR
+
+
+def test_dawn_takes_fewer_forwards_than_one_token_per_step(decoder: Decoder) -> None:
+    question = "Sort ascending: 47 61 56 21"
+    messages = [{"role": "user", "content": question}]
+    forwards = {
+        policy: decoder.generate(messages=messages, max_new_tokens=64, policy=policy).forwards
+        for policy in ("dawn", "one-per-step")
+    }
+    assert forwards["dawn"] < forwards["one-per-step"] / 2
