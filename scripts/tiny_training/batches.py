@@ -18,6 +18,10 @@ LONGEST_FILL, LONG_FILL_SHARE = 64, 0.3
 
 Decoding asks for more tokens than an answer needs; the model must have seen such a rest."""
 
+BLOCKWISE_SHARE = 0.5
+"""Share of examples whose answer is known up to a place and masked from a later one on: the order
+in which results are computed. Under masks at random a result is mostly copied from its next use."""
+
 
 @dataclass(frozen=True)
 class Example:
@@ -96,7 +100,7 @@ def masked_batch(examples: list[Example], encoder: Encoder, rng: random.Random) 
     The mask ratio r is drawn uniformly per example and every masked token counts the same. With
     complementary masks every token is predicted exactly once a pair, and the variance that the
     1 / r of the exact bound brings is gone; contexts with many masks weigh more than in the bound.
-    One example in three is masked as block decoding meets it: known, then partly, then masked.
+    Every second example is masked as block decoding meets it: known, then partly, then masked.
     """
     longest = max(len(e.prompt) + len(e.answer) for e in examples)
     room = rng.randint(0, LONGEST_FILL) if rng.random() < LONG_FILL_SHARE else 0
@@ -132,7 +136,7 @@ def _masks(
     pick = torch.rand(length, generator=generator) < rng.random()
     masks = torch.stack([pick, ~pick])
     masks[:, : len(example.prompt)] = False
-    if rng.random() < 0.33:
+    if rng.random() < BLOCKWISE_SHARE:
         _mask_blockwise(masks, example, rng)
     return masks
 

@@ -16,7 +16,8 @@ from dawn_calibration.tasks.base import RIGHT, Task, Verdict, wrong
 from dawn_calibration.tasks.template import NUMBER, Template, one_of, read_any, templates
 from dawn_calibration.tasks.words import PEOPLE
 
-_LIMIT = 99
+_LIMIT = 40
+_LARGEST_OPENING, _LARGEST_AMOUNT, _LARGEST_FACTOR = 20, 9, 5
 _GOODS = ("apples", "books", "cakes", "coins", "eggs", "pens", "roses", "stamps")
 _PACKS = ("bags", "boxes", "rows")
 _HOLES = {
@@ -137,7 +138,7 @@ class Arithmetic(Task[Story]):
     name = "arithmetic"
 
     def draw(self, rng: random.Random) -> Story:
-        """Draws amounts until all totals are between 0 and 99."""
+        """Draws amounts until all totals are between 0 and 40."""
         while True:
             shape = rng.choice(_SHAPES)
             story = Story(tuple(_draw_term(rng, kind, i == 0) for i, kind in enumerate(shape)))
@@ -194,8 +195,8 @@ class Arithmetic(Task[Story]):
 def _draw_term(rng: random.Random, kind: str, first: bool) -> Term:
     sign = 1 if first else rng.choice((1, -1))
     if kind == "p":
-        return Term(sign, (rng.randint(2, 9), rng.randint(2, 9)))
-    return Term(sign, (rng.randint(1, 20),))
+        return Term(sign, (rng.randint(2, _LARGEST_FACTOR), rng.randint(2, _LARGEST_FACTOR)))
+    return Term(sign, (rng.randint(1, _LARGEST_OPENING if first else _LARGEST_AMOUNT),))
 
 
 def _read_term(sentence: str, sign: int, choices: Sequence[Template]) -> Term | None:
