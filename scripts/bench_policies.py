@@ -11,13 +11,12 @@ attention as peaked as trained models have it and confidences spread over (0, 1)
 branch runs. With `--artifact` the engine runs real steps of the same length, and the share of a
 decode step that is spent outside the engine is printed too (packing included).
 
-A table goes to standard error, one JSON document to standard output.
+Standard output gets tables, or one JSON document with --json.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import statistics
 import sys
@@ -27,11 +26,14 @@ from pathlib import Path
 
 import numpy as np
 
+from dawn_runtime import Decoder
+from dawn_runtime.cli.common import Parser, print_json, run_command
 from dawn_runtime.policies import POLICIES, Policy, RowView
 
 TARGET_MICROSECONDS = 200.0
 TARGET_SHARE = 0.03
 VOCABULARY = 32_000
+LENGTH = 512
 
 
 @dataclass(frozen=True)
@@ -46,29 +48,35 @@ class Timing:
 
 
 def main() -> int:
-    """Print the tables and the JSON document."""
-    arguments = _arguments()
+    """Measure and print."""
+    return run_command(_parser(), _work)
+
+
+def _parser() -> Parser:
+    parser = Parser("bench_policies", "Time that graph and selection take, policy by policy.")
+    parser.add_argument("--lengths", type=int, nargs="+", default=[128, 256, 512, 1024])
+    parser.add_argument("--block-length", type=int, default=32)
+    parser.add_argument("--repeat", type=int, default=500)
+    parser.add_argument("--artifact", type=Path, help="exported model for the share of a step")
+    parser.add_argument("--threads", type=int, default=2, help="engine threads with --artifact")
+    return parser
+
+
+def _work(arguments: argparse.Namespace) -> None:
     timings = [
         _time_policy(POLICIES.make(name), length, arguments.block_length, arguments.repeat)
         for length in arguments.lengths
         for name in POLICIES.names()
     ]
     report: dict[str, object] = {"machine": _machine(), "selection": [asdict(t) for t in timings]}
-    _print_selection(timings)
+    table = sys.stderr if arguments.json else sys.stdout
+    print(_selection_table(timings), file=table)
     if arguments.artifact is not None:
-        report["step"] = _time_steps(arguments)
-    print(json.dumps(report))
-    return 0
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--lengths", type=int, nargs="+", default=[128, 256, 512, 1024])
-    parser.add_argument("--block-length", type=int, default=32)
-    parser.add_argument("--repeat", type=int, default=500)
-    parser.add_argument("--artifact", type=Path, help="exported model for the share of a step")
-    parser.add_argument("--threads", type=int, default=2, help="engine threads with --artifact")
-    return parser.parse_args()
+        share = _time_steps(arguments)
+        report["step"] = asdict(share)
+        print(share, file=table)
+    if arguments.json:
+        print_json(report)
 
 
 def _time_policy(policy: Policy, length: int, block_length: int, repeat: int) -> Timing:
@@ -123,44 +131,65 @@ def random_view(rng: np.random.Generator, length: int, block_length: int) -> Row
     )
 
 
-def _print_selection(timings: list[Timing]) -> None:
-    print(f"{_machine()}\n\nselection, microseconds a step and row", file=sys.stderr)
-    print(f"{'policy':<14}{'length':>8}{'block':>7}{'median':>9}{'p90':>9}", file=sys.stderr)
-    for t in timings:
-        row = f"{t.policy:<14}{t.length:>8}{t.block_length:>7}{t.median:>9.1f}{t.p90:>9.1f}"
-        print(row, file=sys.stderr)
-    for t in timings:
-        if t.policy == "dawn" and t.length == 512:
-            verdict = "reached" if t.median <= TARGET_MICROSECONDS else "MISSED"
-            print(
-                f"target: dawn at 512, {TARGET_MICROSECONDS:.0f} us or less: {verdict}",
-                file=sys.stderr,
-            )
+def _selection_table(timings: list[Timing]) -> str:
+    lines = [_machine(), "", "selection, microseconds a step and row"]
+    lines.append(f"{'policy':<14}{'length':>8}{'block':>7}{'median':>9}{'p90':>9}")
+    lines += [
+        f"{t.policy:<14}{t.length:>8}{t.block_length:>7}{t.median:>9.1f}{t.p90:>9.1f}"
+        for t in timings
+    ]
+    lines += [
+        f"target: dawn at 512, {TARGET_MICROSECONDS:.0f} us or less: "
+        f"{_verdict(t.median <= TARGET_MICROSECONDS)}"
+        for t in timings
+        if t.policy == "dawn" and t.length == 512
+    ]
+    return "\n".join(lines)
 
 
-def _time_steps(arguments: argparse.Namespace) -> dict[str, float]:
-    """Decode one block with DAWN at length 512; split a step into engine and everything else."""
-    from dawn_runtime import Decoder
+def _verdict(reached: bool) -> str:
+    return "reached" if reached else "MISSED"
 
+
+@dataclass(frozen=True)
+class StepShare:
+    """Where the time of a decode step goes.
+
+    Attributes:
+        length: positions of the sequence.
+        step_ms: milliseconds of one step, all of it.
+        outside_us: microseconds of it outside the engine.
+    """
+
+    length: int
+    step_ms: float
+    outside_us: float
+
+    @property
+    def share(self) -> float:
+        """The part outside the engine, 0 to 1."""
+        return self.outside_us / (1e3 * self.step_ms)
+
+    def __str__(self) -> str:
+        return (
+            f"\ndecode step at length {self.length}: {self.step_ms:.1f} ms, outside the engine "
+            f"{self.outside_us:.0f} us = {100 * self.share:.2f} %\n"
+            f"target: {100 * TARGET_SHARE:.0f} % or less: {_verdict(self.share <= TARGET_SHARE)}"
+        )
+
+
+def _time_steps(arguments: argparse.Namespace) -> StepShare:
+    """Decode the last block of 512 tokens with DAWN; split a step into engine and the rest."""
     with Decoder.open(arguments.artifact, threads=arguments.threads) as decoder:
-        prompt = [1] * (512 - arguments.block_length)
         result = decoder.generate(
-            input_ids=prompt,
+            input_ids=[1] * (LENGTH - arguments.block_length),
             max_new_tokens=arguments.block_length,
             policy="dawn",
             block_length=arguments.block_length,
             stop_at_eos=False,
         )
     total, engine = result.seconds / result.forwards, result.engine_seconds / result.forwards
-    share = 1 - engine / total
-    print(
-        f"\ndecode step at length 512: {1e3 * total:.1f} ms, outside the engine "
-        f"{1e6 * (total - engine):.0f} us = {100 * share:.2f} %",
-        file=sys.stderr,
-    )
-    verdict = "reached" if share <= TARGET_SHARE else "MISSED"
-    print(f"target: {100 * TARGET_SHARE:.0f} % or less: {verdict}", file=sys.stderr)
-    return {"step_ms": 1e3 * total, "outside_us": 1e6 * (total - engine), "outside_share": share}
+    return StepShare(LENGTH, 1e3 * total, 1e6 * (total - engine))
 
 
 def _machine() -> str:

@@ -5,24 +5,26 @@
 
 Items are held out by construction (see dawn_calibration.tasks) and judged by the task's own
 checker, not by comparison with one answer. By default one token is decided per step, the slowest
-and most careful rule. A table goes to standard error, one JSON document to standard output.
+and most careful rule. Standard output gets a table, or one JSON document with --json.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import math
 import statistics
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from dawn_calibration.tasks import TASKS, Item, items
 from dawn_runtime import Decoder, Result
+from dawn_runtime.cli.common import Parser, key_value, print_json, run_command
+from dawn_runtime.settings import Settings
+
+HEAD = f"{'task':<17}{'exact %':>8}{'+-':>6}{'items':>7}{'forwards':>10}{'tokens/forward':>16}"
 
 
 @dataclass(frozen=True)
@@ -58,56 +60,59 @@ class Score:
 
 
 def main() -> int:
-    """Evaluate, print the table and the JSON document."""
-    arguments = _arguments()
-    settings = _settings(arguments)
-    scores = []
-    with Decoder.open(arguments.artifact, threads=arguments.threads) as decoder:
-        _print_head()
-        for task in arguments.tasks:
-            scores.append(_score(decoder, task, arguments, settings))
-            _print_score(scores[-1])
-            if arguments.show:
-                print("\n".join(f"    {line}" for line in scores[-1].wrong), file=sys.stderr)
-    report = {
-        "artifact": str(arguments.artifact),
-        **settings,
-        "seed": arguments.seed,
-        "tasks": [asdict(s) for s in scores],
-    }
-    print(json.dumps(report))
-    return 0
+    """Evaluate and print."""
+    return run_command(_parser(), _work)
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("artifact", type=Path)
-    parser.add_argument("--items", type=int, default=100, help="held-out items of each task")
+def _parser() -> Parser:
+    parser = Parser("evaluate_tasks", "Share of held-out items answered exactly right.")
+    parser.add_argument("artifact", type=Path, metavar="ARTIFACT", help="folder of dawn-export")
+    parser.add_argument("--items", type=_count, default=100, help="held-out items of each task")
     parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS))
     parser.add_argument("--policy", default="one-per-step")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="options")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--max-new-tokens", type=int, default=64)
     parser.add_argument("--block-length", type=int, default=32)
-    parser.add_argument("--batch", type=int, default=25, help="items decoded together")
+    parser.add_argument("--batch", type=_count, default=25, help="items decoded together")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--show", action="store_true", help="print some wrong answers")
-    return parser.parse_args()
+    return parser
 
 
-def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    options = dict(text.split("=", 1) for text in arguments.options)
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number of at least 1")
+    return int(text)
+
+
+def _work(arguments: argparse.Namespace) -> None:
+    settings = _settings(arguments)
+    table = sys.stderr if arguments.json else sys.stdout
+    scores = []
+    with Decoder.open(arguments.artifact, threads=arguments.threads) as decoder:
+        print(HEAD, file=table)
+        for task in arguments.tasks:
+            scores.append(_score(decoder, task, arguments, settings))
+            print(_line(scores[-1]), file=table, flush=True)
+            if arguments.show:
+                print("\n".join(f"    {line}" for line in scores[-1].wrong), file=table)
+    if arguments.json:
+        tasks = [asdict(score) for score in scores]
+        artifact = str(arguments.artifact)
+        print_json({"artifact": artifact, **settings, "seed": arguments.seed, "tasks": tasks})
+
+
+def _settings(arguments: argparse.Namespace) -> Settings:
     return {
         "policy": arguments.policy,
-        "options": {key: float(value) for key, value in options.items()},
+        "options": dict(map(key_value, arguments.set)),
         "max_new_tokens": arguments.max_new_tokens,
         "block_length": arguments.block_length,
     }
 
 
-def _score(
-    decoder: Decoder, task: str, arguments: argparse.Namespace, settings: dict[str, Any]
-) -> Score:
+def _score(decoder: Decoder, task: str, arguments: argparse.Namespace, settings: Settings) -> Score:
     drawn = list(itertools.islice(items(TASKS[task], "heldout", arguments.seed), arguments.items))
     results = list(_decode(decoder, drawn, arguments.batch, settings))
     verdicts = [
@@ -130,24 +135,17 @@ def _score(
 
 
 def _decode(
-    decoder: Decoder, drawn: list[Item], batch: int, settings: dict[str, Any]
+    decoder: Decoder, drawn: list[Item], batch: int, settings: Settings
 ) -> Iterator[Result]:
     prompts = [[{"role": "user", "content": item.prompt}] for item in drawn]
     for start in range(0, len(prompts), batch):
         yield from decoder.generate_batch(prompts[start : start + batch], **settings)
 
 
-def _print_head() -> None:
-    head = f"{'task':<17}{'exact %':>8}{'+-':>6}{'items':>7}{'forwards':>10}{'tokens/forward':>16}"
-    print(head, file=sys.stderr)
-
-
-def _print_score(score: Score) -> None:
-    print(
+def _line(score: Score) -> str:
+    return (
         f"{score.task:<17}{score.percent:>8.1f}{score.margin:>6.1f}{score.items:>7}"
-        f"{score.forwards:>10.1f}{score.tokens_per_forward:>16.2f}",
-        file=sys.stderr,
-        flush=True,
+        f"{score.forwards:>10.1f}{score.tokens_per_forward:>16.2f}"
     )
 
 

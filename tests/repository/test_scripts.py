@@ -47,3 +47,26 @@ def test_a_random_checkpoint_of_real_geometry_is_sharded(tmp_path: Path) -> None
     write("small", tmp_path / "random", shard_bytes=4096, seed=0)
     assert len(list((tmp_path / "random").glob("*.safetensors"))) > 2
     assert Checkpoint.open(tmp_path / "random").config.num_layers == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["evaluate_tasks.py", "nowhere"], "nowhere: no such folder"),
+        (["evaluate_tasks.py", "nowhere", "--items", "0"], "got '0', expected a number of at"),
+        (["evaluate_tasks.py", "nowhere", "--set", "tau"], "--set 'tau' is not KEY=VALUE"),
+        (["bench_policies.py", "--repeat", "1", "--artifact", "nowhere"], "nowhere: no such"),
+    ],
+)
+def test_a_script_says_in_one_line_what_is_wrong(command: list[str], message: str) -> None:
+    script, *arguments = command
+    finished = subprocess.run(
+        [sys.executable, f"scripts/{script}", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+    assert finished.returncode in (1, 2)
+    assert len(finished.stderr.splitlines()) == 1, finished.stderr
+    assert message in finished.stderr

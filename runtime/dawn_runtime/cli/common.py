@@ -89,6 +89,21 @@ def run_command(
     return DONE
 
 
+def key_value(text: str) -> tuple[str, Any]:
+    """Splits KEY=VALUE of a `--set`; a value that is not JSON is a text.
+
+    Raises:
+        OptionError: There is no key, or no equals sign.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise OptionError(f"--set {text!r} is not KEY=VALUE, such as tau_edge=0.05")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
+
+
 def print_json(document: Any) -> None:
     """Prints one JSON document on one line of standard output."""
     print(json.dumps(document, ensure_ascii=False))

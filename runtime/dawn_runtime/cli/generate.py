@@ -5,9 +5,8 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from dawn_runtime.cli.common import Parser, atomic_text, print_json, run_command
+from dawn_runtime.cli.common import Parser, atomic_text, key_value, print_json, run_command
 from dawn_runtime.cli.jsonl import read_prompts
 from dawn_runtime.decoder import Decoder
 from dawn_runtime.decoding import CACHES, WINDOWS
@@ -107,23 +106,12 @@ def _settings(args: argparse.Namespace) -> Settings:
     return {
         "max_new_tokens": args.max_new_tokens,
         "policy": args.policy,
-        "options": dict(map(_option, args.set)),
+        "options": dict(map(key_value, args.set)),
         "window": args.window,
         "cache": args.cache,
         "block_length": args.block_length,
         "stop_at_eos": not args.no_stop_at_eos,
     }
-
-
-def _option(text: str) -> tuple[str, Any]:
-    """Splits KEY=VALUE; a value that is not JSON is a text."""
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise OptionError(f"--set {text!r} is not KEY=VALUE, such as tau_edge=0.05")
-    try:
-        return key, json.loads(value)
-    except ValueError:
-        return key, value
 
 
 def _prompt(args: argparse.Namespace) -> Prompt:
