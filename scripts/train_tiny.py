@@ -172,12 +172,14 @@ def _batches(
     """Batches `first`, first + 1, ...: a resumed run continues with data it has not seen."""
     for pool in itertools.count(first // POOL):
         seed = settings.seed * 1_000_003 + pool
-        rng = random.Random(seed)
         shares = EARLY_SHARES if 2 * pool * POOL < settings.steps else late_shares
         drawn = itertools.islice(mixed_items(shares, "train", seed), POOL * settings.examples)
+        rng = random.Random(seed)
         batches = batches_of_similar_length(encoder.encode(list(drawn)), settings.examples, rng)
-        skipped = max(0, first - pool * POOL)
-        yield from (masked_batch(batch, encoder, rng) for batch in batches[skipped:])
+        for number, batch in enumerate(batches, start=pool * POOL):
+            if number >= first:  # a generator of its own: a resumed run draws the same masks
+                masks = random.Random(f"masks {settings.seed} {number}")
+                yield masked_batch(batch, encoder, masks)
 
 
 def _moved(batch: Batch, device: torch.device) -> Batch:

@@ -11,6 +11,7 @@ from jinja2 import Template
 from tokenizers import Tokenizer
 
 from dawn_calibration.tasks import TASKS, Item, Split, items
+from tiny_training import drills
 from tiny_training.recipes import Recipe
 
 LONGEST_FILL, LONG_FILL_SHARE = 64, 0.3
@@ -75,9 +76,14 @@ class Encoder:
 
 
 def mixed_items(shares: Mapping[str, float], split: Split, seed: int) -> Iterator[Item]:
-    """An endless mixture of all tasks in the given shares, the same for the same seed."""
+    """An endless mixture of all tasks in the given shares, the same for the same seed.
+
+    A task that is not named has share 1; drills are mixed in only if they are named.
+    """
     rng = random.Random(f"mixture {split} {seed}")
     streams = {name: items(task, split, seed) for name, task in TASKS.items()}
+    if drills.NAME in shares:
+        streams[drills.NAME] = drills.drills(seed)
     names = list(streams)
     weights = [shares.get(name, 1.0) for name in names]
     while True:

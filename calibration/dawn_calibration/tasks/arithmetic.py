@@ -16,8 +16,11 @@ from dawn_calibration.tasks.base import RIGHT, Task, Verdict, wrong
 from dawn_calibration.tasks.template import NUMBER, Template, one_of, read_any, templates
 from dawn_calibration.tasks.words import PEOPLE
 
-_LIMIT = 40
-_LARGEST_OPENING, _LARGEST_AMOUNT, _LARGEST_FACTOR = 20, 9, 5
+LIMIT = 40
+LARGEST_OPENING, LARGEST_AMOUNT, LARGEST_FACTOR = 20, 9, 5
+"""No total is above the limit; amounts and factors are small enough for a model of a few million
+parameters to learn their sums."""
+
 _GOODS = ("apples", "books", "cakes", "coins", "eggs", "pens", "roses", "stamps")
 _PACKS = ("bags", "boxes", "rows")
 _HOLES = {
@@ -142,7 +145,7 @@ class Arithmetic(Task[Story]):
         while True:
             shape = rng.choice(_SHAPES)
             story = Story(tuple(_draw_term(rng, kind, i == 0) for i, kind in enumerate(shape)))
-            if all(0 <= total <= _LIMIT for total in story.totals()):
+            if all(0 <= total <= LIMIT for total in story.totals()):
                 return story
 
     def ask(self, problem: Story, rng: random.Random) -> str:
@@ -195,8 +198,8 @@ class Arithmetic(Task[Story]):
 def _draw_term(rng: random.Random, kind: str, first: bool) -> Term:
     sign = 1 if first else rng.choice((1, -1))
     if kind == "p":
-        return Term(sign, (rng.randint(2, _LARGEST_FACTOR), rng.randint(2, _LARGEST_FACTOR)))
-    return Term(sign, (rng.randint(1, _LARGEST_OPENING if first else _LARGEST_AMOUNT),))
+        return Term(sign, (rng.randint(2, LARGEST_FACTOR), rng.randint(2, LARGEST_FACTOR)))
+    return Term(sign, (rng.randint(1, LARGEST_OPENING if first else LARGEST_AMOUNT),))
 
 
 def _read_term(sentence: str, sign: int, choices: Sequence[Template]) -> Term | None:
