@@ -26,11 +26,19 @@ in which results are computed. Under masks at random a result is mostly copied f
 
 @dataclass(frozen=True)
 class Example:
-    """Token ids of one item; `answer` ends with the end-of-turn token."""
+    """Token ids of one item.
+
+    Attributes:
+        item: what it was made of.
+        prompt: tokens of the rendered prompt.
+        answer: tokens of the answer, the end of the turn included.
+        asked: for each token of the answer, whether it may be masked.
+    """
 
     item: Item
     prompt: list[int]
     answer: list[int]
+    asked: list[bool]
 
 
 @dataclass(frozen=True)
@@ -72,7 +80,13 @@ class Encoder:
         texts += [item.answer + self.turn_end for item in batch]
         ids = [e.ids for e in self.tokenizer.encode_batch(texts, add_special_tokens=False)]
         half = len(batch)
-        return [Example(*triple) for triple in zip(batch, ids[:half], ids[half:], strict=True)]
+        parts = zip(batch, ids[:half], ids[half:], strict=True)
+        return [Example(*part, self._asked(part[0], part[2])) for part in parts]
+
+    def _asked(self, item: Item, answer: list[int]) -> list[bool]:
+        if item.task == drills.NAME:
+            return drills.results(self.tokenizer, answer)
+        return [True] * len(answer)
 
 
 def mixed_items(shares: Mapping[str, float], split: Split, seed: int) -> Iterator[Item]:
@@ -131,7 +145,7 @@ def _worth(example: Example, length: int) -> torch.Tensor:
     worth = torch.full((length,), 0.05)
     start = len(example.prompt)
     worth[:start] = 0.0
-    worth[start : start + len(example.answer)] = 1.0
+    worth[start : start + len(example.answer)] = torch.tensor(example.asked, dtype=torch.float32)
     return worth
 
 
@@ -144,6 +158,8 @@ def _masks(
     masks[:, : len(example.prompt)] = False
     if rng.random() < BLOCKWISE_SHARE:
         _mask_blockwise(masks, example, rng)
+    answer = slice(len(example.prompt), len(example.prompt) + len(example.answer))
+    masks[:, answer] &= torch.tensor(example.asked)
     return masks
 
 

@@ -58,13 +58,13 @@ def test_arithmetic_names_the_first_fault(text: str, reason: str) -> None:
     assert reason in verdict.reason
 
 
-def test_arithmetic_draws_two_or_three_steps_between_0_and_40() -> None:
+def test_arithmetic_draws_two_or_three_steps_between_0_and_20() -> None:
     rng = random.Random(0)
     for _ in range(3000):
         steps = Arithmetic().draw(rng).steps()
         assert len(steps) in (2, 3)
         for step in steps:
-            assert {step.left, step.right, step.result} <= set(range(41))
+            assert {step.left, step.right, step.result} <= set(range(21))
 
 
 def test_arithmetic_does_not_read_a_story_without_events() -> None:

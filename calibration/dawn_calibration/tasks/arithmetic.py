@@ -16,8 +16,8 @@ from dawn_calibration.tasks.base import RIGHT, Task, Verdict, wrong
 from dawn_calibration.tasks.template import NUMBER, Template, one_of, read_any, templates
 from dawn_calibration.tasks.words import PEOPLE
 
-LIMIT = 40
-LARGEST_OPENING, LARGEST_AMOUNT, LARGEST_FACTOR = 20, 9, 5
+LIMIT = 20
+LARGEST_AMOUNT, LARGEST_FACTOR = 9, 4
 """No total is above the limit; amounts and factors are small enough for a model of a few million
 parameters to learn their sums."""
 
@@ -141,7 +141,7 @@ class Arithmetic(Task[Story]):
     name = "arithmetic"
 
     def draw(self, rng: random.Random) -> Story:
-        """Draws amounts until all totals are between 0 and 40."""
+        """Draws amounts until all totals are between 0 and 20."""
         while True:
             shape = rng.choice(_SHAPES)
             story = Story(tuple(_draw_term(rng, kind, i == 0) for i, kind in enumerate(shape)))
@@ -199,7 +199,7 @@ def _draw_term(rng: random.Random, kind: str, first: bool) -> Term:
     sign = 1 if first else rng.choice((1, -1))
     if kind == "p":
         return Term(sign, (rng.randint(2, LARGEST_FACTOR), rng.randint(2, LARGEST_FACTOR)))
-    return Term(sign, (rng.randint(1, LARGEST_OPENING if first else LARGEST_AMOUNT),))
+    return Term(sign, (rng.randint(1, LARGEST_AMOUNT),))
 
 
 def _read_term(sentence: str, sign: int, choices: Sequence[Template]) -> Term | None:
