@@ -16,6 +16,7 @@ from typing import Any, NoReturn, TextIO
 
 from dawn_runtime._version import __version__
 from dawn_runtime.errors import DawnError, OptionError, PromptError
+from dawn_runtime.registry import parse_option
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -87,6 +88,22 @@ def run_command(
         message = f"error: unexpected {type(error).__name__}: {error}; --debug shows where"
         return _report(parser.prog, message, FAILED, debug=args.debug)
     return DONE
+
+
+def key_value(text: str) -> tuple[str, Any]:
+    """Splits KEY=VALUE of a `--set`; a value that is not JSON is a text.
+
+    Raises:
+        OptionError: There is no key, or no equals sign.
+    """
+    return parse_option(text, "--set")
+
+
+def count(text: str) -> int:
+    """Reads a number of at least 1, for `type=` of an argument."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number of at least 1")
+    return int(text)
 
 
 def print_json(document: Any) -> None:
