@@ -21,7 +21,7 @@ from pathlib import Path
 
 from dawn_calibration.tasks import TASKS, Item, items
 from dawn_runtime import Decoder, Result
-from dawn_runtime.cli.common import Parser, key_value, print_json, run_command
+from dawn_runtime.cli.common import Parser, count, key_value, print_json, run_command
 from dawn_runtime.settings import Settings
 
 HEAD = f"{'task':<17}{'exact %':>8}{'+-':>6}{'items':>7}{'forwards':>10}{'tokens/forward':>16}"
@@ -67,23 +67,17 @@ def main() -> int:
 def _parser() -> Parser:
     parser = Parser("evaluate_tasks", "Share of held-out items answered exactly right.")
     parser.add_argument("artifact", type=Path, metavar="ARTIFACT", help="folder of dawn-export")
-    parser.add_argument("--items", type=_count, default=100, help="held-out items of each task")
+    parser.add_argument("--items", type=count, default=100, help="held-out items of each task")
     parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS))
     parser.add_argument("--policy", default="one-per-step")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--max-new-tokens", type=int, default=64)
     parser.add_argument("--block-length", type=int, default=32)
-    parser.add_argument("--batch", type=_count, default=25, help="items decoded together")
+    parser.add_argument("--batch", type=count, default=25, help="items decoded together")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--show", action="store_true", help="print some wrong answers")
     return parser
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number of at least 1")
-    return int(text)
 
 
 def _work(arguments: argparse.Namespace) -> None:

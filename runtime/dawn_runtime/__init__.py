@@ -14,7 +14,7 @@ their libraries when they are opened. `dawn_runtime.contract` describes the grap
 from dawn_runtime._version import __version__
 from dawn_runtime.artifact import Artifact
 from dawn_runtime.decoder import Decoder
-from dawn_runtime.decoding import Blocks, Commit, NoCache, Single
+from dawn_runtime.decoding import Blocks, Commit, Dual, NoCache, Prefix, Pruned, Single, Sliding
 from dawn_runtime.engine import Engine, EngineInfo, StepInputs, StepOutputs, open_engine
 from dawn_runtime.errors import (
     ArtifactError,
@@ -24,7 +24,6 @@ from dawn_runtime.errors import (
     OptionError,
     PromptError,
 )
-from dawn_runtime.generation import Result, TextStream
 from dawn_runtime.manifest import Manifest
 from dawn_runtime.policies import (
     Dapd,
@@ -37,22 +36,27 @@ from dawn_runtime.policies import (
     RowView,
     Threshold,
 )
+from dawn_runtime.results import Hole, Result
 from dawn_runtime.settings import Settings
+from dawn_runtime.streams import CommitStream, TextStream
 
 __all__ = [
     "Artifact",
     "ArtifactError",
     "Blocks",
     "Commit",
+    "CommitStream",
     "Dapd",
     "Dawn",
     "DawnError",
     "Decoder",
     "DependencyError",
+    "Dual",
     "Engine",
     "EngineError",
     "EngineInfo",
     "Factor",
+    "Hole",
     "Klass",
     "LocalLeap",
     "Manifest",
@@ -60,11 +64,14 @@ __all__ = [
     "OnePerStep",
     "OptionError",
     "Policy",
+    "Prefix",
     "PromptError",
+    "Pruned",
     "Result",
     "RowView",
     "Settings",
     "Single",
+    "Sliding",
     "StepInputs",
     "StepOutputs",
     "TextStream",

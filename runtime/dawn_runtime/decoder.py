@@ -1,4 +1,4 @@
-"""`Decoder`: an artifact, an engine and a tokenizer behind three calls."""
+"""`Decoder`: an artifact, an engine and a tokenizer behind a few calls."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +11,12 @@ from dawn_runtime.chat import ChatTemplate, Message
 from dawn_runtime.decoding import DecodeState, Packer, RowState
 from dawn_runtime.engine import Engine, open_engine
 from dawn_runtime.errors import EngineError, OptionError, PromptError
-from dawn_runtime.generation import Generation, Result, TextStream
+from dawn_runtime.generation import Generation
 from dawn_runtime.manifest import Manifest
-from dawn_runtime.prompts import Prompt, PromptReader
-from dawn_runtime.settings import DEFAULT_NEW_TOKENS, Settings, make_plan
+from dawn_runtime.prompts import Prompt, PromptReader, Template
+from dawn_runtime.results import Result
+from dawn_runtime.settings import DEFAULT_NEW_TOKENS, Plan, Settings, make_plan
+from dawn_runtime.streams import CommitStream, TextStream
 from dawn_runtime.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -122,6 +124,20 @@ class Decoder:
         """
         return self._begin([_only(prompt, messages, input_ids)], settings).results()[0]
 
+    def encode(self, prompt: Prompt, *, max_new_tokens: int | None = None) -> IntArray:
+        """Returns the token ids of a prompt as decoding sees them, int64 [P].
+
+        Args:
+            prompt: Anything `generate_batch` takes.
+            max_new_tokens: Tokens for which there must be room behind it.
+
+        Raises:
+            PromptError: The prompt cannot be decoded by this artifact.
+        """
+        ids = self._reader.read(prompt)
+        self._reader.new_tokens(ids, max_new_tokens, DEFAULT_NEW_TOKENS)
+        return ids
+
     def generate_batch(
         self, prompts: Sequence[Prompt], **settings: "Unpack[Settings]"
     ) -> list[Result]:
@@ -139,6 +155,47 @@ class Decoder:
         if not prompts or isinstance(prompts, str):
             raise PromptError("generate_batch needs a list of at least one prompt")
         return self._begin(prompts, settings).results()
+
+    def fill(
+        self,
+        template: Template | None = None,
+        *,
+        prompt: Prompt | None = None,
+        input_ids: Sequence[int] | IntArray | None = None,
+        **settings: "Unpack[Settings]",
+    ) -> Result:
+        """Decides the open positions between given ones, looking at both sides.
+
+            decoder.fill(['{"name": "', 6, '", "age": ', 2, "}"], prompt=messages).holes[0].text
+
+        Given tokens never change, and every open position is decided. A hole that turns out
+        longer than needed is filled up with what the model writes after an end.
+
+        Args:
+            template: Texts and, as numbers, lengths of the holes between them in tokens.
+            prompt: Text, messages or ids before the template, if any.
+            input_ids: Instead of both, the ids of all with the mask id where undecided.
+            **settings: See `Settings`; `max_new_tokens` and `stop_at_eos` do not apply.
+
+        Raises:
+            OptionError: A setting is unknown, has a bad value or does not apply.
+            PromptError: There is nothing to fill, or this artifact cannot decode it.
+            EngineError: The engine failed.
+        """
+        for name in ("max_new_tokens", "stop_at_eos"):
+            if settings.get(name) is not None:
+                raise OptionError(f"fill takes no {name}: every hole is decided as long as it is")
+        if (template is None) == (input_ids is None) or (
+            input_ids is not None and prompt is not None
+        ):
+            raise PromptError("give fill either a template, perhaps with a prompt, or input_ids")
+        if template is not None:
+            ids, start = self._reader.read_template(template, prompt)
+        elif input_ids is not None:
+            ids, start = self._reader.read_holes(input_ids), 0
+        row = RowState.fill(ids, start, self._packer.mask_id)
+        plan = make_plan(settings, self.manifest.decoding)
+        return self._decode([row], plan, template=True).results()[0]
 
     def stream(
         self,
@@ -161,6 +218,21 @@ class Decoder:
         tokenizer = self._reader.text_tokenizer()
         return TextStream(self._begin([_only(prompt, messages, input_ids)], settings), tokenizer)
 
+    def watch(
+        self,
+        prompt: Prompt | None = None,
+        *,
+        messages: Sequence[Message] | None = None,
+        input_ids: Sequence[int] | IntArray | None = None,
+        **settings: "Unpack[Settings]",
+    ) -> CommitStream:
+        """Decodes one answer and gives out what is decided in every step, for viewers.
+
+        Arguments and errors as for `generate`. Each item is a tuple of commits; `stream.result`
+        holds the same as `generate` returns.
+        """
+        return CommitStream(self._begin([_only(prompt, messages, input_ids)], settings))
+
     def close(self) -> None:
         """Closes the engine if `open` made it."""
         if self._owns_engine:
@@ -181,15 +253,32 @@ class Decoder:
         """Checks everything that can be checked before the first run of the engine."""
         plan = make_plan(settings, self.manifest.decoding)
         end_tokens = self.manifest.tokens.eos if plan.stop_at_eos else ()
-        rows, chosen = [], []
-        for prompt in prompts:
-            ids = self._reader.read(prompt)
-            count = self._reader.new_tokens(ids, plan.max_new_tokens, DEFAULT_NEW_TOKENS)
+        rows = []
+        for number, prompt in enumerate(prompts):
+            try:
+                ids = self._reader.read(prompt)
+                count = self._reader.new_tokens(ids, plan.max_new_tokens, DEFAULT_NEW_TOKENS)
+            except PromptError as error:
+                if len(prompts) == 1:
+                    raise
+                raise PromptError(f"prompts[{number}]: {error}") from error
             rows.append(RowState.begin(ids, count, self._packer.mask_id, end_tokens))
-            chosen.append(plan.rules_for(count))
+        return self._decode(rows, plan)
+
+    def _decode(
+        self, rows: Sequence[RowState], plan: Plan, *, template: bool = False
+    ) -> Generation:
+        chosen = [plan.rules_for(int(row.masked.sum())) for row in rows]
         state = DecodeState(tuple(rows), tuple(rules for rules, _ in chosen))
-        fallbacks = [fallback for _, fallback in chosen]
-        return Generation(self._engine, self._packer, state, fallbacks, self._reader.tokenizer)
+        return Generation(
+            self._engine,
+            self._packer,
+            state,
+            [fallback for _, fallback in chosen],
+            self._reader.tokenizer,
+            plan.limits,
+            template=template,
+        )
 
 
 def _only(*given: Prompt | None) -> Prompt:

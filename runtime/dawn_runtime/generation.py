@@ -1,67 +1,41 @@
-"""One call of the decoder: from prompts to results, step by step."""
+"""One call of the decoder: from rows to results, step by step, until done or stopped."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
 
+import numpy as np
+
+from dawn_runtime._checks import check_integer, check_number
 from dawn_runtime.arrays import IntArray
-from dawn_runtime.decoding import Commit, DecodeState, Packer, RowState, decode
+from dawn_runtime.decoding import DecodeState, Packer, RowState, step
 from dawn_runtime.engine import Engine
-from dawn_runtime.tokenizer import TextPieces, Tokenizer
+from dawn_runtime.results import FinishReason, Hole, Result
+from dawn_runtime.tokenizer import Tokenizer, whole_characters
+
+_LONGEST = 1e9
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Result:
-    """An answer.
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When to stop before all is decided; what is there by then is the result.
 
     Attributes:
-        text: Its text, None if the artifact has no tokenizer.
-        tokens: int64 [new] its ids, cut before the first end token when decoding stops there.
-        forwards: Runs of the engine this answer took part in (NFE).
-        seconds: Wall time of the call, of the whole batch if there was one.
-        engine_seconds: Part of `seconds` spent inside the engine.
-        trace: Every commit by step and position, also those after an end token.
-        policy: Name of the policy that decided.
-        options: Its options.
-        fallback: True if a policy handed over to its plain rule because the answer is short.
-        finish_reason: `end` at an end token, `length` when all positions were decided.
-        prompt_tokens: Number of tokens of the prompt.
+        timeout: Seconds from the first step on, looked at before every step; None waits for ever.
+        max_forwards: Most runs of the engine for an answer; None is as many as it takes.
+
+    Raises:
+        OptionError: A limit is out of range.
     """
 
-    text: str | None
-    tokens: IntArray
-    forwards: int
-    seconds: float
-    engine_seconds: float
-    trace: tuple[Commit, ...]
-    policy: str
-    options: Mapping[str, Any]
-    fallback: bool
-    finish_reason: Literal["end", "length"]
-    prompt_tokens: int
+    timeout: float | None = None
+    max_forwards: int | None = None
 
-    @property
-    def tokens_per_forward(self) -> float:
-        """Positions committed per run of the engine; 1 when one is decided at a time."""
-        return len(self.trace) / self.forwards
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns all of it for JSON; a commit is [step, position, token, confidence]."""
-        return {
-            "text": self.text,
-            "tokens": self.tokens.tolist(),
-            "forwards": self.forwards,
-            "tokens_per_forward": self.tokens_per_forward,
-            "seconds": self.seconds,
-            "engine_seconds": self.engine_seconds,
-            "policy": self.policy,
-            "options": dict(self.options),
-            "fallback": self.fallback,
-            "finish_reason": self.finish_reason,
-            "prompt_tokens": self.prompt_tokens,
-            "trace": [[c.step, c.position, c.token, c.confidence] for c in self.trace],
-        }
+    def __post_init__(self) -> None:
+        if self.timeout is not None:
+            check_number("limit", "timeout", self.timeout, maximum=_LONGEST)
+        if self.max_forwards is not None:
+            check_integer("limit", "max_forwards", self.max_forwards, minimum=0)
 
 
 class Generation:
@@ -73,6 +47,8 @@ class Generation:
         state: Where to start.
         fallbacks: For each row, whether its policy is a fallback.
         tokenizer: For the text of the results; None leaves it out.
+        limits: When to stop early.
+        template: Whether the rows are templates, so that the results list their holes.
     """
 
     def __init__(
@@ -82,25 +58,32 @@ class Generation:
         state: DecodeState,
         fallbacks: Sequence[bool],
         tokenizer: Tokenizer | None,
+        limits: Limits,
+        *,
+        template: bool = False,
     ) -> None:
         self._engine = engine
         self._packer = packer
         self._state = state
         self._fallbacks = fallbacks
         self._tokenizer = tokenizer
+        self._limits = limits
+        self._template = template
+        self._begun: float | None = None
         self._seconds = 0.0
+        self._stopped: FinishReason | None = None
 
     def steps(self) -> Iterator[tuple[RowState, ...]]:
-        """Yields the rows after every step; time between steps does not count."""
-        steps = decode(self._engine, self._packer, self._state)
-        while True:
+        """Yields the rows after every step; time between steps counts for the timeout alone."""
+        while self._state.active and not self._is_over():
             started = time.perf_counter()
-            state = next(steps, None)
+            self._state = step(self._engine, self._packer, self._state)
             self._seconds += time.perf_counter() - started
-            if state is None:
-                return
-            self._state = state
-            yield state.rows
+            yield self._state.rows
+
+    def cancel(self) -> None:
+        """Stops before the next step; may be called from another thread."""
+        self._stopped = self._stopped or "cancelled"
 
     def results(self) -> list[Result]:
         """Runs what is left to run and returns one result for each row."""
@@ -108,50 +91,49 @@ class Generation:
             pass
         return [self._result(index) for index in range(len(self._state.rows))]
 
+    def _is_over(self) -> bool:
+        """Tells whether a limit is reached, and notes which."""
+        limits, now = self._limits, time.perf_counter()
+        self._begun = now if self._begun is None else self._begun
+        if self._stopped is None:
+            taken = max(row.step for row in self._state.rows)
+            if limits.max_forwards is not None and taken >= limits.max_forwards:
+                self._stopped = "max_forwards"
+            elif limits.timeout is not None and now - self._begun >= limits.timeout:
+                self._stopped = "timeout"
+        return self._stopped is not None
+
+    def _finish_reason(self, row: RowState) -> FinishReason:
+        if self._stopped is not None and not row.finished:
+            return self._stopped
+        return "length" if row.end is None else "end"
+
     def _result(self, index: int) -> Result:
         row, policy = self._state.rows[index], self._state.rules[index].policy
         return Result(
-            text=None if self._tokenizer is None else self._tokenizer.decode(row.answer),
+            text=self._text(row.answer, whole=row.finished),
             tokens=row.answer,
             forwards=row.step,
+            rows_fed=row.fed,
             seconds=self._seconds,
             engine_seconds=self._state.engine_seconds,
             trace=row.trace(),
             policy=policy.name,
             options=policy.options(),
             fallback=self._fallbacks[index],
-            finish_reason="length" if row.end is None else "end",
+            finish_reason=self._finish_reason(row),
             prompt_tokens=row.start,
+            holes=tuple(self._hole(row, *span) for span in row.holes() if self._template),
         )
 
+    def _hole(self, row: RowState, begin: int, end: int) -> Hole:
+        undecided = np.flatnonzero(row.masked[begin:end])
+        tokens = row.ids[begin : begin + int(undecided[0]) if undecided.size else end]
+        return Hole(begin - row.start, tokens, self._text(tokens, whole=not undecided.size))
 
-class TextStream(Iterator[str]):
-    """Text of one answer as it becomes certain: iterate for the pieces, then take `result`.
-
-    Pieces hold whole characters, and put together they are the text of the result.
-
-    Args:
-        generation: A generation of a single row.
-        tokenizer: Tokenizer of the same artifact.
-    """
-
-    def __init__(self, generation: Generation, tokenizer: Tokenizer) -> None:
-        self._generation = generation
-        self._pieces = self._run(tokenizer)
-        self._result: Result | None = None
-
-    def __next__(self) -> str:
-        return next(self._pieces)
-
-    @property
-    def result(self) -> Result:
-        """The whole answer; runs what has not been iterated yet."""
-        if self._result is None:
-            self._result = self._generation.results()[0]
-        return self._result
-
-    def _run(self, tokenizer: Tokenizer) -> Iterator[str]:
-        pieces = TextPieces(tokenizer.decode)
-        for (row,) in self._generation.steps():
-            if piece := pieces.push(row.answer, final=row.finished):
-                yield piece
+    def _text(self, ids: IntArray, *, whole: bool) -> str | None:
+        """Text of ids; if more of them were to follow, without the beginning of a character."""
+        if self._tokenizer is None:
+            return None
+        text = self._tokenizer.decode(ids)
+        return text if whole else whole_characters(text)

@@ -12,18 +12,27 @@ import numpy as np
 from dawn_runtime.arrays import BoolArray, FloatArray, IntArray
 
 
-def sink_keys(attention: FloatArray, tau_sink: float) -> BoolArray:
-    """Finds keys that attract attention from everywhere.
+def key_means(attention: FloatArray) -> FloatArray:
+    """Returns the mean attention that each key draws, [K].
 
     Args:
         attention: [Q, K] attention of every row of the sequence, each row summing to 1.
-        tau_sink: A key is a sink if its mean over the rows is above this.
+    """
+    means: FloatArray = np.add.reduce(attention, axis=0)
+    means /= max(len(attention), 1)
+    return means
+
+
+def sink_keys(means: FloatArray, tau_sink: float) -> BoolArray:
+    """Finds keys that attract attention from everywhere.
+
+    Args:
+        means: [K] as from `key_means`.
+        tau_sink: A key is a sink if its mean is above this.
 
     Returns:
         [K], True at sinks.
     """
-    means: FloatArray = np.add.reduce(attention, axis=0)
-    means /= max(len(attention), 1)
     return means > tau_sink
 
 

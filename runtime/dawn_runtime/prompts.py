@@ -11,6 +11,9 @@ from dawn_runtime.errors import PromptError
 from dawn_runtime.manifest import Manifest
 from dawn_runtime.tokenizer import Tokenizer
 
+Template = Sequence[str | int]
+"""Given text and, as numbers, how many tokens are to be decided between it."""
+
 Prompt = str | Sequence[Message] | Sequence[int] | IntArray
 """Text, messages of a chat, or token ids."""
 
@@ -80,6 +83,59 @@ class PromptReader:
             )
         return min(default, room) if wanted is None else wanted
 
+    def read_template(self, template: Template, prompt: Prompt | None) -> tuple[IntArray, int]:
+        """Returns the ids of a template behind a prompt, and how many of them are the prompt's.
+
+        Each piece of text is tokenized on its own.
+
+        Args:
+            template: Text and lengths of holes.
+            prompt: What precedes it, if anything.
+
+        Raises:
+            PromptError: A piece is neither text nor a length >= 1, no hole is left to fill, or as
+                for `read` and `read_holes`.
+        """
+        if isinstance(template, str):
+            raise PromptError("the template is one text; give a list of texts and hole lengths")
+        before = np.zeros(0, dtype=np.int64) if prompt is None else self.read(prompt)
+        pieces = [before]
+        for piece in template:
+            first = not any(map(len, pieces))
+            pieces.append(self._read_piece(piece, special=first))
+        return self.read_holes(np.concatenate(pieces)), len(before)
+
+    def read_holes(self, ids: Sequence[int] | IntArray) -> IntArray:
+        """Returns checked ids in which the mask id stands where a token is to be decided.
+
+        Raises:
+            PromptError: There is nothing to decide, the first token is undecided and the model
+                cannot predict it, an id is not the model's, or the context is exceeded.
+        """
+        array = self._checked_ids(ids)
+        tokens, context = self.manifest.tokens, self.manifest.dims.max_length
+        if not (array == tokens.mask).any():
+            raise PromptError("nothing is left to fill; a template needs a hole of >= 1 tokens")
+        if array[0] == tokens.mask and self.manifest.prediction_shift:
+            raise PromptError(
+                "the template begins with a hole, but this model predicts each token from the one "
+                "before it; give at least one token first"
+            )
+        if len(array) > context:
+            raise PromptError(
+                f"prompt and template have {len(array)} tokens and exceed the context of {context}"
+            )
+        return array
+
+    def _read_piece(self, piece: str | int, *, special: bool) -> IntArray:
+        if isinstance(piece, str):
+            return self._checked(self.text_tokenizer().encode(piece, add_special_tokens=special))
+        if not isinstance(piece, (int, np.integer)) or isinstance(piece, bool) or piece < 1:
+            raise PromptError(
+                f"the template holds {piece!r}; expected texts and lengths of holes >= 1"
+            )
+        return np.full(piece, self.manifest.tokens.mask, dtype=np.int64)
+
     def _read_messages(self, messages: Sequence[Message]) -> IntArray:
         tokenizer = self.text_tokenizer()
         if self.chat is None:
@@ -91,6 +147,15 @@ class PromptReader:
         return tokenizer.encode(self.chat.render(messages), add_special_tokens=False)
 
     def _checked(self, ids: Sequence[int] | IntArray) -> IntArray:
+        array, mask = self._checked_ids(ids), self.manifest.tokens.mask
+        if (array == mask).any():
+            raise PromptError(
+                f"the prompt holds the mask token (id {mask}), which stands for undecided "
+                "positions; remove it from the prompt, or use fill"
+            )
+        return array
+
+    def _checked_ids(self, ids: Sequence[int] | IntArray) -> IntArray:
         if len(ids) == 0:
             raise PromptError("the prompt is empty; give at least one token")
         array = np.asarray(ids)
@@ -98,16 +163,11 @@ class PromptReader:
             raise PromptError(
                 f"input_ids are {array.dtype} of shape {array.shape}; expected a list of integers"
             )
-        size, mask = self.manifest.dims.vocab_size, self.manifest.tokens.mask
+        size = self.manifest.dims.vocab_size
         foreign = array[(array < 0) | (array >= size)]
         if foreign.size:
             raise PromptError(
                 f"the prompt holds id {foreign[0]}; expected ids from 0 to {size - 1} "
                 "(is the tokenizer that of the model?)"
-            )
-        if (array == mask).any():
-            raise PromptError(
-                f"the prompt holds the mask token (id {mask}), which stands for undecided "
-                "positions; remove it from the prompt"
             )
         return array.astype(np.int64)

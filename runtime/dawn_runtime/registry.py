@@ -1,6 +1,7 @@
 """Rules by name: policies, windows and caches register here and are made from name and options."""
 
 import difflib
+import json
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Generic, TypeVar
@@ -66,6 +67,30 @@ class Registry(Generic[T]):
             raise OptionError(unknown(self._kind, rule, self.names()))
         return self._construct(cls, dict(options or {}))
 
+    def parse(self, rule: str | T, defaults: Mapping[str, Any] | None = None) -> T:
+        """Returns a rule made from a text such as `dual` or `dual:refresh=8`, or the rule itself.
+
+        Args:
+            rule: Registered name, perhaps followed by a colon and options KEY=VALUE with commas
+                between them, where a value that is not JSON is a text; or an object.
+            defaults: Options of a named rule that the text leaves out, as far as it has them.
+
+        Raises:
+            OptionError: The text is malformed, or as for `make`.
+        """
+        if not isinstance(rule, str):
+            return self.make(rule)
+        name, _, listed = rule.partition(":")
+        options = dict(
+            parse_option(text, f"{self._kind} option") for text in listed.split(",") if listed
+        )
+        known = [field.name for field in fields(self._classes[name])] if name in self else []
+        applicable = {key: value for key, value in (defaults or {}).items() if key in known}
+        return self.make(name, {**applicable, **options})
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._classes
+
     def _construct(self, cls: type[Any], options: dict[str, Any]) -> T:
         known = tuple(field.name for field in fields(cls))
         for name in options:
@@ -73,6 +98,25 @@ class Registry(Generic[T]):
                 raise OptionError(unknown(f"option of {self._kind} {cls.name!r}", name, known))
         made: T = cls(**options)
         return made
+
+
+def parse_option(text: str, owner: str) -> tuple[str, Any]:
+    """Splits KEY=VALUE; a value that is not JSON is a text.
+
+    Args:
+        text: What was given.
+        owner: Who takes the option, for the message, such as `--set`.
+
+    Raises:
+        OptionError: The text is not KEY=VALUE.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise OptionError(f"{owner} {text!r} is not KEY=VALUE, such as threshold=0.9")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
 
 
 def unknown(kind: str, name: str, known: tuple[str, ...]) -> str:

@@ -1,12 +1,13 @@
 """Settings of one call of the decoder, and what they mean for an artifact."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypedDict
 
 from dawn_runtime._checks import check_integer
-from dawn_runtime.decoding import CACHES, WINDOWS, Blocks, Cache, Rules, Window
+from dawn_runtime.decoding import CACHES, WINDOWS, Blocks, Cache, NoCache, Rules, Sampling, Window
 from dawn_runtime.errors import OptionError
+from dawn_runtime.generation import Limits
 from dawn_runtime.manifest import DecodingDefaults
 from dawn_runtime.policies import POLICIES, Policy
 from dawn_runtime.registry import unknown
@@ -25,12 +26,19 @@ class Settings(TypedDict, total=False):
         policy: Name or object; by default the artifact's.
         options: Options for a policy given by name, such as `{"threshold": 0.8}`. What is left out
             keeps the artifact's value if the policy is its default, else the policy's own.
-        window: Name or object; `blocks` by default.
-        cache: Name or object; `none` by default.
-        block_length: Tokens in a block of the window `blocks`; by default the artifact's.
+        window: Name, name with options such as `pruned:near=64`, or object; `blocks` by default.
+        cache: Name, name with options such as `dual:refresh=8`, or object; `none` by default.
+        block_length: Tokens in a block of a named window of blocks; by default the artifact's.
         fallback_length: Below this many new tokens a policy that builds a graph hands over to its
             plain rule; by default the artifact's, 0 never does.
         stop_at_eos: Whether to stop at the first end token, and to cut it off; True by default.
+        temperature: 0, the default, takes the most probable tokens; above, they are drawn.
+        top_p: Share of the probability that tokens are drawn from; 1 by default.
+        top_k: Number of most probable tokens that are drawn from; 0, the default, is all.
+        seed: Of the draw, 0 by default. Equal prompts with equal seeds get equal answers, in
+            whatever batch they are.
+        timeout: Seconds after which decoding stops with what is there; by default never.
+        max_forwards: Runs of the engine after which an answer stops with what is there.
     """
 
     max_new_tokens: int | None
@@ -41,6 +49,12 @@ class Settings(TypedDict, total=False):
     block_length: int | None
     fallback_length: int | None
     stop_at_eos: bool | None
+    temperature: float | None
+    top_p: float | None
+    top_k: int | None
+    seed: int | None
+    timeout: float | None
+    max_forwards: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +66,14 @@ class Plan:
         max_new_tokens: As in `Settings`.
         fallback_length: As in `Settings`.
         stop_at_eos: As in `Settings`.
+        limits: When to stop early.
     """
 
     rules: Rules
     max_new_tokens: int | None
     fallback_length: int
     stop_at_eos: bool
+    limits: Limits
 
     def rules_for(self, new_tokens: int) -> tuple[Rules, bool]:
         """Returns the rules for an answer of a given length, and whether they are a fallback.
@@ -69,7 +85,7 @@ class Plan:
         short = rules.policy.short_form() if new_tokens < self.fallback_length else None
         if short is None:
             return rules, False
-        return Rules(short, rules.window, rules.cache), True
+        return replace(rules, policy=short), True
 
 
 def make_plan(settings: Settings, defaults: DecodingDefaults) -> Plan:
@@ -96,9 +112,12 @@ def make_plan(settings: Settings, defaults: DecodingDefaults) -> Plan:
     rules = Rules(
         policy=_policy(settings, defaults),
         window=_window(settings, defaults),
-        cache=CACHES.make(settings.get("cache") or "none"),
+        cache=CACHES.parse(settings.get("cache") or NoCache.name),
+        sampling=_sampling(settings),
     )
-    return Plan(rules, max_new_tokens, fallback_length, settings.get("stop_at_eos") is not False)
+    limits = Limits(settings.get("timeout"), settings.get("max_forwards"))
+    stop_at_eos = settings.get("stop_at_eos") is not False
+    return Plan(rules, max_new_tokens, fallback_length, stop_at_eos, limits)
 
 
 def _policy(settings: Settings, defaults: DecodingDefaults) -> Policy:
@@ -110,11 +129,21 @@ def _policy(settings: Settings, defaults: DecodingDefaults) -> Policy:
     return POLICIES.make(policy, options)
 
 
+def _sampling(settings: Settings) -> Sampling:
+    """Makes the sampling from the settings that are its fields."""
+    named = {field.name: settings.get(field.name) for field in fields(Sampling)}
+    given: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
+    return Sampling(**given)
+
+
 def _window(settings: Settings, defaults: DecodingDefaults) -> Window:
-    """Makes the window; `block_length` belongs to the window `blocks` alone."""
+    """Makes the window; `block_length` belongs to windows that are made of blocks."""
     window, block_length = settings.get("window") or Blocks.name, settings.get("block_length")
-    if window == Blocks.name:
-        return Blocks(defaults.block_length if block_length is None else block_length)
-    if block_length is not None:
-        raise OptionError(f"block_length goes with window 'blocks' only; got window {window!r}")
-    return WINDOWS.make(window)
+    default = defaults.block_length if block_length is None else block_length
+    made = WINDOWS.parse(window, {"block_length": default})
+    if block_length is not None and getattr(made, "block_length", None) != block_length:
+        raise OptionError(
+            f"block_length is {block_length}, which goes with a named window of blocks; "
+            f"got window {window!r}"
+        )
+    return made

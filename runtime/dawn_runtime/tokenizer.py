@@ -51,6 +51,15 @@ class Tokenizer:
         return text
 
 
+def whole_characters(text: str) -> str:
+    """Returns a decoded text without bytes at its end that are not a character yet.
+
+    Args:
+        text: What a byte-level or byte-fallback decoder returned.
+    """
+    return text.rstrip(_INCOMPLETE)
+
+
 class TextPieces:
     """Cuts a growing list of ids into pieces of text that never change afterwards.
 
@@ -74,7 +83,7 @@ class TextPieces:
             final: True if no ids will follow; what was held back is then given out.
         """
         text = self._decode(ids)
-        stable = text if final else text.rstrip(_INCOMPLETE)
+        stable = text if final else whole_characters(text)
         piece = stable[self._given :]
         self._given = max(self._given, len(stable))
         return piece

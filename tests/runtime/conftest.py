@@ -1,7 +1,9 @@
 """Shared pieces: views of made-up rows, a toy tokenizer, artifact folders without a graph."""
 
 import hashlib
+import io
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,12 @@ import numpy as np
 import pytest
 
 from dawn_runtime import Decoder, RowView
+from dawn_runtime.artifact import Artifact
 from dawn_runtime.engine.fake import FakeEngine, fake_manifest
 from dawn_runtime.manifest import FileEntry, Manifest
 
 MakeView = Callable[..., RowView]
+RunCommand = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="session")
@@ -119,3 +123,28 @@ def fake_decoder() -> Decoder:
     """A decoder over the hash model, without a tokenizer."""
     manifest = fake_manifest()
     return Decoder(manifest, FakeEngine(manifest))
+
+
+@pytest.fixture
+def run_on_fake(
+    artifact_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> RunCommand:
+    """Runs a command on a fake engine; returns status, standard output and standard error."""
+
+    def open_fake(artifact: Artifact, _: str = "", *, threads: int | None = None) -> FakeEngine:
+        return FakeEngine(artifact.manifest)
+
+    monkeypatch.setattr("dawn_runtime.decoder.open_engine", open_fake)
+
+    def call(
+        main: Callable[[list[str]], int],
+        *arguments: str,
+        stdin: str = "",
+        folder: Path = artifact_folder,
+    ) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        status = main([str(folder), *arguments])
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return call

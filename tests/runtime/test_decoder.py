@@ -1,4 +1,4 @@
-"""`Decoder`: prompts, settings, results, streams, and the errors a caller can make."""
+"""`Decoder`: prompts, settings, results and streams."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,50 +8,28 @@ import numpy as np
 import pytest
 
 from dawn_runtime import (
-    ArtifactError,
     Blocks,
     Dawn,
     Decoder,
-    EngineError,
-    OptionError,
     PromptError,
-    StepInputs,
-    StepOutputs,
     Threshold,
 )
-from dawn_runtime.engine.fake import FakeEngine, fake_manifest
+from dawn_runtime.engine.fake import FakeEngine
 from dawn_runtime.manifest import DecodingDefaults
-
-TEXT_MANIFEST = fake_manifest(vocab_size=259, max_length=256)
-
-
-class Recorder(FakeEngine):
-    """A fake engine that keeps its inputs and counts how often it was closed."""
-
-    def __init__(self, **changes: Any) -> None:
-        super().__init__(replace(TEXT_MANIFEST, **changes))
-        self.seen: list[StepInputs] = []
-        self.closed = 0
-
-    def run(self, inputs: StepInputs) -> StepOutputs:
-        self.seen.append(inputs)
-        return super().run(inputs)
-
-    def close(self) -> None:
-        self.closed += 1
+from support.text import TEXT_MANIFEST, TextRecorder
 
 
 @pytest.fixture
-def engine() -> Recorder:
-    return Recorder()
+def engine() -> TextRecorder:
+    return TextRecorder()
 
 
 @pytest.fixture
-def decoder(artifact_folder: Path, engine: Recorder) -> Decoder:
+def decoder(artifact_folder: Path, engine: TextRecorder) -> Decoder:
     return Decoder.open(artifact_folder, engine=engine)
 
 
-def test_text_messages_and_ids_reach_the_engine(decoder: Decoder, engine: Recorder) -> None:
+def test_text_messages_and_ids_reach_the_engine(decoder: Decoder, engine: TextRecorder) -> None:
     for prompt in (
         {"prompt": "hi"},
         {"messages": [{"role": "user", "content": "hi"}]},
@@ -116,7 +94,7 @@ def test_default_length_is_what_the_context_has_room_for(decoder: Decoder) -> No
     assert len(long.tokens) == 56
 
 
-def test_defaults_come_from_the_manifest(engine: Recorder) -> None:
+def test_defaults_come_from_the_manifest(engine: TextRecorder) -> None:
     defaults = DecodingDefaults("dawn", {"tau_edge": 0.05}, block_length=7, fallback_length=4)
     decoder = Decoder(replace(TEXT_MANIFEST, decoding=defaults), engine)
     result = decoder.generate(input_ids=[1], max_new_tokens=14, stop_at_eos=False)
@@ -143,7 +121,7 @@ def test_policy_and_window_objects_are_used_as_they_are(decoder: Decoder) -> Non
 
 @pytest.mark.parametrize(("new", "fallback"), [(31, True), (32, False)])
 def test_short_answers_fall_back_and_ask_for_no_evidence(
-    new: int, fallback: bool, decoder: Decoder, engine: Recorder
+    new: int, fallback: bool, decoder: Decoder, engine: TextRecorder
 ) -> None:
     result = decoder.generate("hi", max_new_tokens=new, policy=Dawn(tau_high=0.8))
     assert result.fallback is fallback
@@ -160,7 +138,9 @@ def test_fallback_can_be_switched_off(decoder: Decoder) -> None:
     assert (result.policy, result.fallback) == ("dawn", False)
 
 
-def test_greedy_decoding_never_fetches_logits_or_keys(decoder: Decoder, engine: Recorder) -> None:
+def test_greedy_decoding_never_fetches_logits_or_keys(
+    decoder: Decoder, engine: TextRecorder
+) -> None:
     decoder.generate("hi", max_new_tokens=40, policy="dawn")
     assert not any(inputs.want_logits or inputs.want_present for inputs in engine.seen)
 
@@ -201,100 +181,9 @@ def test_artifact_without_tokenizer_decodes_ids_only(fake_decoder: Decoder) -> N
             attempt()
 
 
-def test_messages_without_a_template_say_what_to_do(decoder: Decoder, engine: Recorder) -> None:
-    bare = Decoder(TEXT_MANIFEST, engine, tokenizer=decoder._reader.tokenizer)
-    with pytest.raises(PromptError, match="this artifact has no chat template"):
-        bare.generate(messages=[{"role": "user", "content": "hello"}])
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({}, "got 0 prompts; give exactly one of prompt, messages and input_ids"),
-        ({"prompt": "a", "input_ids": [1]}, "got 2 prompts"),
-        ({"prompt": ""}, "the prompt is empty"),
-        ({"input_ids": []}, "the prompt is empty"),
-        ({"messages": []}, "the prompt is empty"),
-        ({"input_ids": [259]}, "the prompt holds id 259; expected ids from 0 to 258"),
-        ({"input_ids": [1, -1]}, "the prompt holds id -1"),
-        ({"input_ids": [1.5]}, r"input_ids are float64 of shape \(1,\); expected a list of int"),
-        ({"input_ids": [[1, 2]]}, r"input_ids are int64 of shape \(1, 2\)"),
-        ({"prompt": "a<|mask|>b"}, r"the prompt holds the mask token \(id 258\)"),
-        (
-            {"input_ids": [1] * 200, "max_new_tokens": 57},
-            "200 tokens and 57 new ones exceed the context of 256; ask for at most 56",
-        ),
-        ({"input_ids": [1] * 256}, "has 256 tokens and leaves no room .* at most 255"),
-    ],
-)
-def test_prompt_that_cannot_be_decoded_is_refused(
-    arguments: dict[str, Any], message: str, decoder: Decoder, engine: Recorder
-) -> None:
-    with pytest.raises(PromptError, match=message) as caught:
-        decoder.generate(**arguments)
-    assert "\n" not in str(caught.value)
-    assert not engine.seen
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"max_new_tokens": 0}, "max_new_tokens is 0; expected an integer >= 1"),
-        ({"max_new_tokens": -5}, "max_new_tokens is -5"),
-        ({"max_new_tokens": 1.5}, "max_new_tokens is 1.5"),
-        ({"block_length": 0}, "block_length is 0"),
-        ({"block_length": 8, "window": "single"}, "block_length goes with window 'blocks' only"),
-        ({"fallback_length": -1}, "fallback_length is -1"),
-        ({"policy": "dwan"}, "unknown policy: 'dwan'; did you mean 'dawn'"),
-        ({"policy": "threshold", "options": {"tau": 1}}, "unknown option of policy 'threshold'"),
-        ({"options": {"treshold": 1}}, "did you mean 'threshold'"),
-        ({"window": "sliding"}, "unknown window: 'sliding'; known: blocks, single"),
-        ({"cache": "prefix"}, "unknown cache: 'prefix'; known: none"),
-        ({"temprature": 1}, "unknown setting: 'temprature'; known: max_new_tokens, policy"),
-    ],
-)
-def test_bad_setting_is_refused_before_the_engine_runs(
-    settings: dict[str, Any], message: str, decoder: Decoder, engine: Recorder
-) -> None:
-    for call in (decoder.generate, decoder.stream):
-        with pytest.raises(OptionError, match=message):
-            call("hi", **settings)
-    with pytest.raises(OptionError, match=message):
-        decoder.generate_batch(["hi"], **settings)
-    assert not engine.seen
-
-
-def test_batch_needs_a_list_of_prompts(decoder: Decoder) -> None:
-    for prompts in ([], "text"):
-        with pytest.raises(PromptError, match="needs a list of at least one prompt"):
-            decoder.generate_batch(prompts)  # type: ignore[arg-type]
-
-
-def test_engine_of_another_model_is_refused(engine: Recorder) -> None:
-    with pytest.raises(EngineError, match="vocabulary of 259 and the manifest one of 64"):
-        Decoder(fake_manifest(), engine)
-
-
-def test_engine_object_stays_open_and_takes_no_threads(
-    artifact_folder: Path, engine: Recorder
-) -> None:
-    with Decoder.open(artifact_folder, engine=engine):
-        pass
-    assert engine.closed == 0
-    with pytest.raises(OptionError, match="threads go with an engine given by name"):
-        Decoder.open(artifact_folder, engine=engine, threads=2)
-
-
-def test_engine_opened_by_name_is_closed_with_the_decoder(
-    artifact_folder: Path, engine: Recorder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("dawn_runtime.decoder.open_engine", lambda *_, **__: engine)
-    with Decoder.open(artifact_folder, threads=1):
-        assert engine.closed == 0
-    assert engine.closed == 1
-
-
-def test_altered_artifact_does_not_open(artifact_folder: Path) -> None:
-    (artifact_folder / "model.onnx").write_bytes(b"ONNX")
-    with pytest.raises(ArtifactError, match="SHA-256"):
-        Decoder.open(artifact_folder)
+def test_encode_gives_the_ids_that_are_decoded(decoder: Decoder, engine: TextRecorder) -> None:
+    ids = decoder.encode([{"role": "user", "content": "hi"}])
+    decoder.generate(messages=[{"role": "user", "content": "hi"}], max_new_tokens=1)
+    assert engine.seen[0].input_ids[0].tolist() == [*ids.tolist(), 258]
+    with pytest.raises(PromptError, match="ask for at most 254 new tokens"):
+        decoder.encode([1, 2], max_new_tokens=255)

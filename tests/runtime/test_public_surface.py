@@ -39,15 +39,18 @@ def test_public_names_are_pinned() -> None:
         "ArtifactError",
         "Blocks",
         "Commit",
+        "CommitStream",
         "Dapd",
         "Dawn",
         "DawnError",
         "Decoder",
         "DependencyError",
+        "Dual",
         "Engine",
         "EngineError",
         "EngineInfo",
         "Factor",
+        "Hole",
         "Klass",
         "LocalLeap",
         "Manifest",
@@ -55,11 +58,14 @@ def test_public_names_are_pinned() -> None:
         "OnePerStep",
         "OptionError",
         "Policy",
+        "Prefix",
         "PromptError",
+        "Pruned",
         "Result",
         "RowView",
         "Settings",
         "Single",
+        "Sliding",
         "StepInputs",
         "StepOutputs",
         "TextStream",
@@ -74,8 +80,8 @@ def test_registered_names_are_pinned() -> None:
     assert POLICIES.names() == (
         *("dapd", "dawn", "factor", "klass", "local-leap", "one-per-step", "threshold"),
     )
-    assert WINDOWS.names() == ("blocks", "single")
-    assert CACHES.names() == ("none",)
+    assert WINDOWS.names() == ("blocks", "pruned", "single", "sliding")
+    assert CACHES.names() == ("dual", "none", "prefix")
 
 
 def test_every_public_error_is_a_dawn_error() -> None:

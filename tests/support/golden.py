@@ -8,6 +8,10 @@ One detail of the reference is an accident and stays out of the runtime: its Dre
 tokens of 256. LLaDA's is over all of them, as ours always is. `BestTokens` puts the accident around
 any engine, to compare the rest exactly. Only KLASS is free of it: its Dream code takes confidence
 and change from the whole distributions.
+
+`prefix_cache` and `dual_cache` are the caches of Fast-dLLM under the threshold rule. Their code
+keeps keys before rotation and rotates them anew in every step, which is the same up to rounding;
+for a batch of one nothing else of it differs from ours.
 """
 
 import json
@@ -28,7 +32,7 @@ CASES = {
     "dream": ("dawn", "dawn_published", "threshold", "factor", "local_leap", "klass"),
     "llada": (
         *("dawn", "dawn_published", "threshold", "threshold_09", "one_per_step"),
-        *("factor", "local_leap", "klass"),
+        *("factor", "local_leap", "klass", "prefix_cache", "dual_cache"),
     ),
 }
 
@@ -110,7 +114,7 @@ def like_reference(engine: Engine, family: str, case: str) -> Engine:
 
 
 class NumpyEngine:
-    """A pre-norm RoPE transformer over full sequences of equal length."""
+    """A pre-norm RoPE transformer under the whole step contract, cached keys included."""
 
     def __init__(self, family: str) -> None:
         folder = GOLDEN / f"{family}-random"
@@ -132,8 +136,14 @@ class NumpyEngine:
         hidden = self.weights[self.names["embed"] + ".weight"][inputs.input_ids]
         rotation = self.rotation(inputs.position_ids)
         evidence = np.float32(0)
+        present: list[np.ndarray] = []
         for layer in range(self.layers):
-            mixed, attention = self.attend(layer, self.norm(layer, "input_norm", hidden), rotation)
+            past = inputs.past[2 * layer : 2 * layer + 2]
+            normed = self.norm(layer, "input_norm", hidden)
+            mixed, attention, *new = self.attend(
+                layer, normed, rotation, past, inputs.attention_mask
+            )
+            present += new
             hidden = hidden + mixed
             hidden = hidden + self.mlp(layer, self.norm(layer, "mlp_norm", hidden))
             if layer >= self.layers - EVIDENCE_LAYERS:
@@ -146,6 +156,7 @@ class NumpyEngine:
             confidence=confidence_over(logits),
             attention=np.take_along_axis(evidence, inputs.attention_rows[..., None], axis=1),
             logits=logits,
+            present=tuple(present) if inputs.want_present else (),
         )
 
     def linear(self, layer: int, name: str, x: np.ndarray) -> np.ndarray:
@@ -167,23 +178,30 @@ class NumpyEngine:
         angles = np.tile(positions[:, None, :, None] * frequencies, 2)
         return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
 
-    def attend(self, layer: int, x: np.ndarray, rotation: Any) -> tuple[np.ndarray, np.ndarray]:
+    def attend(
+        self, layer: int, x: np.ndarray, rotation: Any, past: Any, mask: np.ndarray
+    ) -> tuple[np.ndarray, ...]:
         cos, sin = rotation
 
         def heads(name: str, count: int) -> np.ndarray:
-            split = self.linear(layer, name, x).reshape(*x.shape[:2], count, -1).swapaxes(1, 2)
-            return split.repeat(self.heads // count, axis=1)
+            return self.linear(layer, name, x).reshape(*x.shape[:2], count, -1).swapaxes(1, 2)
 
         def rotate(y: np.ndarray) -> np.ndarray:
             left, right = np.split(y, 2, axis=-1)
             return y * cos + np.concatenate([-right, left], axis=-1) * sin
 
-        q, k, v = heads("q", self.heads), heads("k", self.kv_heads), heads("v", self.kv_heads)
-        scores = rotate(q) @ rotate(k).swapaxes(2, 3) / np.sqrt(np.float32(q.shape[-1]))
+        new = rotate(heads("k", self.kv_heads)), heads("v", self.kv_heads)
+        joined = (
+            [np.concatenate(pair, axis=2) for pair in zip(past, new, strict=True)] if past else new
+        )
+        k, v = (array.repeat(self.heads // self.kv_heads, axis=1) for array in joined)
+        q = rotate(heads("q", self.heads))
+        scores = q @ k.swapaxes(2, 3) / np.sqrt(np.float32(q.shape[-1]))
+        scores = np.where(mask, scores, np.float32(-np.inf))
         weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
         weights /= weights.sum(axis=-1, keepdims=True)
-        joined = (weights @ v).swapaxes(1, 2).reshape(x.shape)
-        return self.linear(layer, "o", joined), weights
+        mixed = (weights @ v).swapaxes(1, 2).reshape(x.shape)
+        return self.linear(layer, "o", mixed), weights, *new
 
     def mlp(self, layer: int, x: np.ndarray) -> np.ndarray:
         gate = self.linear(layer, "gate", x)
@@ -194,6 +212,9 @@ def decode_case(decoder: Decoder, family: str, case: str) -> list[Result]:
     """Decodes the six prompts of a case together."""
     meta = json.loads((GOLDEN / f"{family}-random" / "decode.json").read_text())
     policy = case.replace("_published", "").replace("_09", "").replace("_", "-")
+    cache = "none"
+    if policy.endswith("-cache"):
+        policy, cache = "threshold", policy.removesuffix("-cache")
     names = {"conf_threshold": "tau_low" if policy == "dawn" else "threshold"}
     options = {
         names.get(key, key): value
@@ -207,6 +228,7 @@ def decode_case(decoder: Decoder, family: str, case: str) -> list[Result]:
         max_new_tokens=meta["gen_length"],
         block_length=meta["block_length"],
         policy=policy,
+        cache=cache,
         options=options,
         stop_at_eos=False,
     )

@@ -16,6 +16,7 @@ from typing import Any, NoReturn, TextIO
 
 from dawn_runtime._version import __version__
 from dawn_runtime.errors import DawnError, OptionError, PromptError
+from dawn_runtime.registry import parse_option
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -95,13 +96,14 @@ def key_value(text: str) -> tuple[str, Any]:
     Raises:
         OptionError: There is no key, or no equals sign.
     """
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise OptionError(f"--set {text!r} is not KEY=VALUE, such as tau_edge=0.05")
-    try:
-        return key, json.loads(value)
-    except ValueError:
-        return key, value
+    return parse_option(text, "--set")
+
+
+def count(text: str) -> int:
+    """Reads a number of at least 1, for `type=` of an argument."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number of at least 1")
+    return int(text)
 
 
 def print_json(document: Any) -> None:

@@ -1,10 +1,13 @@
 """Decoding: rows, windows, caches and the loop that drives an engine."""
 
-from dawn_runtime.decoding.cache import CACHES, Cache, NoCache, RowPlan
+from dawn_runtime.decoding.cache import CACHES, Cache, Dual, NoCache, Prefix
+from dawn_runtime.decoding.kv import Kept, KvStore, kv_bytes
 from dawn_runtime.decoding.loop import DecodeState, Rules, decode, step
 from dawn_runtime.decoding.packing import Packer
+from dawn_runtime.decoding.plan import RowPlan, make_plan
+from dawn_runtime.decoding.sampling import Sampling
 from dawn_runtime.decoding.state import Commit, RowState
-from dawn_runtime.decoding.window import WINDOWS, Blocks, Single, Window
+from dawn_runtime.decoding.window import WINDOWS, Blocks, Pruned, Single, Sliding, Window
 
 __all__ = [
     "CACHES",
@@ -13,13 +16,22 @@ __all__ = [
     "Cache",
     "Commit",
     "DecodeState",
+    "Dual",
+    "Kept",
+    "KvStore",
     "NoCache",
     "Packer",
+    "Prefix",
+    "Pruned",
     "RowPlan",
     "RowState",
     "Rules",
+    "Sampling",
     "Single",
+    "Sliding",
     "Window",
     "decode",
+    "kv_bytes",
+    "make_plan",
     "step",
 ]

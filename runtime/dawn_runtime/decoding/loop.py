@@ -2,32 +2,43 @@
 
 Whatever a policy answers, a row commits only masked positions of its window, at least one in each
 step, and never a given position. Rows are independent: each is planned, viewed and advanced on its
-own, and leaves the batch when it is finished.
+own, and leaves the batch when it is finished. In one step full passes run together, and so do
+cached ones.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dawn_runtime.decoding.cache import Cache, RowPlan
-from dawn_runtime.decoding.packing import Packer
+from dawn_runtime.arrays import KvArray, read_only
+from dawn_runtime.decoding.cache import Cache
+from dawn_runtime.decoding.kv import Kept, KvStore
+from dawn_runtime.decoding.packing import Packer, fed_rows
+from dawn_runtime.decoding.plan import RowPlan, make_plan
+from dawn_runtime.decoding.sampling import GREEDY, Sampling
 from dawn_runtime.decoding.state import RowState
 from dawn_runtime.decoding.window import Window
 from dawn_runtime.engine.checks import check_outputs
-from dawn_runtime.engine.protocol import Engine
-from dawn_runtime.errors import DawnError, OptionError
-from dawn_runtime.policies import Policy, RowView
+from dawn_runtime.engine.protocol import Engine, StepOutputs
+from dawn_runtime.errors import DawnError
+from dawn_runtime.policies import Needs, Policy, RowView
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How a row is decoded: three choices independent of each other."""
+    """How a row is decoded: choices independent of each other."""
 
     policy: Policy
     window: Window
     cache: Cache
+    sampling: Sampling = GREEDY
+
+    @property
+    def want_logits(self) -> bool:
+        """Whether the logits of predictions are read."""
+        return self.policy.needs.logits or not self.sampling.is_greedy
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,17 +50,30 @@ class DecodeState:
         rules: How each of them is decoded.
         forwards: Runs of the engine so far.
         engine_seconds: Time spent inside the engine so far.
+        kv: Keys and values kept between steps, None as long as no row keeps any. The memory is
+            handed on from state to state and written in place, so only the newest can be stepped.
     """
 
     rows: tuple[RowState, ...]
     rules: tuple[Rules, ...]
     forwards: int = 0
     engine_seconds: float = 0.0
+    kv: KvStore | None = None
 
     @property
     def active(self) -> tuple[int, ...]:
         """Numbers of the rows that are not finished."""
         return tuple(index for index, row in enumerate(self.rows) if not row.finished)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Run:
+    """One run of the engine: the plans by row, what came back, P and the time it took."""
+
+    plans: dict[int, RowPlan]
+    outputs: StepOutputs
+    slots: int
+    seconds: float
 
 
 def decode(
@@ -80,52 +104,122 @@ def decode(
 
 
 def step(engine: Engine, packer: Packer, state: DecodeState) -> DecodeState:
-    """Runs the engine once and returns the state with every unfinished row one step further.
+    """Returns the state with every unfinished row one step further.
 
-    A function of its arguments alone, apart from the clock.
+    Runs the engine once for the rows that are due a full pass and once for the others, as far as
+    there are any. Apart from the clock and the memory of `state.kv` it is a function of its
+    arguments alone; if the engine fails, the state can be stepped again.
 
     Raises:
+        DawnError: The keys of the state belong to a later one.
         EngineError: The engine failed or returned NaN or infinity.
     """
-    active = state.active
-    rows = [state.rows[index] for index in active]
-    rules = [state.rules[index] for index in active]
-    plans = [_plan(row, rule) for row, rule in zip(rows, rules, strict=True)]
-    want_logits = any(rule.policy.needs.logits for rule in rules)
-    inputs = packer.pack(rows, plans, want_logits=want_logits)
+    plans = {index: _plan(state, index, packer) for index in state.active}
+    store = _store(engine, state, plans)
+    runs = []
+    for full in (False, True):
+        group = {index: plan for index, plan in plans.items() if (plan.layout is not None) == full}
+        if group:
+            past = () if full or store is None else store.read(tuple(group))
+            runs.append(_run(engine, packer, state, group, past))
+    rows = list(state.rows)
+    for run in runs:
+        for place, (index, plan) in enumerate(run.plans.items()):
+            row, rules = rows[index], state.rules[index]
+            view = packer.view(row, plan, run.outputs, place, run.slots)
+            if not rules.sampling.is_greedy:
+                view = rules.sampling.apply(view, packer.mask_id)
+            rows[index] = _advance(row, plan, rules.policy, view)
+    forwards = state.forwards + len(runs)
+    if store is not None:
+        _save(store, rows, runs)
+        store.forwards = forwards
+    seconds = state.engine_seconds + sum(run.seconds for run in runs)
+    return DecodeState(tuple(rows), state.rules, forwards, seconds, store)
+
+
+def _plan(state: DecodeState, index: int, packer: Packer) -> RowPlan:
+    rules = state.rules[index]
+    needs, shift = rules.policy.needs, packer.prediction_shift
+    return make_plan(state.rows[index], rules.window, rules.cache, needs, shift)
+
+
+def _store(engine: Engine, state: DecodeState, plans: dict[int, RowPlan]) -> KvStore | None:
+    """Returns the memory for this step, made when a row first keeps something."""
+    store = state.kv
+    if store is None:
+        if not any(plan.stored.size for plan in plans.values()):
+            return None
+        longest = max(row.length for row in state.rows)
+        store = KvStore(engine.describe(), len(state.rows), longest)
+        store.forwards = state.forwards
+    if store.forwards != state.forwards:
+        raise DawnError(
+            f"the keys of this state were overwritten: they are those after {store.forwards} "
+            f"forwards, the state has {state.forwards}; with a cache, step the newest state only"
+        )
+    store.retain(tuple(plans))
+    return store
+
+
+def _run(
+    engine: Engine,
+    packer: Packer,
+    state: DecodeState,
+    plans: dict[int, RowPlan],
+    past: tuple[KvArray, ...],
+) -> _Run:
+    """Runs the engine on some rows of the batch, all in a full pass or all in a cached one."""
+    rows = [state.rows[index] for index in plans]
+    want_logits = any(state.rules[index].want_logits for index in plans)
+    inputs = packer.pack(rows, list(plans.values()), past, want_logits=want_logits)
     started = time.perf_counter()
     outputs = engine.run(inputs)
     seconds = time.perf_counter() - started
     check_outputs(inputs, outputs, engine.describe())
-    advanced = list(state.rows)
-    for slot, index in enumerate(active):
-        view = packer.view(rows[slot], plans[slot], outputs, slot)
-        advanced[index] = _advance(rows[slot], rules[slot].policy, view)
-    return replace(
-        state,
-        rows=tuple(advanced),
-        forwards=state.forwards + 1,
-        engine_seconds=state.engine_seconds + seconds,
-    )
+    return _Run(plans, outputs, past[0].shape[2] if past else 0, seconds)
 
 
-def _plan(row: RowState, rules: Rules) -> RowPlan:
-    plan = rules.cache.plan(row, rules.window.span(row), rules.policy.needs)
-    if not plan.candidates.size:
-        raise OptionError(
-            f"window {rules.window.name!r} spans {plan.window}, where nothing is undecided; "
-            "a window must hold an undecided position of every unfinished row"
-        )
-    return plan
+def _save(store: KvStore, rows: Sequence[RowState], runs: Sequence[_Run]) -> None:
+    """Writes the keys that unfinished rows keep of a step into the memory."""
+    plans = {index: plan for run in runs for index, plan in run.plans.items()}
+    kept = {index: row.kept for index, row in enumerate(rows) if row.kept is not None}
+    rewritten = [index for index in store.rows if plans[index].layout is not None]
+    store.reserve(max((len(entry.positions) for entry in kept.values()), default=0), rewritten)
+    for run in runs:
+        for place, (index, plan) in enumerate(run.plans.items()):
+            if index in kept and plan.stored.size:
+                slots, fed = kept[index].slots(plan.stored), fed_rows(plan, plan.stored)
+                store.write(index, slots, run.outputs.present, place, fed)
 
 
-def _advance(row: RowState, policy: Policy, view: RowView) -> RowState:
+def _advance(row: RowState, plan: RowPlan, policy: Policy, view: RowView) -> RowState:
     """Lets the policy choose, keeps what is allowed, and commits at least one position."""
-    if not policy.needs.logits:  # they are there if another row of the batch needs them
+    if not policy.needs.logits:  # they are there if sampling or another row reads them
         view = replace(view, logits=None)
     if policy.needs.history:
         view = replace(view, memory=policy.remember(view))
     allowed = np.isin(view.candidates, policy.select(view))
     chosen = view.candidates[allowed] if allowed.any() else view.most_confident()
     after = row.commit(chosen, view.tokens[chosen], view.confidence[chosen])
-    return replace(after, memory=None if after.finished else view.memory)
+    after = replace(after, fed=row.fed + len(plan.fed))
+    if after.finished:
+        return replace(after, memory=None, kept=None)
+    return replace(after, memory=view.memory, kept=_kept(row, plan, policy.needs, view))
+
+
+def _kept(row: RowState, plan: RowPlan, needs: Needs, view: RowView) -> Kept | None:
+    """What a row keeps of a step besides the keys themselves."""
+    if plan.layout is None:
+        kept = None if row.kept is None else row.kept.renewed(row.ids, plan.stored)
+    elif plan.stored.size:
+        kept = Kept.begin(row.ids, plan.layout, plan.stored, plan.window, row.decided)
+        if needs.evidence == "all":
+            means = np.zeros(row.length, dtype=np.float32)
+            means[view.attention_keys] = view.key_means()
+            kept = replace(kept, key_means=read_only(means))
+    else:
+        kept = None
+    if kept is None or not needs.known_predictions:
+        return kept
+    return replace(kept, confidence=view.confidence)

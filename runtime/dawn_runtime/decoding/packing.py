@@ -1,7 +1,8 @@
 """From per-row lists of positions to the dense arrays of the step contract, and back.
 
-Rows of different length are padded on the right. Padding is invisible: no query looks at a padded
-key, and a padded query looks at the real keys of its row, so that no softmax runs over nothing.
+Rows of different length are padded on the right, kept keys first and fed tokens after them. Padding
+is invisible: no query looks at a padded key, and a padded query looks at the real keys of its row,
+so that no softmax runs over nothing.
 """
 
 from collections.abc import Sequence
@@ -9,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dawn_runtime.arrays import IntArray, inverse, read_only
-from dawn_runtime.decoding.cache import RowPlan
+from dawn_runtime.arrays import BoolArray, FloatArray, IntArray, KvArray, inverse, read_only
+from dawn_runtime.decoding.plan import RowPlan
 from dawn_runtime.decoding.state import RowState
 from dawn_runtime.engine.protocol import StepInputs, StepOutputs
 from dawn_runtime.errors import OptionError
@@ -34,40 +35,56 @@ class Packer:
     filler_id: int
 
     def pack(
-        self, rows: Sequence[RowState], plans: Sequence[RowPlan], *, want_logits: bool = False
+        self,
+        rows: Sequence[RowState],
+        plans: Sequence[RowPlan],
+        past: tuple[KvArray, ...] = (),
+        *,
+        want_logits: bool = False,
     ) -> StepInputs:
         """Builds the inputs of a step, one batch row for each plan.
+
+        Args:
+            rows: The rows.
+            plans: Their plans.
+            past: Kept keys and values of these rows, each [B, Hkv, P, D]; empty for full passes.
+            want_logits: Whether a policy reads logits.
 
         Raises:
             OptionError: A plan wants a prediction or evidence from a row that it does not feed.
         """
-        lengths = np.array([len(plan.fed) for plan in plans])
-        width = int(lengths.max())
-        visible = np.arange(width) < lengths[:, None]
-        mask = np.broadcast_to(visible[:, None, None], (len(plans), 1, width, width))
+        pairs = list(zip(rows, plans, strict=True))
         return StepInputs(
-            input_ids=_stack(
-                [row.ids[plan.fed] for row, plan in zip(rows, plans, strict=True)], self.filler_id
-            ),
+            input_ids=_stack([row.ids[plan.fed] for row, plan in pairs], self.filler_id),
             position_ids=_stack([plan.fed for plan in plans]),
-            attention_mask=np.ascontiguousarray(mask),
+            attention_mask=_mask(plans, past[0].shape[2] if past else 0),
             logit_rows=_stack([self._rows_predicting(plan) for plan in plans]),
-            attention_rows=_stack([_fed_rows(plan, plan.evidence) for plan in plans]),
+            attention_rows=_stack([fed_rows(plan, plan.evidence) for plan in plans]),
+            past=past,
             want_logits=want_logits,
+            want_present=any(plan.stored.size for plan in plans),
         )
 
-    def view(self, row: RowState, plan: RowPlan, outputs: StepOutputs, index: int) -> RowView:
+    def view(
+        self, row: RowState, plan: RowPlan, outputs: StepOutputs, index: int, slots: int = 0
+    ) -> RowView:
         """Returns what a policy sees of batch row `index`.
 
         A prediction of the mask itself decides nothing, so its confidence counts as zero.
+
+        Args:
+            row: The row before the step.
+            plan: Its plan.
+            outputs: What the engine returned.
+            index: Which of the B rows.
+            slots: P, the kept keys that each query was given.
         """
         tokens = np.full(row.length, -1, dtype=np.int64)
-        confidence = np.full(row.length, np.nan, dtype=np.float32)
+        confidence = _last_known(row)
         count = len(plan.predicted)
         tokens[plan.predicted] = outputs.tokens[index, :count]
         confidence[plan.predicted] = outputs.confidence[index, :count]
         confidence[row.masked & (tokens == self.mask_id)] = 0.0
-        attention = outputs.attention[index, : len(plan.evidence), : len(plan.fed)]
         logits = None if outputs.logits is None else read_only(outputs.logits[index, :count])
         return RowView(
             candidates=read_only(plan.candidates),
@@ -75,22 +92,34 @@ class Packer:
             window=plan.window,
             tokens=read_only(tokens),
             confidence=read_only(confidence),
-            attention=read_only(attention),
+            attention=read_only(_attention(plan, outputs, index, slots)),
             attention_rows=read_only(plan.evidence),
-            attention_keys=read_only(plan.fed),
+            attention_keys=read_only(np.concatenate([plan.attended, plan.fed])),
             step=row.step,
             predicted=read_only(plan.predicted),
             logits=logits,
-            decided=int((row.commit_step >= 0).sum()),
+            decided=row.decided,
             memory=row.memory,
+            last_key_means=_last_key_means(row, plan),
         )
 
     def _rows_predicting(self, plan: RowPlan) -> IntArray:
-        return _fed_rows(plan, np.maximum(plan.predicted - self.prediction_shift, 0))
+        return fed_rows(plan, np.maximum(plan.predicted - self.prediction_shift, 0))
 
 
-def _fed_rows(plan: RowPlan, positions: IntArray) -> IntArray:
-    """Finds positions among those a plan feeds."""
+def fed_rows(plan: RowPlan, positions: IntArray) -> IntArray:
+    """Finds positions among those a plan feeds.
+
+    Args:
+        plan: The plan.
+        positions: int64 [n] positions that it feeds.
+
+    Returns:
+        int64 [n] rows of S.
+
+    Raises:
+        OptionError: A position is not fed.
+    """
     length = 1 + int(max(plan.fed.max(), positions.max(initial=0)))
     rows = inverse(plan.fed, length)[positions]
     if (rows < 0).any():
@@ -100,6 +129,38 @@ def _fed_rows(plan: RowPlan, positions: IntArray) -> IntArray:
             "its plan must feed what it wants predicted or as evidence"
         )
     return rows
+
+
+def _mask(plans: Sequence[RowPlan], slots: int) -> BoolArray:
+    """What the queries of each row look at: bool [B, 1, S, P+S], equal for all S."""
+    lengths = np.array([len(plan.fed) for plan in plans])
+    width = int(lengths.max())
+    visible = np.zeros((len(plans), slots + width), dtype=bool)
+    visible[:, slots:] = np.arange(width) < lengths[:, None]
+    for row, plan in zip(visible, plans, strict=True):
+        row[plan.slots] = True
+    shape = (len(plans), 1, width, slots + width)
+    return np.ascontiguousarray(np.broadcast_to(visible[:, None, None], shape))
+
+
+def _last_known(row: RowState) -> FloatArray:
+    """Confidence that is kept of known positions, NaN elsewhere; float32 [L], to be filled."""
+    if row.kept is None or row.kept.confidence is None:
+        return np.full(row.length, np.nan, dtype=np.float32)
+    return np.where(row.masked, np.float32(np.nan), row.kept.confidence)
+
+
+def _last_key_means(row: RowState, plan: RowPlan) -> FloatArray | None:
+    """What a cached step cannot compute, from the last full pass."""
+    return None if row.kept is None or plan.layout is not None else row.kept.key_means
+
+
+def _attention(plan: RowPlan, outputs: StepOutputs, index: int, slots: int) -> FloatArray:
+    """Evidence over the keys that the row looks at, [Q, K]: kept ones first, then the fed."""
+    rows: FloatArray = outputs.attention[index, : len(plan.evidence)]
+    if not slots:
+        return rows[:, : len(plan.fed)]
+    return rows[:, np.concatenate([plan.slots, slots + np.arange(len(plan.fed))])]
 
 
 def _stack(rows: Sequence[IntArray], filler: int = 0) -> IntArray:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dawn_runtime.arrays import BoolArray, FloatArray, IntArray, read_only
+from dawn_runtime.decoding.kv import Kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +38,14 @@ class RowState:
     Attributes:
         ids: int64 [L] token ids, the mask id where undecided.
         masked: bool [L] True where undecided.
-        start: First position that was undecided at the beginning; blocks count from here.
+        start: First position of the answer, which the prompt precedes; blocks count from here.
         end_tokens: Ids that end the answer; empty to decode every position.
         commit_step: int64 [L] step of the decision, -1 for given and undecided positions.
         commit_confidence: float32 [L] confidence of the decision, NaN likewise.
         step: Number of steps taken.
+        fed: Positions fed to the engine so far, over all steps.
         memory: What the policy remembers of this row, None if nothing; see `Policy.remember`.
+        kept: What is kept of the last full pass and since, None if the next step is one.
     """
 
     ids: IntArray
@@ -52,7 +55,9 @@ class RowState:
     commit_step: IntArray
     commit_confidence: FloatArray
     step: int = 0
+    fed: int = 0
     memory: Any = None
+    kept: Kept | None = None
 
     @classmethod
     def begin(
@@ -69,11 +74,25 @@ class RowState:
         length = len(prompt) + new_tokens
         ids = np.full(length, mask_id, dtype=np.int64)
         ids[: len(prompt)] = prompt
-        masked = np.arange(length) >= len(prompt)
+        return cls.fill(ids, len(prompt), mask_id, end_tokens)
+
+    @classmethod
+    def fill(
+        cls, ids: IntArray, start: int, mask_id: int, end_tokens: tuple[int, ...] = ()
+    ) -> "RowState":
+        """Takes any mixture of given and undecided positions.
+
+        Args:
+            ids: int64 [L] token ids, the mask id where undecided.
+            start: First position of the answer; what precedes it must be given.
+            mask_id: Id of an undecided position.
+            end_tokens: Ids that end the answer.
+        """
+        length = len(ids)
         return cls(
             ids=read_only(ids),
-            masked=read_only(masked),
-            start=len(prompt),
+            masked=read_only(ids == mask_id),
+            start=start,
             end_tokens=end_tokens,
             commit_step=read_only(np.full(length, -1, dtype=np.int64)),
             commit_confidence=read_only(np.full(length, np.nan, dtype=np.float32)),
@@ -83,6 +102,11 @@ class RowState:
     def length(self) -> int:
         """Length L of the sequence."""
         return len(self.ids)
+
+    @property
+    def decided(self) -> int:
+        """Number of positions decided so far, the given ones not counted."""
+        return int((self.commit_step >= 0).sum())
 
     @property
     def settled(self) -> int:
@@ -127,10 +151,22 @@ class RowState:
             step=self.step + 1,
         )
 
+    def holes(self) -> tuple[tuple[int, int], ...]:
+        """Returns the runs of positions that were not given: first and one after the last."""
+        open_ = np.concatenate([[False], self.masked | (self.commit_step >= 0), [False]])
+        edges = np.flatnonzero(open_[1:] != open_[:-1]).tolist()
+        return tuple(zip(edges[::2], edges[1::2], strict=True))
+
     def trace(self) -> tuple[Commit, ...]:
         """Returns all decisions so far, by step and then by position."""
         positions = np.flatnonzero(self.commit_step >= 0)
-        ordered = positions[np.argsort(self.commit_step[positions], kind="stable")]
+        return self._commits(positions[np.argsort(self.commit_step[positions], kind="stable")])
+
+    def last_commits(self) -> tuple[Commit, ...]:
+        """Returns the decisions of the last step, by position."""
+        return self._commits(np.flatnonzero(self.commit_step == self.step - 1))
+
+    def _commits(self, ordered: IntArray) -> tuple[Commit, ...]:
         return tuple(
             Commit(*entry)
             for entry in zip(

@@ -12,8 +12,8 @@ padding or on the order of keys, to the last bit. `ReplayEngine` gives back prep
 from collections.abc import Callable, Iterable
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dawn_runtime._hashing import Hash, mix, unit
 from dawn_runtime.arrays import BoolArray, FloatArray, IntArray, KvArray
 from dawn_runtime.engine.checks import check_inputs
 from dawn_runtime.engine.protocol import EngineInfo, StepInputs, StepOutputs
@@ -26,7 +26,6 @@ FakeModel = Callable[
 """(query tokens [S], query positions [S], key tokens [K], key positions [K], visible [S, K])
 -> (logits [S, V], attention [S, K]), for one row of the batch."""
 
-_Hash = NDArray[np.uint64]
 _STRONGEST_LOGIT = 11.0
 
 
@@ -84,22 +83,22 @@ class HashModel:
         keys = self._identity(key_tokens, key_positions)
         # Sums of integers that wrap around do not depend on their order.
         seen = np.where(visible, keys, np.uint64(0)).sum(axis=1, dtype=np.uint64)
-        return self._logits(_mix(queries + seen)), self._attention(queries, keys, visible)
+        return self._logits(mix(queries + seen)), self._attention(queries, keys, visible)
 
-    def _identity(self, tokens: IntArray, positions: IntArray) -> _Hash:
-        return _mix(_mix(tokens.astype(np.uint64) + self._seed) + positions.astype(np.uint64))
+    def _identity(self, tokens: IntArray, positions: IntArray) -> Hash:
+        return mix(mix(tokens.astype(np.uint64) + self._seed) + positions.astype(np.uint64))
 
-    def _logits(self, states: _Hash) -> FloatArray:
+    def _logits(self, states: Hash) -> FloatArray:
         """Noise below 1 plus one favourite token with a lead from 0 to `_STRONGEST_LOGIT`."""
-        logits = _unit(_mix(states[:, None] + self._vocabulary))
+        logits = unit(mix(states[:, None] + self._vocabulary))
         favourites = (states % np.uint64(len(self._vocabulary))).astype(np.int64)
-        logits[np.arange(len(states)), favourites] += _STRONGEST_LOGIT * _unit(_mix(states))
+        logits[np.arange(len(states)), favourites] += _STRONGEST_LOGIT * unit(mix(states))
         return logits.astype(np.float32)
 
     @staticmethod
-    def _attention(queries: _Hash, keys: _Hash, visible: BoolArray) -> FloatArray:
+    def _attention(queries: Hash, keys: Hash, visible: BoolArray) -> FloatArray:
         """Skewed integer weights, divided once by their exact sum."""
-        draw = _mix(queries[:, None] ^ keys) >> np.uint64(56)
+        draw = mix(queries[:, None] ^ keys) >> np.uint64(56)
         popularity = (keys >> np.uint64(61)) + np.uint64(1)
         weights = np.where(
             visible, (draw + np.uint64(1)) ** np.uint64(5) * popularity, np.uint64(0)
@@ -231,18 +230,3 @@ def _most_probable(logits: FloatArray) -> tuple[IntArray, FloatArray]:
     best = logits.max(axis=-1, keepdims=True)
     total = np.exp(logits - best).sum(axis=-1)
     return logits.argmax(axis=-1), (np.float32(1) / total).astype(np.float32)
-
-
-def _mix(values: _Hash) -> _Hash:
-    """Finaliser of SplitMix64: spreads every input bit over all output bits."""
-    mixed: _Hash = values + np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed ^= mixed >> np.uint64(31)
-    return mixed
-
-
-def _unit(values: _Hash) -> NDArray[np.float64]:
-    """Maps hashes to [0, 1)."""
-    fractions: NDArray[np.float64] = (values >> np.uint64(11)) * 2.0**-53
-    return fractions

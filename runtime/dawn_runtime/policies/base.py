@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from dawn_runtime import graph
 from dawn_runtime.arrays import BoolArray, FloatArray, IntArray
 from dawn_runtime.registry import Registry
 
@@ -25,8 +26,10 @@ class Needs:
 
     Attributes:
         known_predictions: Predictions also at the known positions before the window's end, the
-            prompt included.
-        evidence: Attention rows: `none`, `candidates`, or `all` rows fed in the step.
+            prompt included. Where a cached step predicts none, the confidence last computed.
+        evidence: Attention rows: `none`, those of the `candidates`, or `all`: in a full pass those
+            of every visible position, in a cached step those of the candidates and the means over
+            all rows of the last full pass.
         later_predictions: Predictions also at the undecided positions after the window, where the
             cache strategy computes them.
         logits: The full logits of every predicted position.
@@ -52,7 +55,8 @@ class RowView:
         masked: bool [L] positions not decided yet.
         window: First position of the window and the one after its last.
         tokens: int64 [L] predicted tokens, -1 where nothing was predicted.
-        confidence: float32 [L] their probabilities, NaN where nothing was predicted.
+        confidence: float32 [L] their probabilities, NaN where nothing was predicted. At known
+            positions it may be that of an earlier step; see `Needs.known_predictions`.
         attention: float32 [Q, K] attention evidence, each row summing to 1 over its keys.
         attention_rows: int64 [Q] positions of the rows.
         attention_keys: int64 [K] positions of the keys.
@@ -63,6 +67,8 @@ class RowView:
         memory: What `Policy.remember` returned last, if the policy needs history. Before this
             step's call that is the answer of the step before, None in the first step; in `select`
             it is the answer of this step.
+        last_key_means: float32 [L] mean attention that each position drew in the last full pass;
+            None if this step is one, or if the policy does not need the evidence of all rows.
     """
 
     candidates: IntArray
@@ -78,6 +84,13 @@ class RowView:
     logits: FloatArray | None = None
     decided: int = 0
     memory: Any = None
+    last_key_means: FloatArray | None = None
+
+    def key_means(self) -> FloatArray:
+        """Returns the mean attention each key drew over all rows in the last full pass, [K]."""
+        if self.last_key_means is None:
+            return graph.key_means(self.attention)
+        return self.last_key_means[self.attention_keys]
 
     def most_confident(self) -> IntArray:
         """Returns the candidate of highest confidence (lowest position on ties) as int64 [1]."""

@@ -14,6 +14,9 @@ window), one step commits three sets:
 i depends on j when A[i, j] >= tau_edge, j is not a sink (mean of column j over all rows above
 tau_sink) and i != j. If all three sets are empty the most confident candidate is committed.
 
+With a cache the rows of some positions are not computed. The means of the columns are then those of
+the last full pass, and p at a known position is the one of the last step that predicted it.
+
 `adjacency` says which positions are settled. `both`: those that are sure and induced at once, as
 the published code has it. `union`: those that are sure or induced, the stricter reading of the
 paper. Two defects of the published code are left out: position 0 entering the independent set once
@@ -93,7 +96,7 @@ class Dawn(Policy):
     def _edges(self, view: RowView, columns: IntArray) -> BoolArray:
         """Dependencies of the candidates [n, K], given the column of each of them."""
         rows = inverse(view.attention_rows, len(view.masked))[view.candidates]
-        sinks = graph.sink_keys(view.attention, self.tau_sink)
+        sinks = graph.sink_keys(view.key_means(), self.tau_sink)
         return graph.dependencies(view.attention[rows], columns, sinks, self.tau_edge)
 
     def _anchors(self, view: RowView) -> BoolArray:

@@ -1,0 +1,144 @@
+"""Sampling: tokens drawn from the predicted distributions instead of the most probable ones.
+
+One number from [0, 1) belongs to each position of a row, a hash of seed and position. The same
+number is used in every step, so a position that has to wait does not get another chance to come out
+confident, and a result depends on nothing but prompt, options and seed: not on the batch, and not
+on how many steps there were before.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dawn_runtime._checks import check_integer, check_number
+from dawn_runtime._hashing import mix, unit
+from dawn_runtime.arrays import FloatArray, IntArray, inverse, read_only
+from dawn_runtime.errors import EngineError, OptionError
+from dawn_runtime.policies import RowView
+
+_HOTTEST = 100.0
+_Weights = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are drawn; by default the most probable one is taken and no logits are fetched.
+
+    Attributes:
+        temperature: Divides the logits before tokens are drawn, from 0 to 100; 0 draws nothing.
+        top_p: Draw from the fewest tokens that hold this share of the probability; 1 is all.
+        top_k: Draw from that many most probable tokens (before `top_p`); 0 is all.
+        seed: Another seed draws other tokens, >= 0.
+
+    Raises:
+        OptionError: An option is out of range, or `top_p` or `top_k` is given without temperature.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        owner = "sampling"
+        temperature = check_number(owner, "temperature", self.temperature, maximum=_HOTTEST)
+        object.__setattr__(self, "temperature", temperature)
+        object.__setattr__(self, "top_p", check_number(owner, "top_p", self.top_p))
+        object.__setattr__(self, "top_k", check_integer(owner, "top_k", self.top_k, minimum=0))
+        object.__setattr__(self, "seed", check_integer(owner, "seed", self.seed, minimum=0))
+        if self.is_greedy and (self.top_p < 1 or self.top_k):
+            raise OptionError("top_p and top_k need a temperature above 0; got temperature 0")
+
+    @property
+    def is_greedy(self) -> bool:
+        """True if nothing is drawn."""
+        return self.temperature == 0
+
+    def apply(self, view: RowView, mask_id: int) -> RowView:
+        """Draws a token for every candidate.
+
+        Its confidence becomes the probability that the model gives it, at temperature 1 and among
+        all tokens, so that thresholds mean the same as without sampling. The mask is never drawn.
+
+        Args:
+            view: A row with the logits of its predictions.
+            mask_id: Id of an undecided position.
+
+        Raises:
+            EngineError: The view has no logits.
+        """
+        if view.logits is None:
+            raise EngineError("sampling reads logits; run it on an engine that returns them")
+        rows = inverse(view.predicted, len(view.masked))[view.candidates]
+        logits = view.logits[rows]
+        drawn = self.draw(logits, view.candidates, mask_id)
+        tokens, confidence = view.tokens.copy(), view.confidence.copy()
+        tokens[view.candidates] = drawn
+        confidence[view.candidates] = _probability(logits, drawn)
+        return replace(view, tokens=read_only(tokens), confidence=read_only(confidence))
+
+    def draw(self, logits: FloatArray, positions: IntArray, mask_id: int) -> IntArray:
+        """Returns one token for each position, int64 [N].
+
+        Args:
+            logits: float32 [N, V].
+            positions: int64 [N] where in the row they are.
+            mask_id: Id that is never drawn.
+        """
+        chances = self.chances(positions)
+        weights = logits.astype(np.float64) / self.temperature
+        weights[:, mask_id] = -np.inf
+        weights = np.exp(weights - weights.max(axis=1, keepdims=True))
+        pairs = zip(weights, chances, strict=True)
+        return np.array([_pick(self._shortlist(row), chance) for row, chance in pairs], np.int64)
+
+    def chances(self, positions: IntArray) -> _Weights:
+        """Returns the number from [0, 1) that belongs to each position.
+
+        Args:
+            positions: int64 [N] positions in a row.
+        """
+        seed = mix(np.array([self.seed % 2**64], dtype=np.uint64))
+        return unit(mix(seed + positions.astype(np.uint64)))
+
+    def _shortlist(self, weights: _Weights) -> _Weights:
+        """Sets the weights [V] of all tokens to 0 that are not to be drawn."""
+        if 0 < self.top_k < len(weights):
+            least = np.partition(weights, -self.top_k)[-self.top_k]
+            weights = np.where(weights >= least, weights, 0.0)
+        if self.top_p < 1:
+            weights = _nucleus(weights, self.top_p)
+        return weights
+
+
+GREEDY = Sampling()
+"""Takes the most probable tokens."""
+
+
+def _nucleus(weights: _Weights, share: float) -> _Weights:
+    """Keeps the fewest weights that make up a share of their sum."""
+    total = weights.sum()
+    # All weights up to this one together are less than 1 - share: sort the rest only.
+    heavy = np.flatnonzero(weights > (1 - share) * total / len(weights))
+    order = heavy[np.argsort(-weights[heavy], kind="stable")]
+    count = 1 + int(np.searchsorted(np.cumsum(weights[order]), share * total))
+    kept = np.zeros_like(weights)
+    kept[order[:count]] = weights[order[:count]]
+    return kept
+
+
+def _pick(weights: _Weights, chance: float) -> int:
+    """Returns the index at which the running sum passes a part of the sum."""
+    sums = np.cumsum(weights)
+    index = int(np.searchsorted(sums, chance * sums[-1], side="right"))
+    return min(index, int(np.flatnonzero(weights)[-1]))  # rounding may have reached the sum itself
+
+
+def _probability(logits: FloatArray, tokens: IntArray) -> FloatArray:
+    """Softmax of logits [N, V] at one token each."""
+    best = logits.max(axis=1, keepdims=True)
+    sums = np.exp(logits - best).sum(axis=1)
+    chosen = np.take_along_axis(logits - best, tokens[:, None], axis=1)[:, 0]
+    found: FloatArray = np.exp(chosen) / sums
+    return found

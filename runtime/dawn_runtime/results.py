@@ -1,0 +1,91 @@
+"""What a call of the decoder returns."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from dawn_runtime.arrays import IntArray
+from dawn_runtime.decoding import Commit
+
+FinishReason = Literal["end", "length", "timeout", "max_forwards", "cancelled"]
+"""Why an answer ends where it does; see `Result`."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Hole:
+    """A run of positions that were not given.
+
+    Attributes:
+        begin: Its first position among `Result.tokens`.
+        tokens: int64 [n] what was decided there, up to the first position still undecided.
+        text: Its text, None if the artifact has no tokenizer.
+    """
+
+    begin: int
+    tokens: IntArray
+    text: str | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Result:
+    """An answer.
+
+    Attributes:
+        text: Its text, None if the artifact has no tokenizer.
+        tokens: int64 [new] its ids, cut before the first end token when decoding stops there.
+        forwards: Runs of the engine this answer took part in (NFE).
+        seconds: Wall time of the call, of the whole batch if there was one.
+        engine_seconds: Part of `seconds` spent inside the engine.
+        rows_fed: Positions fed to the engine over all those runs.
+        trace: Every commit by step and position, also those after an end token.
+        policy: Name of the policy that decided.
+        options: Its options.
+        fallback: True if a policy handed over to its plain rule because the answer is short.
+        finish_reason: `end` at an end token, `length` when all positions were decided; otherwise
+            what stopped it before: `timeout`, `max_forwards` or `cancelled`. `tokens` and `text`
+            then hold what was decided from the left, `trace` all.
+        prompt_tokens: Number of tokens of the prompt.
+        holes: What was filled in, if the answer was a template, whose given tokens are in
+            `tokens` and `text` too; empty otherwise.
+    """
+
+    text: str | None
+    tokens: IntArray
+    forwards: int
+    rows_fed: int
+    seconds: float
+    engine_seconds: float
+    trace: tuple[Commit, ...]
+    policy: str
+    options: Mapping[str, Any]
+    fallback: bool
+    finish_reason: FinishReason
+    prompt_tokens: int
+    holes: tuple[Hole, ...] = ()
+
+    @property
+    def tokens_per_forward(self) -> float:
+        """Positions committed per run of the engine; 1 when one is decided at a time."""
+        return len(self.trace) / max(self.forwards, 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns all of it for JSON; a commit is [step, position, token, confidence]."""
+        return {
+            "text": self.text,
+            "tokens": self.tokens.tolist(),
+            "forwards": self.forwards,
+            "rows_fed": self.rows_fed,
+            "tokens_per_forward": self.tokens_per_forward,
+            "seconds": self.seconds,
+            "engine_seconds": self.engine_seconds,
+            "policy": self.policy,
+            "options": dict(self.options),
+            "fallback": self.fallback,
+            "finish_reason": self.finish_reason,
+            "prompt_tokens": self.prompt_tokens,
+            "holes": [
+                {"begin": hole.begin, "tokens": hole.tokens.tolist(), "text": hole.text}
+                for hole in self.holes
+            ],
+            "trace": [[c.step, c.position, c.token, c.confidence] for c in self.trace],
+        }

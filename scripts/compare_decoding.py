@@ -1,0 +1,189 @@
+"""Accuracy and cost of policies, windows and caches, side by side on held-out tasks.
+
+    python scripts/compare_decoding.py build/tiny-dream build/tiny-llada --items 100
+    python scripts/compare_decoding.py build/tiny-dream --policies dawn --caches none dual:refresh=8
+
+Every combination answers the same items. A line of the table is one combination: the mean accuracy
+over the tasks, runs of the engine, positions fed and milliseconds an item, and the task that lost
+most against the cache `none` under the same policy and window, in points (`none` has to be listed
+first). With --tasks-too there is a line for each task besides. Standard output gets the table, or
+one JSON document with --json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import statistics
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from dawn_calibration.tasks import TASKS, Item, items
+from dawn_runtime import Decoder, Result
+from dawn_runtime.cli.common import Parser, count, print_json, run_command
+from dawn_runtime.settings import Settings
+
+EXACT = "none"
+HEAD = (
+    f"{'artifact':<12}{'policy':<14}{'window':<16}{'cache':<16}{'exact %':>8}"
+    f"{'forwards':>9}{'rows fed':>9}{'ms/item':>9}  most lost against {EXACT}"
+)
+
+
+@dataclass(frozen=True)
+class Combination:
+    """What is compared, all by name."""
+
+    artifact: str
+    policy: str
+    window: str
+    cache: str
+
+
+@dataclass(frozen=True)
+class Score:
+    """One combination on one task; forwards, rows and seconds are means of an item.
+
+    Attributes:
+        combination: what was run.
+        task: its name.
+        percent: items answered exactly right, in percent.
+        forwards: runs of the engine.
+        rows_fed: positions fed.
+        seconds: wall time, that of a batch shared by its items.
+    """
+
+    combination: Combination
+    task: str
+    percent: float
+    forwards: float
+    rows_fed: float
+    seconds: float
+
+
+def main() -> int:
+    """Run all combinations and print."""
+    return run_command(_parser(), _work)
+
+
+def _parser() -> Parser:
+    parser = Parser("compare_decoding", "Accuracy and cost of policies, windows and caches.")
+    parser.add_argument("artifacts", type=Path, nargs="+", metavar="ARTIFACT")
+    parser.add_argument("--policies", nargs="+", default=["one-per-step", "threshold", "dawn"])
+    parser.add_argument("--windows", nargs="+", default=["blocks"])
+    parser.add_argument("--caches", nargs="+", default=[EXACT, "prefix", "dual"])
+    parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS))
+    parser.add_argument("--items", type=count, default=100, help="held-out items of each task")
+    parser.add_argument("--max-new-tokens", type=count, default=64)
+    parser.add_argument("--block-length", type=count, default=32)
+    parser.add_argument("--batch", type=count, default=1, help="items decoded together")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--threads", type=count)
+    parser.add_argument("--tasks-too", action="store_true", help="a line for each task besides")
+    return parser
+
+
+def _work(arguments: argparse.Namespace) -> None:
+    table = sys.stderr if arguments.json else sys.stdout
+    scores: list[Score] = []
+    print(HEAD, file=table)
+    for artifact in arguments.artifacts:
+        with Decoder.open(artifact, threads=arguments.threads) as decoder:
+            for policy, window, cache in itertools.product(
+                arguments.policies, arguments.windows, arguments.caches
+            ):
+                combination = Combination(artifact.name, policy, window, cache)
+                found = [_score(decoder, combination, t, arguments) for t in arguments.tasks]
+                scores += found
+                lines = [_summary(found, scores)]
+                lines += map(_task_line, found) if arguments.tasks_too else []
+                print("\n".join(lines), file=table, flush=True)
+    if arguments.json:
+        names = ("items", "max_new_tokens", "block_length", "batch", "seed")
+        setting = {name: getattr(arguments, name) for name in names}
+        print_json({**setting, "scores": [asdict(score) for score in scores]})
+
+
+def _score(
+    decoder: Decoder, combination: Combination, task: str, arguments: argparse.Namespace
+) -> Score:
+    drawn = list(itertools.islice(items(TASKS[task], "heldout", arguments.seed), arguments.items))
+    seconds = 0.0
+    results: list[Result] = []
+    for batch in _decode(decoder, drawn, combination, arguments):
+        seconds += batch[0].seconds  # that of the whole batch
+        results += batch
+    right = [
+        TASKS[task].check(item, result.text or "").correct
+        for item, result in zip(drawn, results, strict=True)
+    ]
+    return Score(
+        combination=combination,
+        task=task,
+        percent=100 * statistics.mean(right),
+        forwards=statistics.mean(result.forwards for result in results),
+        rows_fed=statistics.mean(result.rows_fed for result in results),
+        seconds=seconds / len(results),
+    )
+
+
+def _decode(
+    decoder: Decoder, drawn: list[Item], combination: Combination, arguments: argparse.Namespace
+) -> Iterator[list[Result]]:
+    made_of_blocks = not combination.window.startswith("single")
+    settings: Settings = {
+        "policy": combination.policy,
+        "window": combination.window,
+        "cache": combination.cache,
+        "max_new_tokens": arguments.max_new_tokens,
+        "block_length": arguments.block_length if made_of_blocks else None,
+    }
+    prompts = [[{"role": "user", "content": item.prompt}] for item in drawn]
+    for start in range(0, len(prompts), arguments.batch):
+        yield decoder.generate_batch(prompts[start : start + arguments.batch], **settings)
+
+
+def _summary(found: list[Score], scores: list[Score]) -> str:
+    """One line for a combination, over its tasks."""
+    return (
+        f"{_names(found[0].combination)}{_mean(found, 'percent'):>8.1f}"
+        f"{_mean(found, 'forwards'):>9.1f}{_mean(found, 'rows_fed'):>9.0f}"
+        f"{1e3 * _mean(found, 'seconds'):>9.1f}  {_most_lost(found, scores)}"
+    )
+
+
+def _task_line(score: Score) -> str:
+    return (
+        f"{'  ' + score.task:<58}{score.percent:>8.1f}{score.forwards:>9.1f}"
+        f"{score.rows_fed:>9.0f}{1e3 * score.seconds:>9.1f}"
+    )
+
+
+def _names(one: Combination) -> str:
+    return f"{one.artifact:<12}{one.policy:<14}{one.window:<16}{one.cache:<16}"
+
+
+def _mean(found: list[Score], name: str) -> float:
+    return statistics.mean(getattr(score, name) for score in found)
+
+
+def _most_lost(found: list[Score], scores: list[Score]) -> str:
+    """The task whose accuracy differs most, for the worse, from that without a cache."""
+    exact = {
+        (s.combination.artifact, s.combination.policy, s.combination.window, s.task): s.percent
+        for s in scores
+        if s.combination.cache == EXACT
+    }
+    lost = []
+    for score in found:
+        one = score.combination
+        reference = exact.get((one.artifact, one.policy, one.window, score.task))
+        if reference is not None and one.cache != EXACT:
+            lost.append((score.percent - reference, score.task))
+    return "{:+.1f} {}".format(*min(lost)) if lost else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

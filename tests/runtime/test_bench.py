@@ -1,0 +1,71 @@
+"""`dawn-bench`: the table, the line of JSON, and what it measures."""
+
+import functools
+import json
+from typing import Any
+
+import pytest
+
+from dawn_runtime.cli.bench import main
+
+Run = Any
+
+
+@pytest.fixture
+def run(run_on_fake: Any) -> Run:
+    return functools.partial(run_on_fake, main)
+
+
+SMALL = ("--prompt-tokens", "10", "--new-tokens", "16", "--block-length", "8", "--repeat", "1")
+
+
+def test_prints_a_table_and_one_line_of_json(run: Run) -> None:
+    status, out, err = run(*SMALL, "--policy", "one-per-step", "--cache", "none", "--cache", "dual")
+    lines = out.splitlines()
+    assert (status, err, len(lines)) == (0, "", 5)
+    head = "policy cache tokens/s x first forwards rows fed ms/forward outside %"
+    assert " ".join(lines[1].split()) == head
+    assert [line.split()[:2] for line in lines[2:4]] == [
+        ["one-per-step", "none"],
+        ["one-per-step", "dual"],
+    ]
+    report = json.loads(lines[4])
+    exact, cached = report["measured"]
+    assert (report["prompt_tokens"], report["new_tokens"]) == (10, 16)
+    assert (exact["forwards"], exact["rows_fed"]) == (16, 16 * 26)
+    assert (cached["forwards"], cached["rows_fed"]) == (16, 2 * 26 + 14 * 8)
+    for one in report["measured"]:
+        assert one["tokens_per_second"] == pytest.approx(16 / one["seconds"])
+        assert 0 <= one["outside_share"] <= 1
+
+
+def test_json_alone_and_every_combination(run: Run) -> None:
+    policies = ("--policy", "threshold", "--policy", "dawn")
+    status, out, _ = run(*SMALL, "--json", "--batch", "2", *policies)
+    measured = json.loads(out)["measured"]
+    assert (status, out.count("\n")) == (0, 1)
+    found = [(one["policy"], one["cache"]) for one in measured]
+    pairs = [(policy, cache) for policy in ("threshold", "dawn") for cache in ("none", "dual")]
+    assert found == pairs, "no handing over to a plain rule, however short the answer"
+
+
+def test_the_default_is_the_policy_of_the_artifact(run: Run) -> None:
+    _, out, _ = run(*SMALL, "--json", "--set", "threshold=0.5", "--cache", "prefix:refresh=4")
+    (one,) = json.loads(out)["measured"]
+    assert (one["policy"], one["cache"]) == ("threshold", "prefix:refresh=4")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--repeat", "0"], "argument --repeat: got '0', expected a number of at least 1"),
+        (["--cache", "dul"], "unknown cache: 'dul'; did you mean 'dual'"),
+        (["--set", "x"], "--set 'x' is not KEY=VALUE"),
+        (["--new-tokens", "999"], "and 999 new ones exceed the context of 256"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_status_2(arguments: list[str], message: str, run: Run) -> None:
+    status, _, err = run(*arguments)
+    assert status == 2
+    assert message in err
+    assert err.count("\n") == 1
