@@ -6,9 +6,10 @@ import time
 from pathlib import Path
 
 from dawn_export.artifact import check_output, staged
-from dawn_export.errors import SourceError
-from dawn_export.options import ExportOptions
+from dawn_export.options import VERIFY_MODES, ExportOptions
 from dawn_export.report import ExportReport
+from dawn_export.sources import find_source
+from dawn_runtime._checks import check_choice
 from dawn_runtime.errors import DependencyError
 from dawn_runtime.manifest import MANIFEST_FILE
 
@@ -18,44 +19,55 @@ def export(
     output: str | Path,
     options: ExportOptions | None = None,
     *,
+    revision: str | None = None,
     force: bool = False,
-    verify: bool = False,
+    verify: str | None = None,
     progress: bool = False,
 ) -> ExportReport:
     """Turns a checkpoint into an artifact: ONNX graph, weights, tokenizer files and manifest.
 
-    The artifact appears under `output` complete or not at all. Weights are streamed, whatever
-    their size; `verify` loads them all, in float32.
+    The artifact appears under `output` complete or not at all. Weights are streamed: whatever
+    their size, memory holds one tensor at most. `verify` runs as many layers as fit the free
+    memory, all of them if it can.
 
     Args:
-        model: Folder of a Hugging Face checkpoint of a known family, with safetensors.
+        model: Folder of a Hugging Face checkpoint of a known family, with safetensors; a name of
+            `dawn_export.ALIASES`, or an id on the Hugging Face Hub, which is downloaded.
         output: Folder of the artifact.
         options: How to export; None is float32 for the CPU.
+        revision: Branch, tag or commit on the Hub; None is its default branch.
         force: Whether an artifact that is at `output` may be replaced. Other folders never are.
-        verify: Whether to compare the graph with the checkpoint before it is put in place.
+        verify: `all` or `sample` to compare the artifact with the checkpoint before it is put in
+            place: every written weight (or a sample of each), and what the graph computes; None
+            does not. The result is kept in the artifact.
         progress: Whether to show a progress bar on standard error while weights are written.
 
     Raises:
-        SourceError: The checkpoint is missing, malformed, unsupported or unsafe.
-        OutputError: Something at `output` may not be replaced, or it cannot be written to.
-        OptionError: The options do not fit the model.
+        SourceError: The checkpoint is missing, malformed, unsupported, unsafe or not to be had.
+        OutputError: Something at `output` may not be replaced, the disk is too full, or another
+            export to the same place is running.
+        OptionError: The options do not fit the model, or a local folder is asked for a revision.
         ExportError: A weight does not fit the precision.
-        VerificationError: The graph differs from the checkpoint by more than the tolerance.
+        VerificationError: A weight differs from the checkpoint's, or what the graph computes does
+            by more than the tolerance.
         DependencyError: A package of the ``export`` extra is not installed.
     """
     started = time.perf_counter()
-    model, output, options = Path(model), Path(output), options or ExportOptions()
-    if not model.is_dir():
-        raise SourceError(f"{model}: no such folder; expected a Hugging Face checkpoint folder")
+    output, options = Path(output), options or ExportOptions()
+    if verify is not None:
+        check_choice("export", "verify", verify, VERIFY_MODES)
+    source = find_source(model, revision)
     check_output(output.resolve(), force=force)
     try:
-        from dawn_export.exporter import write_artifact
+        from dawn_export.exporter import open_checkpoint, write_artifact
     except ImportError as error:
         raise DependencyError(
             f"export needs {error.name}, which is not installed; pip install 'dawn-edge[export]'"
         ) from error
+    found = source.fetch(progress=progress)
+    checkpoint = open_checkpoint(found, options, output.resolve())
     with staged(output, force=force) as folder:
-        written = write_artifact(model, folder, options, verified=verify, progress=progress)
+        written = write_artifact(checkpoint, folder, options, verified=verify, progress=progress)
     manifest = written.manifest
     return ExportReport(
         output=output,
@@ -66,6 +78,7 @@ def export(
         size_bytes=sum((output / name).stat().st_size for name in [*manifest.files, MANIFEST_FILE]),
         seconds=time.perf_counter() - started,
         vanished=written.weights.vanished,
+        overflowed=written.weights.overflowed,
         warnings=written.warnings,
         verification=written.verification,
     )

@@ -1,20 +1,21 @@
 """The output folder: written aside, then put in place in one step.
 
-A new artifact grows in a hidden folder beside its place, ``.<name>.<random>.partial``, and is
-renamed when it is complete and on disk. Whatever ends the export before that, the folder goes
-away, and an old artifact stays as it was.
+A new artifact grows in a hidden folder beside its place, ``.<name>.<random>.partial``, and takes
+its name when it is complete and on disk. Whatever ends the export before that, an old artifact
+stays as it was; the folder goes away, at the latest when the next export to this place starts.
 """
 
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dawn_export.errors import OutputError
+from dawn_export.exchange import exchange
+from dawn_export.leftovers import Staging, clear_leftovers, locked, new_staging, old_name
 from dawn_runtime.errors import ArtifactError
 from dawn_runtime.manifest import MANIFEST_FILE, Manifest
 
@@ -69,44 +70,71 @@ def staged(output: Path, *, force: bool = False) -> Iterator[Path]:
         force: Whether an artifact that is there may be replaced.
 
     Raises:
-        OutputError: `output` may not be written to.
+        OutputError: `output` may not be written to, or another export is about to.
     """
     output = output.resolve()
     check_output(output, force=force)
     above = [folder for folder in output.parents if not folder.exists()]
-    folder = output.with_name(f".{output.name}.{secrets.token_hex(4)}.partial")
     try:
+        staging = _claim(output, force=force)
         try:
-            folder.mkdir(parents=True)
-        except OSError as error:
-            raise OutputError(f"{folder.parent}: cannot be written to: {error.strerror}") from error
-        yield folder
-        _sync(folder)
-        check_output(output, force=force)
-        _put_in_place(folder, output)
+            yield staging.folder
+            _sync(staging.folder)
+            _put_in_place(staging.folder, output, force=force)
+        finally:
+            # The artifact that was replaced, or the one that was not finished.
+            shutil.rmtree(staging.folder, ignore_errors=True)
+            os.close(staging.descriptor)
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
         for parent in above:
             with suppress(OSError):  # someone else has put something into it meanwhile
                 parent.rmdir()
         raise
 
 
+def _claim(output: Path, *, force: bool) -> Staging:
+    """Clears the place of what killed exports left, and takes it."""
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with locked(output.parent):
+            clear_leftovers(output)
+            check_output(output, force=force)
+            return new_staging(output)
+    except OSError as error:
+        raise OutputError(f"{output.parent}: cannot be written to: {error.strerror}") from error
+
+
 def _sync(folder: Path) -> None:
     """Waits until the files and their names are on disk."""
     for path in [*folder.iterdir(), folder]:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _sync_path(path)
 
 
-def _put_in_place(folder: Path, output: Path) -> None:
-    if not output.exists() or not any(output.iterdir()):
-        folder.replace(output)
-        return
-    old = output.with_name(f"{folder.name}.old")
+def _sync_path(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _put_in_place(folder: Path, output: Path, *, force: bool) -> None:
+    """Gives a finished folder its name; an old artifact has the folder's name afterwards, or none.
+
+    Where names cannot be swapped there is a moment without `output`; an export that is killed in it
+    leaves the old artifact for the next one to put back.
+    """
+    with locked(output.parent):
+        check_output(output, force=force)
+        if not output.exists() or not any(output.iterdir()):
+            folder.replace(output)
+        elif not exchange(folder, output):
+            _replace_in_two_steps(folder, output)
+        _sync_path(output.parent)
+
+
+def _replace_in_two_steps(folder: Path, output: Path) -> None:
+    old = old_name(folder)
     output.rename(old)
     try:
         folder.rename(output)

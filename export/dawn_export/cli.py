@@ -7,9 +7,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from dawn_export.aliases import alias_table
 from dawn_export.api import export
 from dawn_export.errors import VerificationError
-from dawn_export.options import DEFAULT_DIALECTS, PRECISIONS, TARGETS, ExportOptions
+from dawn_export.options import (
+    DEFAULT_DIALECTS,
+    PRECISIONS,
+    TARGETS,
+    VERIFY_MODES,
+    ExportOptions,
+)
 from dawn_runtime.cli.common import Parser, print_json, run_command
 from dawn_runtime.contract import DIALECTS
 
@@ -25,7 +32,19 @@ def _parser() -> Parser:
         "Export a masked-diffusion language model to ONNX, attention evidence included.",
     )
     parser.add_argument(
-        "--model", type=Path, required=True, metavar="DIR", help="Hugging Face checkpoint folder"
+        "--model",
+        required=True,
+        metavar="NAME|DIR|HUB-ID",
+        help="a checkpoint folder, a name of --list-models, or an id on the Hugging Face Hub",
+    )
+    parser.add_argument(
+        "--revision", metavar="REV", help="branch, tag or commit on the Hub; default: its main one"
+    )
+    parser.add_argument(
+        "--list-models",
+        action=_ListModels,
+        nargs=0,
+        help="show the names --model knows, with their licences, and exit",
     )
     parser.add_argument(
         "--output", type=Path, required=True, metavar="DIR", help="folder of the artifact"
@@ -48,10 +67,35 @@ def _parser() -> Parser:
         help="the evidence is the mean over the last N layers; default: %(default)s",
     )
     parser.add_argument(
-        "--verify", action="store_true", help="compare with the checkpoint before it is in place"
+        "--context-length",
+        type=int,
+        metavar="N",
+        help="longest sequence in tokens, prompt and answer together; default: the model's",
+    )
+    parser.add_argument(
+        "--allow-overflow",
+        action="store_true",
+        help="let the largest number of the precision stand for weights beyond it",
+    )
+    parser.add_argument(
+        "--verify",
+        nargs="?",
+        choices=VERIFY_MODES,
+        const="all",
+        help="compare with the checkpoint before it is in place: read back every weight, or a "
+        "sample of each, and run as many layers as fit the memory; the result is kept in the "
+        "artifact; without a value: %(const)s",
     )
     parser.add_argument("--force", action="store_true", help="replace an artifact that is there")
     return parser
+
+
+class _ListModels(argparse.Action):
+    """Like --version: prints and exits before anything else is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(alias_table())
+        parser.exit()
 
 
 def _work(args: argparse.Namespace) -> None:
@@ -60,18 +104,21 @@ def _work(args: argparse.Namespace) -> None:
         precision=args.precision,
         dialect=args.dialect,
         evidence_layers=args.evidence_layers,
+        context_length=args.context_length,
+        allow_overflow=args.allow_overflow,
     )
     try:
         report = export(
             args.model,
             args.output,
             options,
+            revision=args.revision,
             force=args.force,
             verify=args.verify,
             progress=not args.quiet,
         )
     except VerificationError as error:
-        _note(error.verification.table(), args)
+        _note(error.verification.text(), args)
         raise
     for warning in report.warnings:
         _note(f"dawn-export: warning: {warning}", args)
@@ -79,7 +126,7 @@ def _work(args: argparse.Namespace) -> None:
         print_json(report.to_dict())
         return
     if report.verification is not None:
-        print(report.verification.table())
+        print(report.verification.text())
     print(report.summary())
 
 

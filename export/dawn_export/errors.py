@@ -28,7 +28,7 @@ class OutputError(ExportError):
 
 
 class VerificationError(ExportError):
-    """The exported graph differs from the checkpoint by more than the tolerance.
+    """The artifact differs from the checkpoint: in a weight, or by more than the tolerance.
 
     Attributes:
         verification: All differences.
@@ -36,8 +36,23 @@ class VerificationError(ExportError):
 
     def __init__(self, verification: Verification) -> None:
         self.verification = verification
-        worst = max(verification.failures, key=lambda entry: entry.largest / entry.tolerance)
-        super().__init__(
-            f"verification failed: {worst.output} differs by {worst.largest:.1e} in case "
-            f"{worst.case!r}, at most {worst.tolerance:.0e} is accepted; no artifact was written"
+        super().__init__(f"verification failed: {_worst(verification)}; no artifact was written")
+
+
+def _worst(verification: Verification) -> str:
+    differing = verification.values.differing
+    if differing:
+        name = max(differing, key=differing.__getitem__)
+        return (
+            f"{differing[name]} values of weight {name}{_and_more(len(differing))} differ from the "
+            "checkpoint; check the disk, export again"
         )
+    worst = max(verification.failures, key=lambda entry: entry.largest / entry.tolerance)
+    return (
+        f"{worst.output} differs by {worst.largest:.1e} in case {worst.case!r}, "
+        f"at most {worst.tolerance:.0e} is accepted"
+    )
+
+
+def _and_more(count: int) -> str:
+    return f" (and of {count - 1} more)" if count > 1 else ""

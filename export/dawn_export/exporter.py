@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
 import onnx_ir as ir
 
 from dawn_export import verify
-from dawn_export.describe import TOKENIZER_FILE, copy_files, describe
+from dawn_export.companions import write_companions
+from dawn_export.describe import describe, file_entry
 from dawn_export.errors import SourceError, VerificationError
-from dawn_export.graph import build_graph
+from dawn_export.graph import StepGraph, build_graph
 from dawn_export.options import ExportOptions
-from dawn_export.report import Verification
+from dawn_export.preflight import check_export
+from dawn_export.report import VERIFICATION_FILE, Verification
 from dawn_export.weights import WrittenWeights, write_weights
 from dawn_models import Checkpoint, CheckpointError
 from dawn_runtime import contract
@@ -39,43 +41,79 @@ class Written:
     verification: Verification | None
 
 
-def write_artifact(
-    model: Path, folder: Path, options: ExportOptions, *, verified: bool, progress: bool
-) -> Written:
-    """Writes the artifact of a checkpoint into an empty folder, the manifest last.
+def open_checkpoint(folder: Path, options: ExportOptions, output: Path) -> Checkpoint:
+    """Opens a checkpoint and checks that it can be exported as asked; nothing is written.
 
     Args:
-        model: Folder of the checkpoint.
-        folder: Where to write.
-        options: How to export.
-        verified: Whether to compare the graph with the checkpoint.
-        progress: Whether to show a progress bar on standard error.
+        folder: Where it lies.
+        options: How it shall be exported.
+        output: Where to.
 
     Raises:
         SourceError: The checkpoint cannot be read.
         OptionError: The options do not fit the model.
+        OutputError: The disk is too full.
+    """
+    with _translated():
+        checkpoint = Checkpoint.open(folder)
+    check_export(checkpoint.config, options, output)
+    return checkpoint
+
+
+def write_artifact(
+    checkpoint: Checkpoint,
+    folder: Path,
+    options: ExportOptions,
+    *,
+    verified: str | None,
+    progress: bool,
+) -> Written:
+    """Writes the artifact of a checkpoint into an empty folder, the manifest last.
+
+    Args:
+        checkpoint: Its source.
+        folder: Where to write.
+        options: How to export.
+        verified: One of `VERIFY_MODES` to compare what was written with the checkpoint, or None.
+        progress: Whether to show a progress bar on standard error.
+
+    Raises:
+        SourceError: The checkpoint cannot be read.
         ExportError: The weights do not fit the precision.
+        OutputError: The files cannot be written.
         VerificationError: The comparison failed.
     """
     with _translated():
-        checkpoint = Checkpoint.open(model)
-        weights = _write_graph(checkpoint, folder, options, progress=progress)
-        copy_files(model, folder)
-        manifest = describe(checkpoint, options, folder)
-        verification = verify.verify(folder, manifest, checkpoint) if verified else None
-    if verification is not None and verification.failures:
-        raise VerificationError(verification)
+        graph = build_graph(checkpoint.config, options)
+        # Before the weights: a broken tokenizer shall not cost the time that they take.
+        warnings = write_companions(checkpoint, folder)
+        weights = _write_graph(graph, checkpoint, folder, options, progress=progress)
+        manifest = describe(checkpoint, options, folder, weights.file)
+        verification = None
+        if verified is not None:
+            verification = verify.verify(
+                folder, manifest, checkpoint, graph.weights, options, verified
+            )
+            manifest = _with_report(manifest, folder, verification)
     (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
-    return Written(manifest, weights, _warnings(manifest, weights), verification)
+    return Written(manifest, weights, (*warnings, *_warnings(manifest, weights)), verification)
 
 
 def _write_graph(
-    checkpoint: Checkpoint, folder: Path, options: ExportOptions, *, progress: bool
+    graph: StepGraph,
+    checkpoint: Checkpoint,
+    folder: Path,
+    options: ExportOptions,
+    *,
+    progress: bool,
 ) -> WrittenWeights:
-    graph = build_graph(checkpoint.config, options)
-    dtype = contract.kv_dtype(options.precision)
     weights = write_weights(
-        graph.weights, checkpoint, dtype, folder / WEIGHTS_FILE, progress=progress
+        graph.weights,
+        checkpoint,
+        contract.kv_dtype(options.precision),
+        folder / WEIGHTS_FILE,
+        allow_overflow=options.allow_overflow,
+        progress=progress,
     )
     path = folder / GRAPH_FILE
     ir.save(graph.model, path)
@@ -84,20 +122,36 @@ def _write_graph(
     return weights
 
 
-def _warnings(manifest: Manifest, weights: WrittenWeights) -> tuple[str, ...]:
+def _with_report(manifest: Manifest, folder: Path, verification: Verification) -> Manifest:
+    """Keeps the result beside what it is about; one that is not good ends the export."""
+    if not verification.accepted:
+        raise VerificationError(verification)
+    path = folder / VERIFICATION_FILE
+    path.write_text(verification.to_json(), encoding="utf-8")
+    return replace(manifest, files={**manifest.files, path.name: file_entry(path)})
+
+
+def _warnings(manifest: Manifest, weights: WrittenWeights) -> list[str]:
     warnings = []
-    if TOKENIZER_FILE not in manifest.files:
-        warnings.append(
-            f"the checkpoint has no {TOKENIZER_FILE}: the artifact decodes token ids only"
-        )
     if weights.vanished:
-        count = sum(weights.vanished.values())
         warnings.append(
-            f"{count} values in {len(weights.vanished)} weights are too small for "
-            f"{manifest.precision} and became zero, most of them in "
-            f"{max(weights.vanished, key=weights.vanished.__getitem__)}"
+            f"{_count(weights.vanished)} are too small for {manifest.precision} and became zero, "
+            f"most of them in {_most(weights.vanished)}"
         )
-    return tuple(warnings)
+    if weights.overflowed:
+        warnings.append(
+            f"{_count(weights.overflowed)} are beyond the range of {manifest.precision} and became "
+            f"its largest number, most of them in {_most(weights.overflowed)}"
+        )
+    return warnings
+
+
+def _count(lost: Mapping[str, int]) -> str:
+    return f"{sum(lost.values())} values in {len(lost)} weights"
+
+
+def _most(lost: Mapping[str, int]) -> str:
+    return max(lost, key=lost.__getitem__)
 
 
 @contextmanager

@@ -26,6 +26,7 @@ TORCH_DTYPES: Mapping[str, torch.dtype] = {
     "int64": torch.int64,
     "float32": torch.float32,
     "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
 }
 """NumPy's name of an element type -> torch's type."""
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from dawn_runtime._version import __version__
+
+VERIFICATION_FILE = "verification.json"
+"""The result of `--verify`, kept in the artifact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +20,7 @@ class Difference:
     Attributes:
         case: What was run.
         output: Which output.
-        largest: Largest difference of a value; see `dawn_export.verify` for its unit.
+        largest: Largest difference of a value; see `dawn_export.parity` for its unit.
         tolerance: Largest one that is accepted.
     """
 
@@ -30,19 +36,51 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class Verification:
-    """Comparison of the exported graph with the checkpoint.
+class ValueCheck:
+    """Comparison of the written weights with those of the checkpoint, bit by bit.
 
     Attributes:
-        differences: One entry for each case and output.
+        mode: `all` or `sample`; see `dawn_export.values`.
+        tensors: How many were read back.
+        values: How many of their values were compared.
+        differing: Parameter -> how many of them differ; empty if all is well.
     """
 
-    differences: tuple[Difference, ...]
+    mode: str
+    tensors: int
+    values: int
+    differing: Mapping[str, int]
 
-    @property
-    def failures(self) -> tuple[Difference, ...]:
-        """The differences beyond their tolerance."""
-        return tuple(entry for entry in self.differences if not entry.accepted)
+    def line(self) -> str:
+        """One line for people."""
+        what = f"{self.values:,} values of {self.tensors} weights read back"
+        drawn = " (a sample)" if self.mode == "sample" else ""
+        if not self.differing:
+            return f"{what}{drawn}: all as in the checkpoint"
+        return f"{what}{drawn}: {sum(self.differing.values()):,} differ"
+
+
+@dataclass(frozen=True, slots=True)
+class EndToEnd:
+    """Comparison of what graph and checkpoint compute.
+
+    Attributes:
+        layers: How many layers were run, from the first one on, under the real head; 0 is none.
+        of_layers: How many the model has.
+        differences: One entry for each case and output.
+        reason: Why not all layers were run; None if they were.
+    """
+
+    layers: int
+    of_layers: int
+    differences: tuple[Difference, ...]
+    reason: str | None = None
+
+    def line(self) -> str:
+        """One line for people."""
+        if self.reason is None:
+            return f"run end to end: {self.layers} layers"
+        return f"run end to end: {self.layers} of {self.of_layers} layers; {self.reason}"
 
     def table(self) -> str:
         """A row for each case, a column for each output, the tolerances below."""
@@ -54,6 +92,40 @@ class Verification:
         rows += [[case, *(_cell(found.get((case, name))) for name in outputs)] for case in cases]
         rows += [["tolerance", *(f"{tolerances[name]:.0e}" for name in outputs)]]
         return "\n".join(_line(row) for row in rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """Comparison of an artifact with its checkpoint.
+
+    Attributes:
+        values: Its weights.
+        end_to_end: What it computes.
+    """
+
+    values: ValueCheck
+    end_to_end: EndToEnd
+
+    @property
+    def failures(self) -> tuple[Difference, ...]:
+        """The differences beyond their tolerance."""
+        return tuple(entry for entry in self.end_to_end.differences if not entry.accepted)
+
+    @property
+    def accepted(self) -> bool:
+        """Whether nothing that was compared differs."""
+        return not self.values.differing and not self.failures
+
+    def to_json(self) -> str:
+        """The text that is kept in the artifact."""
+        return json.dumps({"dawn_edge_version": __version__, **asdict(self)}, indent=2) + "\n"
+
+    def text(self) -> str:
+        """Lines for people."""
+        lines = [self.values.line(), self.end_to_end.line()]
+        return "\n".join(
+            [*lines, *([self.end_to_end.table()] if self.end_to_end.differences else [])]
+        )
 
 
 def _cell(entry: Difference | None) -> str:
@@ -79,6 +151,7 @@ class ExportReport:
         size_bytes: Size of all files together.
         seconds: Time from the first check to the artifact in its place.
         vanished: Parameter -> how many of its values became zero in a smaller type.
+        overflowed: Parameter -> how many of its values the largest of a smaller type stands for.
         warnings: What the artifact lacks, in one line each.
         verification: Result of the comparison; None if none was asked for.
     """
@@ -91,6 +164,7 @@ class ExportReport:
     size_bytes: int
     seconds: float
     vanished: Mapping[str, int]
+    overflowed: Mapping[str, int]
     warnings: tuple[str, ...]
     verification: Verification | None = None
 

@@ -91,7 +91,7 @@ def decomposed_attention(
         )
     heads, width, kv_heads = _size(query, 1), _size(query, 3), _size(key, 1)
     dtype = _type(query).numpy()
-    bias = op.Where(attn_mask, _scalar(0, dtype), _scalar(np.finfo(dtype).min, dtype))
+    bias = op.Where(attn_mask, _scalar(0, dtype), _scalar(float(_type(query).min), dtype))
     if heads != kv_heads:
         bias = op.Concat(*[bias] * (heads // kv_heads), axis=2)
         query = op.Reshape(query, _sizes(0, kv_heads, -1, width))

@@ -1,234 +1,68 @@
-"""Does the exported graph compute what the checkpoint computes?
+"""Is the artifact what the checkpoint is? Two questions, for every size of model.
 
-The torch module with the checkpoint's weights in float32 is the reference; ONNX Runtime runs the
-artifact. Four cases with random tokens:
-
-===========  ===================================================================================
-full         one sequence, nothing cached, head and evidence of every row
-cached       a part of it fed in random order over the rest, cached in random order by the full
-             run; the reference is still the full pass, so outputs and cache are both tried
-batched      two sequences of different lengths, the shorter one padded
-minimal      one head row and no evidence (R = 1, Q = 0)
-===========  ===================================================================================
-
-What is compared, and in which unit; the largest difference of all values counts:
-
-===========  ===================================================================================
-logits       difference, relative to the largest logit if that is above 1
-tokens       how far the chosen token's logit is below the best, both of the reference; as logits
-confidence   difference of probabilities
-attention    difference of probabilities
-cache        difference of keys and values, relative to the largest if that is above 1
-===========  ===================================================================================
+values      is each written weight that of the checkpoint: `dawn_export.values`
+end to end  does the graph compute what the checkpoint computes: `dawn_export.parity`, on the whole
+            model where it fits the free memory, else on its first layers with the real weights
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
-from dawn_export.report import Difference, Verification
-from dawn_models import Checkpoint, KeyValue, Transformer, load_transformer
-from dawn_runtime.engine.ort import OrtEngine
-from dawn_runtime.engine.protocol import Engine, StepInputs, StepOutputs
+from dawn_export.assembly import StoredWeight
+from dawn_export.options import TARGET_PRECISIONS, ExportOptions
+from dawn_export.parity import check_parity
+from dawn_export.report import EndToEnd, Verification
+from dawn_export.truncation import first_layers, first_layers_graph, layers_that_fit
+from dawn_export.values import check_values
+from dawn_models import Checkpoint
+from dawn_runtime import contract
+from dawn_runtime.doctor.memory import read_available
 from dawn_runtime.manifest import GRAPH_FILE, Manifest
 
-TOLERANCES: Mapping[str, Mapping[str, float]] = {
-    "fp32": {
-        "tokens": 1e-3,
-        "confidence": 1e-4,
-        "attention": 1e-5,
-        "logits": 1e-3,
-        "cache": 1e-3,
-    },
-    "fp16": {
-        "tokens": 3e-2,
-        "confidence": 2e-2,
-        "attention": 1e-2,
-        "logits": 3e-2,
-        "cache": 3e-2,
-    },
-}
-"""Precision -> output -> largest difference that is accepted. float32 differs by the order of sums
-alone; float16 keeps 11 bits of every weight and of every value between operators."""
 
-_LENGTH = 24
-_SEED = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """What is run, and what should come out.
-
-    Attributes:
-        name: For the table.
-        inputs: Inputs of the graph.
-        expected: All outputs, by the reference.
-    """
-
-    name: str
-    inputs: StepInputs
-    expected: StepOutputs
-
-
-def verify(folder: Path, manifest: Manifest, checkpoint: Checkpoint) -> Verification:
-    """Compares the graph in a folder with the checkpoint it was made from.
+def verify(
+    folder: Path,
+    manifest: Manifest,
+    checkpoint: Checkpoint,
+    weights: Sequence[StoredWeight],
+    options: ExportOptions,
+    mode: str,
+) -> Verification:
+    """Compares the artifact in a folder with the checkpoint it was made from.
 
     Args:
         folder: Where the graph and its weights lie.
         manifest: Manifest of the artifact.
-        checkpoint: Its source; all of it is loaded into memory, in float32.
+        checkpoint: Its source.
+        weights: How each parameter is stored.
+        options: How it was exported.
+        mode: How many of the weights' values are compared, `all` or `sample`.
 
     Raises:
+        WeightsError: A shard cannot be read.
         EngineError: ONNX Runtime cannot load or run the graph.
         DependencyError: onnxruntime is not installed.
     """
-    model = load_transformer(checkpoint)
-    engine = OrtEngine(folder / GRAPH_FILE, manifest)
-    try:
-        cases = make_cases(model, engine, manifest)
-        found = [(case, engine.run(case.inputs)) for case in cases]
-    finally:
-        engine.close()
-    tolerances = TOLERANCES[manifest.precision]
-    differences = [
-        Difference(case.name, output, largest, tolerances[output])
-        for case, outputs in found
-        for output, largest in compare(outputs, case.expected).items()
-    ]
-    return Verification(tuple(differences))
+    dtype = contract.kv_dtype(options.precision)
+    values = check_values(folder, weights, checkpoint, dtype, mode)
+    return Verification(values, _end_to_end(folder, manifest, checkpoint, options))
 
 
-def make_cases(model: Transformer, engine: Engine, manifest: Manifest) -> list[Case]:
-    """Makes the four cases; the engine fills the cache of one of them."""
-    random = np.random.default_rng(_SEED)
-    layers = len(manifest.evidence_layers)
-    length = min(_LENGTH, manifest.dims.max_length)
-    full_inputs = _whole(random.integers(0, manifest.dims.vocab_size, (1, length)))
-    full = Case("full", full_inputs, reference(model, full_inputs, layers))
-    batched = _padded(random.integers(0, manifest.dims.vocab_size, (2, length)), length // 2 + 1)
-    return [
-        full,
-        _cached(full, engine.run(full_inputs).present, random.permutation(length)),
-        Case("batched", batched, reference(model, batched, layers)),
-        _minimal(full, length // 3),
-    ]
-
-
-def reference(model: Transformer, inputs: StepInputs, evidence_layers: int) -> StepOutputs:
-    """Runs the torch module on the inputs of the graph."""
-    config = model.config
-    past = [torch.from_numpy(array).float() for array in inputs.past]
-    if not past:
-        empty = torch.zeros(len(inputs.input_ids), config.num_kv_heads, 0, config.head_dim)
-        past = [empty] * (2 * config.num_layers)
-    with torch.inference_mode():
-        result = model.step(
-            torch.from_numpy(inputs.input_ids),
-            torch.from_numpy(inputs.position_ids),
-            torch.from_numpy(inputs.attention_mask),
-            torch.from_numpy(inputs.logit_rows),
-            torch.from_numpy(inputs.attention_rows),
-            [KeyValue(*pair) for pair in zip(past[::2], past[1::2], strict=True)],
-            evidence_layers,
-        )
-    return StepOutputs(
-        tokens=result.tokens.numpy(),
-        confidence=result.confidence.numpy(),
-        attention=result.attention.numpy(),
-        logits=result.logits.numpy(),
-        present=tuple(array.numpy() for pair in result.present for array in pair),
-    )
-
-
-def compare(found: StepOutputs, expected: StepOutputs) -> dict[str, float]:
-    """Largest difference of every output, in the units of this module's docstring."""
-    if found.logits is None or expected.logits is None:
-        raise ValueError("logits are needed on both sides; run with want_logits")
-    scale = _scale(expected.logits)
-    chosen = np.take_along_axis(expected.logits, found.tokens[..., None], axis=-1)[..., 0]
-    differences = {
-        "tokens": _largest(expected.logits.max(axis=-1) - chosen) / scale,
-        "confidence": _largest(found.confidence - expected.confidence),
-        "logits": _largest(found.logits - expected.logits) / scale,
-        "cache": max(
-            _largest(ours.astype(np.float32) - theirs) / _scale(theirs)
-            for ours, theirs in zip(found.present, expected.present, strict=True)
-        ),
-    }
-    if expected.attention.size:
-        differences["attention"] = _largest(found.attention - expected.attention)
-    return differences
-
-
-def _largest(difference: NDArray[np.float32]) -> float:
-    return float(np.abs(difference).max())
-
-
-def _scale(values: NDArray[np.float32]) -> float:
-    return max(1.0, _largest(values))
-
-
-def _whole(ids: NDArray[np.int64]) -> StepInputs:
-    """Every row fed, seen and asked for."""
-    batch, length = ids.shape
-    rows = np.broadcast_to(np.arange(length), (batch, length)).copy()
-    mask = np.ones((batch, 1, length, length), dtype=np.bool_)
-    return StepInputs(ids, rows, mask, rows, rows, want_logits=True, want_present=True)
-
-
-def _padded(ids: NDArray[np.int64], shorter: int) -> StepInputs:
-    """As `_whole`, but the last sequence ends after `shorter` tokens; padding sees its tokens."""
-    whole = _whole(ids)
-    mask = whole.attention_mask
-    mask[-1, :, :, shorter:] = False
-    rows = whole.logit_rows[:, :shorter]
-    return replace(whole, attention_mask=mask, logit_rows=rows, attention_rows=rows)
-
-
-def _cached(full: Case, present: tuple[NDArray[np.float32], ...], order: NDArray[np.int64]) -> Case:
-    """The first half of `order` is cached, the second half is fed."""
-    kept, fed = np.split(order, [len(order) // 2])
-    whole = _whole(full.inputs.input_ids[:, fed])
-    inputs = replace(
-        whole,
-        position_ids=fed[None],
-        attention_mask=np.ones((1, 1, len(fed), len(order)), dtype=np.bool_),
-        past=tuple(array[:, :, kept] for array in present),
-    )
-    expected = _rows(full.expected, fed, fed)
-    return Case(
-        "cached",
-        inputs,
-        replace(
-            expected,
-            attention=expected.attention[:, :, order],
-            present=tuple(array[:, :, fed] for array in expected.present),
-        ),
-    )
-
-
-def _minimal(full: Case, row: int) -> Case:
-    one, none = np.array([row]), np.array([], dtype=np.int64)
-    inputs = replace(full.inputs, logit_rows=one[None], attention_rows=none[None])
-    return Case("minimal", inputs, _rows(full.expected, one, none))
-
-
-def _rows(
-    outputs: StepOutputs, logit_rows: NDArray[np.int64], attention_rows: NDArray[np.int64]
-) -> StepOutputs:
-    """The outputs as they are for some rows alone."""
-    if outputs.logits is None:
-        raise ValueError("the reference computes logits")
-    return replace(
-        outputs,
-        tokens=outputs.tokens[:, logit_rows],
-        confidence=outputs.confidence[:, logit_rows],
-        logits=outputs.logits[:, logit_rows],
-        attention=outputs.attention[:, attention_rows],
-    )
+def _end_to_end(
+    folder: Path, manifest: Manifest, checkpoint: Checkpoint, options: ExportOptions
+) -> EndToEnd:
+    total = manifest.dims.layers
+    if manifest.precision not in TARGET_PRECISIONS["cpu"]:
+        reason = f"the CPU, where this is tried, cannot run {manifest.precision}"
+        return EndToEnd(0, total, (), reason)
+    layers = layers_that_fit(checkpoint.config, read_available())
+    if layers == 0:
+        return EndToEnd(0, total, (), "not even one layer fits the free memory")
+    if layers == total:
+        return EndToEnd(total, total, check_parity(folder / GRAPH_FILE, manifest, checkpoint))
+    first = first_layers(checkpoint, layers)
+    with first_layers_graph(folder, manifest, first, options) as (graph, described):
+        differences = check_parity(graph, described, first)
+    return EndToEnd(layers, total, differences, "more does not fit the free memory")

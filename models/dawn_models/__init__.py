@@ -8,6 +8,7 @@ from dawn_models.errors import CheckpointError, ConfigError, WeightsError
 from dawn_models.families import FAMILIES, family_named, read_config
 from dawn_models.families.family import Family
 from dawn_models.loading import load_transformer
+from dawn_models.reading import TensorReader
 from dawn_models.transformer import KeyValue, StepResult, Transformer
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "ModelConfig",
     "StepResult",
     "TensorInfo",
+    "TensorReader",
     "Transformer",
     "WeightsError",
     "family_named",

@@ -20,9 +20,14 @@ from dawn_models.errors import ConfigError, WeightsError
 from dawn_models.families import read_config
 from dawn_models.families.family import Family
 from dawn_models.fields import Fields, read_json
+from dawn_models.files import outside, present
+from dawn_models.header import read_header
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
+MAX_INDEX_BYTES = 4 * 2**20
+"""Largest index, of some 40,000 tensors; an 8B model's has 30 KiB."""
+
 FLOAT_DTYPES = ("F32", "F16", "BF16")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
@@ -101,10 +106,10 @@ class Checkpoint:
 
 def _read_headers(folder: Path) -> dict[str, TensorInfo]:
     index = folder / INDEX_FILE
-    if index.exists():
+    if present(index):
         return _read_indexed(folder, index)
     single = folder / SINGLE_FILE
-    if not single.exists():
+    if not present(single):
         raise WeightsError(_nothing_to_read(folder))
     return {info.name: info for info in _header(_inside(folder, SINGLE_FILE, single))}
 
@@ -123,16 +128,18 @@ def _read_indexed(folder: Path, index: Path) -> dict[str, TensorInfo]:
         for info in _header(_inside(folder, shard, index)):
             if info.name in found:
                 other = found[info.name].file.name
-                raise WeightsError(f"{info.file}: tensor {info.name!r} is also in {other}")
+                raise WeightsError(f"{info.file}: tensor {info.name!r:.100} is also in {other}")
             found[info.name] = info
     for name, shard in weight_map.items():
         if name not in found or found[name].file.name != shard:
-            raise WeightsError(f"{index}: field 'weight_map': {name!r} is not in {shard}")
+            raise WeightsError(
+                f"{index}: field 'weight_map': {name!r:.100} is not in {shard!r:.100}"
+            )
     return found
 
 
 def _weight_map(index: Path) -> dict[str, str]:
-    fields = Fields(read_json(index), index)
+    fields = Fields(read_json(index, limit=MAX_INDEX_BYTES), index)
     value = fields.values.get("weight_map")
     if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
         raise fields.error("weight_map", value, "an object of tensor names to file names")
@@ -140,32 +147,23 @@ def _weight_map(index: Path) -> dict[str, str]:
 
 
 def _inside(folder: Path, name: str, named_by: Path) -> Path:
-    """The file `name` of `folder`; a name from a file never leads out of its folder.
-
-    The Hugging Face cache keeps snapshots as links into the ``blobs`` folder beside them; links
-    there are followed, others that leave the folder are not.
-    """
+    """The file `name` of `folder`; a name from a file never leads out of its folder."""
     plain = len(PurePosixPath(name).parts) == 1 and len(PureWindowsPath(name).parts) == 1
     if not plain or name == ".." or not name.endswith(".safetensors"):
         raise WeightsError(
-            f"{named_by}: shard {name!r} is not the name of a .safetensors file in {folder}"
+            f"{named_by}: shard {name!r:.100} is not the name of a .safetensors file in {folder}"
         )
     path = folder / name
     if not path.is_file():
-        raise WeightsError(f"{named_by}: shard {name!r} is not in {folder}; download it again")
-    if not _allowed(folder, path.resolve()):
-        raise WeightsError(f"{path}: links to {path.resolve()}, outside its folder; copy the file")
+        raise WeightsError(f"{named_by}: shard {name!r:.100} is not in {folder}; download it again")
+    target = outside(path)
+    if target is not None:
+        raise WeightsError(f"{path}: links to {target}, outside its folder; copy the file")
     return path
 
 
-def _allowed(folder: Path, target: Path) -> bool:
-    roots = [folder.resolve()]
-    if roots[0].parent.name == "snapshots":
-        roots.append(roots[0].parent.parent / "blobs")
-    return any(root in target.parents for root in roots)
-
-
 def _header(path: Path) -> Iterable[TensorInfo]:
+    _translated(path, lambda: read_header(path))
     with _mapped(path) as shard:
         for name in shard.keys():  # noqa: SIM118 - not a mapping: safetensors has no iteration
             view = shard.get_slice(name)
@@ -180,8 +178,9 @@ def _translated(path: Path, read: Callable[[], Any]) -> Any:
     """The one place where the errors of the safetensors library become ours."""
     try:
         return read()
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path}: not readable as safetensors: {error}") from error
+    except (SafetensorError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise WeightsError(f"{path}: not readable as safetensors: {reason:.300}") from error
 
 
 def _match(
@@ -190,13 +189,13 @@ def _match(
     names = family.tensor_names(config)
     missing = sorted(set(names.values()) - set(found))
     if missing:
-        raise WeightsError(f"{folder}: tensor {missing[0]!r} is missing{_and_more(missing)}")
+        raise WeightsError(f"{folder}: tensor {missing[0]!r:.100} is missing{_and_more(missing)}")
     unexpected = sorted(
         name for name in set(found) - set(names.values()) if not _ignored(family, config, name)
     )
     if unexpected:
         raise WeightsError(
-            f"{found[unexpected[0]].file}: unexpected tensor {unexpected[0]!r}"
+            f"{found[unexpected[0]].file}: unexpected tensor {unexpected[0]!r:.100}"
             f"{_and_more(unexpected)}; config.json describes a {family.name} model without it"
         )
     shapes = parameter_shapes(config)
@@ -218,12 +217,12 @@ def _ignored(family: Family, config: ModelConfig, name: str) -> bool:
 def _check_tensor(info: TensorInfo, expected: tuple[int, ...]) -> None:
     if info.shape != expected:
         raise WeightsError(
-            f"{info.file}: tensor {info.name!r} has shape {list(info.shape)}, "
+            f"{info.file}: tensor {info.name!r:.100} has shape {list(info.shape)!s:.100}, "
             f"config.json asks for {list(expected)}"
         )
     if info.dtype not in FLOAT_DTYPES:
         raise WeightsError(
-            f"{info.file}: tensor {info.name!r} is {info.dtype}, "
+            f"{info.file}: tensor {info.name!r:.100} is {info.dtype}, "
             f"expected one of {', '.join(FLOAT_DTYPES)}"
         )
 

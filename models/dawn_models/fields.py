@@ -4,42 +4,77 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from dawn_models.errors import ConfigError
+from dawn_models.files import outside, read_start
 
 MAX_JSON_BYTES = 64 * 2**20
-"""Largest JSON file we parse; the index of the largest public checkpoints stays far below."""
+"""Largest JSON file we parse; parsed, it may take twenty times as much memory."""
+
+MAX_CONFIG_BYTES = 2**20
+"""Largest configuration; published ones stay below 10 KiB."""
+
+MAX_INTEGER = 2**31 - 1
+"""Largest size in a configuration."""
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object from `path`.
+def read_json(path: Path, *, limit: int = MAX_JSON_BYTES) -> dict[str, Any]:
+    """Read a JSON object from a file of a checkpoint.
+
+    Args:
+        path: the file; a link must stay in its folder.
+        limit: largest file that is read, in bytes.
 
     Raises:
         ConfigError: the file is missing, too large, not UTF-8, not JSON, or not an object.
     """
+    target = outside(path)
+    if target is not None:
+        raise ConfigError(f"{path}: links to {target}, outside its folder; copy the file")
     try:
-        size = path.stat().st_size
-        if size > MAX_JSON_BYTES:
-            raise ConfigError(f"{path}: {size} bytes of JSON, at most {MAX_JSON_BYTES} are read")
-        value = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique_keys)
+        content, size = read_start(path, limit)
+        if size > limit:
+            raise ConfigError(f"{path}: {size} bytes of JSON, at most {limit} are read")
+        return parse_json(content)
     except FileNotFoundError:
         raise ConfigError(f"{path}: file not found; expected a Hugging Face checkpoint") from None
-    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: not readable as JSON: {error}") from error
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: not readable as JSON: {_one_line(error)}") from error
+
+
+def parse_json(content: bytes) -> dict[str, Any]:
+    """Parse a JSON object strictly: UTF-8, no field twice, no NaN, no bottomless nesting.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        value = json.loads(content.decode("utf-8"), object_pairs_hook=_strict_object)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
     if not isinstance(value, dict):
-        raise ConfigError(f"{path}: got {type(value).__name__}, expected a JSON object")
+        raise ValueError(f"got {describe(value)}, expected a JSON object")  # noqa: TRY004 - of data
     return value
 
 
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        seen: set[str] = set()
-        repeated = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"the key {repeated!r} appears twice")
+def _one_line(error: Exception) -> str:
+    reason = error.strerror if isinstance(error, OSError) else None
+    return " ".join((reason or str(error)).split())[:300]
+
+
+def _strict_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in result:
+            raise ValueError(f"field {key!r:.100} appears twice")
+        # Python reads NaN and Infinity, which are not JSON, and 1e999 as infinity.
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"field {key!r:.100}: got {value}, expected a finite number")
+        result[key] = value
     return result
 
 
@@ -55,11 +90,20 @@ class Fields:
         self.values = values
         self.path = path
 
-    def integer(self, name: str, *, minimum: int = 0, default: int | None = None) -> int:
-        """An integer of at least `minimum`; `default` where the field is absent or null."""
+    def integer(
+        self,
+        name: str,
+        *,
+        minimum: int = 0,
+        maximum: int = MAX_INTEGER,
+        default: int | None = None,
+    ) -> int:
+        """An integer within bounds; `default` where the field is absent or null."""
         value = self._get(name, default)
         if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
             raise self.error(name, value, f"an integer of at least {minimum}")
+        if value > maximum:
+            raise self.error(name, value, f"an integer of at most {maximum}")
         return value
 
     def optional_integer(self, name: str) -> int | None:
@@ -71,7 +115,8 @@ class Fields:
         value = self._get(name, default)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.error(name, value, "a number above 0")
-        if not (math.isfinite(value) and value > 0):
+        # Compared, not converted: an integer may be too large for a float.
+        if not 0 < value <= sys.float_info.max:
             raise self.error(name, value, "a finite number above 0")
         return float(value)
 
@@ -100,7 +145,7 @@ class Fields:
 
     def error(self, name: str, value: Any, expected: str) -> ConfigError:
         """A `ConfigError` that names the file, the field, what was got and what was expected."""
-        got = "nothing" if value is None else _short(value)
+        got = "nothing" if value is None else describe(value)
         return ConfigError(f"{self.path}: field {name!r}: got {got}, expected {expected}")
 
     def _get(self, name: str, default: Any) -> Any:
@@ -108,6 +153,10 @@ class Fields:
         return default if value is None else value
 
 
-def _short(value: Any) -> str:
-    text = json.dumps(value)
+def describe(value: Any) -> str:
+    """A value out of JSON in at most 60 characters."""
+    try:
+        text = json.dumps(value)
+    except RecursionError:
+        return f"a deeply nested {type(value).__name__}"
     return text if len(text) <= 60 else text[:57] + "..."

@@ -49,12 +49,12 @@ class Artifact:
         """
         check_choice("artifact", "verify", verify, VERIFY_MODES)
         folder = Path(folder)
-        artifact = cls(folder, _read_manifest(folder))
+        artifact = cls(folder, read_manifest(folder))
         if GRAPH_FILE not in artifact.manifest.files:
             raise ArtifactError(f"{folder}: {MANIFEST_FILE} lists no {GRAPH_FILE}; export again")
         limit = {"auto": HASH_LIMIT_BYTES, "full": None, "sizes": -1}[verify]
         for name, entry in artifact.manifest.files.items():
-            _check_file(artifact.path(name), entry, limit)
+            check_file(artifact.path(name), entry, hash_limit=limit)
         return artifact
 
     def has(self, name: str) -> bool:
@@ -88,7 +88,12 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: Path) -> Manifest:
+    """Reads the manifest of an artifact folder without looking at the files it lists.
+
+    Raises:
+        ArtifactError: The folder is no artifact, or its manifest is malformed or too new.
+    """
     path = folder / MANIFEST_FILE
     try:
         text = path.read_text(encoding="utf-8")
@@ -110,8 +115,17 @@ def _unreadable(folder: Path, error: Exception) -> str:
     return f"{folder}: holds no {MANIFEST_FILE}; expected the folder that dawn-export wrote"
 
 
-def _check_file(path: Path, entry: FileEntry, hash_limit: int | None) -> None:
-    """Compares one file with its entry, hashing it if it is not above the limit."""
+def check_file(path: Path, entry: FileEntry, *, hash_limit: int | None) -> None:
+    """Compares one file with its entry in the manifest.
+
+    Args:
+        path: The file.
+        entry: What the manifest says of it.
+        hash_limit: Largest size in bytes that is hashed; None hashes any file.
+
+    Raises:
+        ArtifactError: The file is missing, or has another size or content.
+    """
     if not path.is_file():
         raise ArtifactError(f"{path}: the file is missing; copy the whole folder or export again")
     size = path.stat().st_size

@@ -40,8 +40,12 @@ from dawn_runtime.errors import OptionError
 Dim = int | str
 """A fixed size, or the name of a dynamic axis: `B`, `S`, `P`, `R`, `Q` or `P+S`."""
 
-KV_DTYPES: Final = {"fp32": "float32", "fp16": "float16"}
-"""Precision of an artifact -> dtype of its cached keys and values."""
+KV_DTYPES: Final = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+"""Precision of an artifact -> dtype of its cached keys and values.
+
+NumPy has no bfloat16, and neither ONNX Runtime's CPU provider nor its Python arrays do: artifacts
+of precision `bf16` are for engines that keep keys and values on a GPU. The CPU engine refuses them.
+"""
 
 DIALECTS: Final = ("portable", "fused")
 """`portable`: opset <= 20, everything decomposed. `fused`: opset 23 with `Attention`."""
@@ -53,7 +57,7 @@ class TensorSpec:
 
     Attributes:
         name: Name of the value in the graph.
-        dtype: NumPy name of the element type: `int64`, `bool`, `float32` or `float16`.
+        dtype: NumPy name of the element type: `int64`, `bool`, `float32`, `float16`; or `bfloat16`.
         shape: Fixed sizes and names of dynamic axes, outermost first.
     """
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dawn_export import OutputError
+from dawn_export import OutputError, artifact
 from dawn_export.artifact import check_output, staged
 from dawn_runtime.engine.fake import fake_manifest
 from dawn_runtime.manifest import MANIFEST_FILE
@@ -96,6 +96,22 @@ def test_an_old_artifact_stays_when_its_replacement_fails(tmp_path: Path) -> Non
     assert names(tmp_path) == ["artifact"]
 
 
+@pytest.fixture
+def no_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system that cannot swap two names."""
+    monkeypatch.setattr(artifact, "exchange", lambda first, second: False)
+
+
+@pytest.mark.usefixtures("no_exchange")
+def test_an_artifact_is_replaced_where_names_cannot_be_swapped(tmp_path: Path) -> None:
+    output = put_artifact(tmp_path / "artifact")
+    with staged(output, force=True) as folder:
+        write(folder)
+    assert (output / "model.onnx").read_text() == "new"
+    assert names(tmp_path) == ["artifact"]
+
+
+@pytest.mark.usefixtures("no_exchange")
 def test_an_old_artifact_comes_back_when_the_new_one_cannot_take_its_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,11 +205,12 @@ def test_files_are_on_disk_before_the_folder_gets_its_name(
 
     def noted(descriptor: int) -> None:
         synced.append(Path(f"/proc/self/fd/{descriptor}").resolve().name)
-        assert not (tmp_path / "artifact").exists()
+        assert (tmp_path / "artifact").exists() == (synced[-1] == tmp_path.name)
         sync(descriptor)
 
     monkeypatch.setattr(os, "fsync", noted)
     with staged(tmp_path / "artifact") as folder:
         write(folder)
         staging = folder.name
-    assert sorted(synced) == sorted([MANIFEST_FILE, "model.onnx", staging])
+    assert sorted(synced[:3]) == sorted([MANIFEST_FILE, "model.onnx", staging])
+    assert synced[3:] == [tmp_path.name]

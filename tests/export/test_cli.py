@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dawn_export import exporter, verify
+from dawn_export import exporter, parity
 from dawn_export.cli import main
 from dawn_runtime import Artifact
 from support.checkpoints import write_checkpoint
@@ -32,7 +32,9 @@ def command(small: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> C
 def test_a_quiet_run_says_what_it_made_and_nothing_else(command: Command, tmp_path: Path) -> None:
     status, out, err = command("--dialect", "fused", "--verify", "--quiet")
     assert (status, err) == (0, "")
-    *table, summary = out.splitlines()
+    values, layers, *table, summary = out.splitlines()
+    assert values == "4,624 values of 26 weights read back: all as in the checkpoint"
+    assert layers == "run end to end: 2 layers"
     assert [line.split()[0] for line in table] == [
         *("largest", "full", "cached", "batched", "minimal", "tolerance")
     ]
@@ -56,7 +58,8 @@ def test_json_is_one_document_with_the_differences(command: Command, tmp_path: P
     document = json.loads(out)
     assert document["output"] == str(tmp_path / "out")
     assert document["parameters"] == 4624
-    first = document["verification"]["differences"][0]
+    assert document["verification"]["values"]["mode"] == "all"
+    first = document["verification"]["end_to_end"]["differences"][0]
     assert first == {"case": "full", "output": "tokens", "largest": 0.0, "tolerance": 1e-3}
     assert document["warnings"]
 
@@ -65,7 +68,7 @@ def test_json_is_one_document_with_the_differences(command: Command, tmp_path: P
 def test_a_failed_verification_prints_the_table_and_fails(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(verify.TOLERANCES["fp32"], "cache", 1e-12)
+    monkeypatch.setitem(parity.TOLERANCES["fp32"], "cache", 1e-12)
     status, out, err = command("--verify")
     assert (status, out) == (1, "")
     assert "tolerance" in err
@@ -76,9 +79,9 @@ def test_a_failed_verification_prints_the_table_and_fails(
 def test_help_lists_only_what_works(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     text = capsys.readouterr().out
-    assert "{cpu}" in text
-    assert "{fp32,fp16}" in text
-    for later in ("bf16", "int8", "cuda", "tensorrt", "--revision", "--calibration"):
+    assert "{cpu,cuda}" in text
+    assert "{fp32,fp16,bf16}" in text
+    for later in ("int8", "tensorrt", "--calibration"):
         assert later not in text
 
 
@@ -92,6 +95,12 @@ def test_help_lists_only_what_works(capsys: pytest.CaptureFixture[str]) -> None:
         (["--model", "x", "--output", "y", "--target", "tpu"], "invalid choice: 'tpu'"),
         (["--model", "x", "--output", "y", "--evidence-layers", "few"], "invalid int value: 'few'"),
         (["--model", "x", "--output", "y", "--evidence-layers", "-1"], "expected at least 1"),
+        (["--model", "x", "--output", "y", "--verify", "most"], "invalid choice: 'most'"),
+        (["--model", "x", "--output", "y", "--context-length", "0"], "expected at least 1"),
+        (
+            ["--model", "x", "--output", "y", "--precision", "bf16"],
+            "the target cpu cannot run bf16; use fp32 or fp16, or the target cuda",
+        ),
         (["--model", "x", "--output", "y", "--frobnicate"], "unrecognized arguments"),
     ],
 )

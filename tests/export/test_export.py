@@ -1,6 +1,5 @@
 """`export`: what is in the folder, and that it is there whole or not at all."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer, models
 
 from dawn_export import ExportOptions, OutputError, SourceError, export, exporter
 from dawn_models import CheckpointError, ConfigError, WeightsError
@@ -18,9 +18,10 @@ TWO_LAYERS = ExportOptions(evidence_layers=2)
 
 
 def add_tokenizer(checkpoint: Path, **ids: int) -> None:
-    """A tokenizer.json with added tokens and nothing else."""
-    added = [{"content": f"<|{name}|>", "id": number} for name, number in ids.items()]
-    (checkpoint / "tokenizer.json").write_text(json.dumps({"added_tokens": added}))
+    """A tokenizer.json and a chat template; the tokenizer knows these tokens and nothing else."""
+    vocabulary = {f"<|{name}|>": number for name, number in ids.items()}
+    Tokenizer(models.BPE(vocab=vocabulary, merges=[])).save(str(checkpoint / "tokenizer.json"))
+    (checkpoint / "chat_template.jinja").write_text("{{ messages }}")
 
 
 @pytest.mark.usefixtures("traced")
@@ -52,25 +53,6 @@ def test_an_artifact_decodes(small: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("traced")
-def test_companions_are_copied_as_files_even_where_they_are_links(
-    small: Path, tmp_path: Path
-) -> None:
-    blobs = tmp_path / "blobs"
-    blobs.mkdir()
-    for name in ("generation_config.json", "tokenizer_config.json", "chat_template.jinja"):
-        (blobs / name).write_text("{}")
-        (small / name).symlink_to(blobs / name)
-    (small / "README.md").write_text("not wanted")
-    export(small, tmp_path / "out", TWO_LAYERS)
-    out = {path.name: path for path in (tmp_path / "out").iterdir()}
-    assert not any(path.is_symlink() for path in out.values())
-    assert set(out) == {
-        *("dawn.json", "model.onnx", "model.onnx.data", "config.json"),
-        *("generation_config.json", "tokenizer_config.json", "chat_template.jinja"),
-    }
-
-
-@pytest.mark.usefixtures("traced")
 def test_the_end_tokens_of_the_family_that_the_tokenizer_has_are_added(
     small: Path, tmp_path: Path
 ) -> None:
@@ -89,11 +71,8 @@ def test_a_checkpoint_without_a_tokenizer_is_exported_with_a_warning(
 
 
 @pytest.mark.usefixtures("traced")
-@pytest.mark.parametrize(
-    "content", ["", "[]", '{"added_tokens": [{"id": 3}]}', '{"added_tokens": 1}']
-)
-def test_a_broken_tokenizer_is_one_clear_line(small: Path, tmp_path: Path, content: str) -> None:
-    (small / "tokenizer.json").write_text(content)
+def test_a_broken_tokenizer_ends_the_export(small: Path, tmp_path: Path) -> None:
+    (small / "tokenizer.json").write_text("{}")
     with pytest.raises(SourceError, match=r"tokenizer.json: not a tokenizer \(.*\); download"):
         export(small, tmp_path / "out", TWO_LAYERS)
     assert not (tmp_path / "out").exists()
@@ -127,7 +106,7 @@ def test_a_missing_checkpoint_folder_is_refused(tmp_path: Path) -> None:
         export(tmp_path / "nowhere", tmp_path / "out")
 
 
-STAGES = ("build_graph", "write_weights", "copy_files", "describe", "_warnings")
+STAGES = ("build_graph", "write_weights", "write_companions", "describe", "_warnings")
 
 
 @pytest.mark.usefixtures("traced")

@@ -24,8 +24,10 @@ def test_the_portable_dialect_stays_readable_for_old_engines() -> None:
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("target", "tpu", "target: got 'tpu', expected one of cpu"),
-        ("precision", "fp8", "precision: got 'fp8', expected one of fp32, fp16"),
+        ("target", "tpu", "target: got 'tpu', expected one of cpu, cuda"),
+        ("precision", "fp8", "precision: got 'fp8', expected one of fp32, fp16, bf16"),
+        ("precision", "bf16", "the target cpu cannot run bf16; use fp32 or fp16, or .* cuda"),
+        ("context_length", 0, "context length: got 0, expected at least 1"),
         ("dialect", "both", "dialect: got 'both', expected one of portable, fused"),
         ("evidence_layers", 0, "evidence layers: got 0, expected at least 1"),
     ],
@@ -41,3 +43,15 @@ def test_evidence_needs_as_many_layers(tmp_path: Path) -> None:
     ExportOptions(evidence_layers=3).check_model(config)
     with pytest.raises(OptionError, match="got 4, but the model has 3 layers; ask for 3 or fewer"):
         ExportOptions(evidence_layers=4).check_model(config)
+
+
+def test_a_context_is_at_most_as_long_as_the_models(tmp_path: Path) -> None:
+    write_config(tmp_path, "dream", max_position_embeddings=64)
+    _, config = read_config(tmp_path)
+    assert ExportOptions().max_length(config) == 64
+    shorter = ExportOptions(evidence_layers=1, context_length=48)
+    shorter.check_model(config)
+    assert shorter.max_length(config) == 48
+    message = "got 65, but the model was made for 64 tokens; ask for 64 or fewer"
+    with pytest.raises(OptionError, match=message):
+        ExportOptions(evidence_layers=1, context_length=65).check_model(config)

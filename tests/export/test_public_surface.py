@@ -5,12 +5,16 @@ import dawn_export
 
 def test_the_public_names_are_these() -> None:
     assert dawn_export.__all__ == [
+        "ALIASES",
+        "Alias",
         "Difference",
+        "EndToEnd",
         "ExportError",
         "ExportOptions",
         "ExportReport",
         "OutputError",
         "SourceError",
+        "ValueCheck",
         "Verification",
         "VerificationError",
         "export",

@@ -19,7 +19,9 @@ MAY_IMPORT = {
     "dawn_export": {"dawn_models", "dawn_runtime"},
     "dawn_calibration": {"dawn_export", "dawn_runtime", "dawn_models"},
 }
-NEVER_ON_A_DEVICE = {"torch", "onnx", "onnx_ir", "onnxscript", "safetensors", "transformers"}
+NEVER_ON_A_DEVICE = {
+    *("torch", "onnx", "onnx_ir", "onnxscript", "safetensors", "transformers", "huggingface_hub"),
+}
 LAZY_ON_A_DEVICE = {"tokenizers", "jinja2", "onnxruntime"}
 
 

@@ -119,6 +119,12 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 @pytest.fixture
+def manifest_writer() -> Callable[[Path, Manifest], None]:
+    """Writes `dawn.json` anew after files of a folder have changed."""
+    return write_manifest
+
+
+@pytest.fixture
 def fake_decoder() -> Decoder:
     """A decoder over the hash model, without a tokenizer."""
     manifest = fake_manifest()

@@ -9,7 +9,8 @@ from dawn_models.errors import ConfigError
 from dawn_models.families.dream import DREAM
 from dawn_models.families.family import Family
 from dawn_models.families.llada import LLADA
-from dawn_models.fields import Fields, read_json
+from dawn_models.fields import MAX_CONFIG_BYTES, Fields, read_json
+from dawn_models.files import present
 
 FAMILIES: dict[str, Family] = {family.model_type: family for family in (DREAM, LLADA)}
 """By the ``model_type`` of config.json."""
@@ -21,11 +22,12 @@ def read_config(folder: Path) -> tuple[Family, ModelConfig]:
     Raises:
         ConfigError: unknown ``model_type``, or a field that is missing or not implemented.
     """
-    fields = Fields(read_json(folder / "config.json"), folder / "config.json")
+    path = folder / "config.json"
+    fields = Fields(read_json(path, limit=MAX_CONFIG_BYTES), path)
     family = _family_of(fields)
     generation = folder / "generation_config.json"
-    extra = Fields(read_json(generation) if generation.exists() else {}, generation)
-    return family, family.read_config(fields, extra)
+    extra = read_json(generation, limit=MAX_CONFIG_BYTES) if present(generation) else {}
+    return family, family.read_config(fields, Fields(extra, generation))
 
 
 def _family_of(fields: Fields) -> Family:

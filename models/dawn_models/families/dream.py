@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from dawn_models.config import ModelConfig
-from dawn_models.families.family import Family, head_dim_of
+from dawn_models.families.family import MAX_LAYERS, Family, head_dim_of
 from dawn_models.fields import Fields
 
 _LAYER = "model.layers.{i}."
@@ -23,7 +23,7 @@ def _parse(config: Fields, generation: Fields) -> ModelConfig:
         vocab_size=config.integer("vocab_size", minimum=1),
         hidden_size=hidden_size,
         intermediate_size=config.integer("intermediate_size", minimum=1),
-        num_layers=config.integer("num_hidden_layers", minimum=1),
+        num_layers=config.integer("num_hidden_layers", minimum=1, maximum=MAX_LAYERS),
         num_heads=heads,
         num_kv_heads=config.integer("num_key_value_heads", minimum=1, default=heads),
         head_dim=head_dim_of(config, "hidden_size", hidden_size, "num_attention_heads", heads),

@@ -22,6 +22,9 @@ LAYER_PARAMETERS = (
     "up_proj.weight",
     "down_proj.weight",
 )
+MAX_LAYERS = 1024
+"""Most layers a configuration may ask for; published models have about a tenth."""
+
 BIAS_PARAMETERS = ("q_proj.bias", "k_proj.bias", "v_proj.bias")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dawn_models.config import ModelConfig
-from dawn_models.families.family import Family, head_dim_of
+from dawn_models.families.family import MAX_LAYERS, Family, head_dim_of
 from dawn_models.fields import Fields
 
 _LAYER = "model.transformer.blocks.{i}."
@@ -40,7 +40,7 @@ def _parse(config: Fields, generation: Fields) -> ModelConfig:
         ),
         hidden_size=hidden_size,
         intermediate_size=_mlp_width(config, hidden_size),
-        num_layers=config.integer("n_layers", minimum=1),
+        num_layers=config.integer("n_layers", minimum=1, maximum=MAX_LAYERS),
         num_heads=heads,
         num_kv_heads=_kv_heads(config, heads),
         head_dim=head_dim_of(config, "d_model", hidden_size, "n_heads", heads),

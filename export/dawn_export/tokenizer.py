@@ -1,0 +1,140 @@
+"""The artifact's `tokenizer.json`: taken over, or made of Qwen2's older files.
+
+A checkpoint has its tokenizer as `tokenizer.json` (LLaDA), or as `vocab.json` and `merges.txt` with
+Python code that knows what to do with them (Dream). The code is never run: its class is one we know
+by name, or the checkpoint is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from dawn_export.added_tokens import PlacedToken, TokenFiles, collect, place
+from dawn_export.byte_level import (
+    MERGES_FILE,
+    VOCABULARY_FILE,
+    qwen2_tokenizer,
+    read_merges,
+    read_vocabulary,
+)
+from dawn_export.errors import SourceError
+from dawn_export.side_files import find, read_bytes
+from dawn_models.fields import Fields
+
+TOKENIZER_FILE = "tokenizer.json"
+QWEN2_CLASSES = ("DreamTokenizer", "Qwen2Tokenizer", "Qwen2TokenizerFast")
+"""Values of `tokenizer_class` that mean Qwen2's tokenizer."""
+
+_PLAIN_CLASS = "PreTrainedTokenizerFast"
+"""The class that takes everything from tokenizer.json."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadTokenizer:
+    """The tokenizer of a checkpoint, all added tokens in place.
+
+    Attributes:
+        tokenizer: It.
+        config: Content for the artifact's `tokenizer_config.json`: nothing in it asks for code.
+        idless: Special tokens that are named but have no id.
+    """
+
+    tokenizer: Tokenizer
+    config: dict[str, Any]
+    idless: tuple[str, ...]
+
+
+def read_tokenizer(folder: Path) -> ReadTokenizer | None:
+    """Reads the tokenizer of a checkpoint, None if it has none.
+
+    `tokenizer.json` goes before `vocab.json`, as it does in transformers.
+
+    Raises:
+        ConfigError: A JSON file is malformed.
+        SourceError: A file is missing or broken, ids collide, or the class is not Qwen2's.
+    """
+    files = TokenFiles.read(folder)
+    config = {name: value for name, value in files.config.values.items() if name != "auto_map"}
+    config |= files.parts()
+    stored = find(folder, TOKENIZER_FILE)
+    if stored is not None:
+        tokenizer = _load(stored)
+        tokens, idless = collect(files, tokenizer)
+    elif find(folder, VOCABULARY_FILE) or find(folder, MERGES_FILE):
+        tokenizer, tokens, idless = _build(folder, files)
+        config["tokenizer_class"] = _PLAIN_CLASS
+    else:
+        return None
+    with _library(folder / TOKENIZER_FILE):
+        place(tokenizer, tokens)
+    _check_places(folder, tokenizer, tokens)
+    return ReadTokenizer(tokenizer, config, tuple(idless))
+
+
+@contextmanager
+def _library(path: Path) -> Iterator[None]:
+    """The one place where the errors of the tokenizers library become ours."""
+    try:
+        yield
+    except Exception as error:  # the library raises the base class itself
+        reason = " ".join(str(error).split())
+        raise SourceError(f"{path}: not a tokenizer ({reason}); download it again") from error
+
+
+def _load(path: Path) -> Tokenizer:
+    content = read_bytes(path)
+    with _library(path):
+        tokenizer = Tokenizer.from_buffer(content)
+    # What one training run happened to leave in the file; texts are taken as they are.
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def _build(folder: Path, files: TokenFiles) -> tuple[Tokenizer, list[PlacedToken], list[str]]:
+    """Makes Qwen2's tokenizer of its older files, added tokens at their ids."""
+    _check_scheme(files.config)
+    missing = [name for name in (VOCABULARY_FILE, MERGES_FILE) if find(folder, name) is None]
+    if missing:
+        raise SourceError(
+            f"{folder}: no {missing[0]}; {VOCABULARY_FILE} and {MERGES_FILE} go together, "
+            "download both"
+        )
+    vocabulary = read_vocabulary(folder / VOCABULARY_FILE)
+    merges = read_merges(folder / MERGES_FILE, vocabulary)
+    with _library(folder / VOCABULARY_FILE):
+        bare = qwen2_tokenizer(vocabulary, merges)
+    tokens, idless = collect(files, bare)
+    # The library numbers added tokens on from the largest id, but one that is in the vocabulary
+    # keeps its own. Nothing is ever merged into such an entry, as no line of the merges names it.
+    entries = vocabulary | {token.content: token.id for token in tokens}
+    with _library(folder / VOCABULARY_FILE):
+        return qwen2_tokenizer(entries, merges), tokens, idless
+
+
+def _check_scheme(config: Fields) -> None:
+    """Refuses vocabularies that would be read in another way than Qwen2's."""
+    found = config.values.get("tokenizer_class")
+    if found not in QWEN2_CLASSES:
+        raise config.error(
+            "tokenizer_class", found, f"{', '.join(QWEN2_CLASSES)}, or a {TOKENIZER_FILE} beside it"
+        )
+    config.require("add_prefix_space", False, None)
+    config.require("add_bos_token", False, None)
+
+
+def _check_places(folder: Path, tokenizer: Tokenizer, tokens: list[PlacedToken]) -> None:
+    for token in tokens:
+        number = tokenizer.token_to_id(token.content)
+        if number != token.id:
+            raise SourceError(
+                f"{folder / TOKENIZER_FILE}: added token {token.content[:40]!r} has id {token.id} "
+                f"in tokenizer_config.json, but the next free one is {number}; the files are of "
+                "different checkpoints, download them again"
+            )

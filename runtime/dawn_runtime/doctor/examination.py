@@ -1,0 +1,146 @@
+"""All findings on a machine, and on an artifact that shall run there."""
+
+import platform
+import sys
+from pathlib import Path
+from typing import Final
+
+from dawn_runtime.artifact import Artifact, read_manifest
+from dawn_runtime.doctor import jetson, memory, tensorrt, versions
+from dawn_runtime.doctor.cuda import Cuda, read_cuda
+from dawn_runtime.doctor.finding import Finding
+from dawn_runtime.doctor.gpu import gpu_findings
+from dawn_runtime.doctor.integrity import integrity_findings
+from dawn_runtime.doctor.onnx_bytes import GraphVersions, graph_versions
+from dawn_runtime.doctor.providers import (
+    CPU,
+    OnnxRuntime,
+    opset_finding,
+    provider_findings,
+    read_onnxruntime,
+)
+from dawn_runtime.errors import ArtifactError, OptionError
+from dawn_runtime.manifest import GRAPH_FILE, Manifest
+
+DEFAULT_LENGTH: Final = 1024
+"""Tokens of a row for which memory is reckoned, where the model takes as many."""
+
+
+def examine(folder: Path | None = None, length: int | None = None, batch: int = 1) -> list[Finding]:
+    """Examines this machine, and an artifact if one is given.
+
+    Args:
+        folder: Folder of the artifact.
+        length: Tokens of a row, prompt and answer together; None is `DEFAULT_LENGTH` or the
+            model's limit, whichever is less.
+        batch: Rows decoded together.
+
+    Raises:
+        OptionError: The length is more than the model takes.
+    """
+    artifact, broken = _open(folder)
+    graph, unreadable = _graph(artifact)
+    manifest = None if artifact is None else artifact.manifest
+    found, cuda = read_onnxruntime(graph), read_cuda()
+    return [
+        *machine_findings(manifest, graph, found, cuda),
+        *broken,
+        *([] if artifact is None else integrity_findings(artifact)),
+        *unreadable,
+        *([] if graph is None else [opset_finding(found, graph)]),
+        *([] if manifest is None else memory_findings(manifest, cuda, length, batch)),
+    ]
+
+
+def _open(folder: Path | None) -> tuple[Artifact | None, list[Finding]]:
+    if folder is None:
+        return None, []
+    try:
+        return Artifact(folder, read_manifest(folder)), []
+    except ArtifactError as error:
+        return None, [Finding("problem", "files", str(error), "give the folder of an artifact")]
+
+
+def _graph(artifact: Artifact | None) -> tuple[GraphVersions | None, list[Finding]]:
+    """Versions of the graph; a graph that is absent is told by the integrity of the files."""
+    if artifact is None or not (artifact.folder / GRAPH_FILE).is_file():
+        return None, []
+    try:
+        return graph_versions(artifact.folder / GRAPH_FILE), []
+    except ArtifactError as error:
+        return None, [Finding("problem", "opset", str(error), "export again")]
+
+
+def needed_devices(manifest: Manifest | None) -> frozenset[str]:
+    """Returns what an artifact cannot do without, of `cpu` (engine), `gpu` and `tensorrt`.
+
+    An engine of TensorRT needs both that and a GPU. The CPU engine has no bfloat16.
+    """
+    if manifest is None:
+        return frozenset()
+    if any(name.endswith(".engine") for name in manifest.files):
+        return frozenset({"gpu", "tensorrt"})
+    return frozenset({"gpu" if manifest.precision == "bf16" else "cpu"})
+
+
+def machine_findings(
+    manifest: Manifest | None, graph: GraphVersions | None, found: OnnxRuntime, cuda: Cuda
+) -> list[Finding]:
+    """Judges Python, packages, providers, TensorRT, GPUs and board.
+
+    Args:
+        manifest: Of the artifact that shall run here; None if there is none.
+        graph: Versions of its graph; None if they are not known.
+        found: The ONNX Runtime of this machine.
+        cuda: Its driver.
+    """
+    needed = needed_devices(manifest)
+    on_cpu = "cpu" in needed
+    linked_tensorrt, linked_cuda, wrong = tensorrt.read_linked(found.folder)
+    board = jetson.jetson_finding(
+        jetson.read_text(jetson.RELEASE_FILE), jetson.read_text(jetson.MODEL_FILE)
+    )
+    return [
+        versions.python_finding(sys.version_info[:3], platform.python_implementation()),
+        *versions.package_findings(
+            versions.read_requirements(), versions.installed_version, ["cpu"] if on_cpu else []
+        ),
+        *provider_findings(found, needed=[CPU] if on_cpu else []),
+        *wrong,
+        *tensorrt.tensorrt_findings(
+            tensorrt.read_installed(), linked_tensorrt, graph, needed="tensorrt" in needed
+        ),
+        *gpu_findings(
+            cuda,
+            provider_cuda=linked_cuda,
+            precision=None if manifest is None else manifest.precision,
+            needed="gpu" in needed,
+        ),
+        *([] if board is None else [board]),
+    ]
+
+
+def memory_findings(
+    manifest: Manifest, cuda: Cuda, length: int | None, batch: int
+) -> list[Finding]:
+    """Compares what an artifact needs with what CPU and GPUs have free.
+
+    Raises:
+        OptionError: The length is more than the model takes.
+    """
+    limit = manifest.dims.max_length
+    length = min(DEFAULT_LENGTH, limit) if length is None else length
+    if length > limit:
+        raise OptionError(f"--length {length}: the model takes at most {limit} tokens")
+    needed = needed_devices(manifest)
+    available, at = memory.read_available(), f"length {length}, batch {batch}"
+    need = memory.need(manifest, length, batch, on_gpu=False)
+    findings = [memory.memory_finding(need, available, f"CPU, {at}", needed="cpu" in needed)]
+    for gpu in cuda.gpus:
+        # A GPU that shares memory can take what the system has free, whatever its driver says.
+        free = available if gpu.integrated else gpu.free_bytes
+        need = memory.need(manifest, length, batch, on_gpu=True)
+        findings.append(
+            memory.memory_finding(need, free, f"{gpu.name}, {at}", needed="gpu" in needed)
+        )
+    return findings

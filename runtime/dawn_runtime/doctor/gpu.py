@@ -1,0 +1,65 @@
+"""Which precisions a GPU computes in, and whether its driver is new enough."""
+
+from typing import Final
+
+from dawn_runtime.doctor.cuda import Cuda, Gpu
+from dawn_runtime.doctor.finding import Finding, level_of
+
+PRECISION_SINCE: Final = {
+    "fp16": (7, 0),
+    "int8": (7, 2),
+    "bf16": (8, 0),
+    "fp8": (8, 9),
+    "fp4": (10, 0),
+}
+"""Precision -> first compute capability whose matrix units multiply in it. Source: tables "Tensor
+Core input data types per compute capability" of the CUDA programming guide and "Hardware and
+Precision" of the TensorRT support matrix. 8.7 is Orin, 9.0 Hopper, 11.0 Thor, 12 RTX 50."""
+
+
+def precisions(capability: tuple[int, int]) -> tuple[str, ...]:
+    """Returns the precisions below float32 that a compute capability has matrix units for."""
+    return tuple(name for name, since in PRECISION_SINCE.items() if capability >= since)
+
+
+def gpu_findings(
+    found: Cuda, *, provider_cuda: int | None, precision: str | None, needed: bool
+) -> list[Finding]:
+    """Judges the driver and the GPUs.
+
+    Args:
+        found: From `read_cuda`.
+        provider_cuda: Major version of CUDA that ONNX Runtime's provider is linked against; None
+            if there is no such provider.
+        precision: Of the artifact; None without one.
+        needed: Whether the artifact needs a GPU.
+    """
+    if found.version is None or not found.gpus:
+        reason = found.reason or "the driver names no device"
+        advice = "install the NVIDIA driver" if needed else "nothing, unless there should be one"
+        return [Finding(level_of(needed), "gpu", f"no GPU is usable: {reason}", advice)]
+    findings = [_driver_finding(found.version, provider_cuda)]
+    return findings + [_gpu_finding(gpu, precision, needed) for gpu in found.gpus]
+
+
+def _driver_finding(version: tuple[int, int], provider_cuda: int | None) -> Finding:
+    text = f"the driver runs CUDA up to {version[0]}.{version[1]}"
+    if provider_cuda is None or provider_cuda <= version[0]:
+        return Finding("ok", "cuda", text)
+    return Finding(
+        "problem",
+        "cuda",
+        f"{text}; ONNX Runtime's provider is linked against CUDA {provider_cuda}",
+        f"install a driver for CUDA {provider_cuda}, or an ONNX Runtime for CUDA {version[0]}",
+    )
+
+
+def _gpu_finding(gpu: Gpu, precision: str | None, needed: bool) -> Finding:
+    has = precisions(gpu.capability)
+    memory = "memory shared with the CPU" if gpu.integrated else "memory of its own"
+    sm = ".".join(map(str, gpu.capability))
+    text = f"{gpu.name}, SM {sm}: {', '.join(['fp32', *has])}; {memory}"
+    if precision is None or precision == "fp32" or precision in has or not needed:
+        return Finding("ok", "gpu", text)
+    advice = f"export again at one of these precisions: {', '.join(['fp32', *has])}"
+    return Finding("problem", "gpu", f"{text}; the artifact is {precision}", advice)

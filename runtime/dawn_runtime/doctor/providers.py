@@ -1,0 +1,145 @@
+"""Execution providers of ONNX Runtime that really load, and the opset they take.
+
+A build names every provider it was compiled with, whether or not the libraries behind it are there,
+and a session falls back to the CPU with no more than a line in the log. So a session is opened on
+each, in a process of its own.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from dawn_runtime.doctor.finding import Finding, level_of
+from dawn_runtime.doctor.isolated import Answer, ask
+from dawn_runtime.doctor.onnx_bytes import GraphVersions
+
+CPU: Final = "CPUExecutionProvider"
+PROVIDERS: Final = (
+    CPU,
+    "CUDAExecutionProvider",
+    "TensorrtExecutionProvider",
+    "NvTensorRTRTXExecutionProvider",
+)
+"""The providers of use to this toolkit."""
+
+PLAIN: Final = GraphVersions(opset=17, ir_version=8)
+"""Versions that every ONNX Runtime of the last years reads."""
+
+_PROBE: Final = "dawn_runtime.doctor.probe"
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxRuntime:
+    """An ONNX Runtime as it was found.
+
+    Attributes:
+        version: Its version; empty if it does not load.
+        folder: Where the module lies; None if it does not load.
+        failures: Provider of `PROVIDERS` that the build names -> why it does not load, or empty.
+        reason: Why ONNX Runtime itself does not load, or empty.
+        graph_refused: Why it does not take a model of the artifact's versions, or empty.
+    """
+
+    version: str = ""
+    folder: Path | None = None
+    failures: Mapping[str, str] = field(default_factory=dict)
+    reason: str = ""
+    graph_refused: str = ""
+
+
+def read_onnxruntime(versions: GraphVersions | None) -> OnnxRuntime:
+    """Loads ONNX Runtime and its providers, each in a process of its own.
+
+    Args:
+        versions: What the graph of the artifact asks for; None if there is none.
+    """
+    answer = ask(_PROBE)
+    if not answer.document:
+        return OnnxRuntime(reason=_last_line(answer.log))
+    named = [name for name in PROVIDERS if name in answer.document["providers"]]
+    return OnnxRuntime(
+        version=answer.document["version"],
+        folder=Path(answer.document["folder"]),
+        failures={name: _failure(name, PLAIN) for name in named},
+        graph_refused="" if versions is None else _failure(CPU, versions),
+    )
+
+
+def _failure(provider: str, versions: GraphVersions) -> str:
+    answer = ask(_PROBE, provider, str(versions.opset), str(versions.ir_version))
+    return failure_of(answer)
+
+
+def failure_of(answer: Answer) -> str:
+    """Why a provider did not load, from what its probe said; empty if it did."""
+    if answer.document.get("loaded"):
+        return ""
+    return answer.document.get("reason") or _last_line(answer.log) or "no reason was given"
+
+
+def _last_line(log: str) -> str:
+    """The last line that says something, without the colours of the terminal."""
+    lines = [line.replace("\x1b[0m", "").strip() for line in log.splitlines()]
+    return next((line for line in reversed(lines) if line), "")
+
+
+def provider_findings(found: OnnxRuntime, *, needed: Sequence[str]) -> list[Finding]:
+    """Judges ONNX Runtime and its providers.
+
+    Args:
+        found: From `read_onnxruntime`.
+        needed: Providers without which the artifact cannot run.
+    """
+    if not found.version:
+        text = f"ONNX Runtime does not load: {found.reason:.300}"
+        return [Finding(level_of(bool(needed)), "providers", text, "pip install 'dawn-edge[cpu]'")]
+    loaded = [_short(name) for name, reason in found.failures.items() if not reason]
+    findings = [Finding("ok", "providers", f"ONNX Runtime {found.version}: {', '.join(loaded)}")]
+    for name, reason in found.failures.items():
+        if reason:
+            findings.append(_does_not_load(name, reason, name in needed))
+    missing = [name for name in needed if name not in found.failures]
+    return findings + [_not_in_build(name, found.version) for name in missing]
+
+
+def _does_not_load(name: str, reason: str, needed: bool) -> Finding:
+    return Finding(
+        level_of(needed),
+        "providers",
+        f"{_short(name)} is named by ONNX Runtime but does not load: {reason:.300}",
+        "install the library named there, or leave it if the CPU will do",
+    )
+
+
+def _not_in_build(name: str, version: str) -> Finding:
+    return Finding(
+        "problem",
+        "providers",
+        f"ONNX Runtime {version} was built without {_short(name)}, which the artifact needs",
+        "install a build of onnxruntime that has it",
+    )
+
+
+def _short(provider: str) -> str:
+    return provider.removesuffix("ExecutionProvider")
+
+
+def opset_finding(found: OnnxRuntime, versions: GraphVersions) -> Finding:
+    """Says whether ONNX Runtime reads graphs of these versions, as it was tried.
+
+    Args:
+        found: From `read_onnxruntime`, called with the same versions.
+        versions: What the graph of the artifact asks for.
+    """
+    text = f"the graph is opset {versions.opset}, IR {versions.ir_version}"
+    if not found.version:
+        return Finding("note", "opset", f"{text}; not tried without ONNX Runtime", "see providers")
+    if not found.graph_refused:
+        return Finding("ok", "opset", f"{text}; ONNX Runtime {found.version} reads it")
+    return Finding(
+        "problem",
+        "opset",
+        f"{text}; ONNX Runtime {found.version} refuses it: {found.graph_refused:.300}",
+        "pip install --upgrade onnxruntime, or export again with --dialect portable",
+    )
