@@ -1,27 +1,14 @@
-"""The judgements of `dawn-doctor`, on made-up machines."""
+"""What dawn-doctor finds in software: packages, libraries, providers, TensorRT."""
 
-import ctypes
 import struct
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dawn_runtime.contract import KV_DTYPES
-from dawn_runtime.doctor.cuda import Cuda, Gpu, parse_cuda, query
 from dawn_runtime.doctor.elf import needed_libraries
 from dawn_runtime.doctor.finding import Finding, table
-from dawn_runtime.doctor.gpu import gpu_findings, precisions
 from dawn_runtime.doctor.isolated import Answer, ask, read_answer
-from dawn_runtime.doctor.jetson import jetson_finding, parse_l4t
-from dawn_runtime.doctor.memory import (
-    BASE_BYTES,
-    PRECISION_BYTES,
-    memory_finding,
-    need,
-    parse_meminfo,
-    read_available,
-)
 from dawn_runtime.doctor.onnx_bytes import GraphVersions, graph_versions, minimal_model
 from dawn_runtime.doctor.providers import (
     CPU,
@@ -38,10 +25,8 @@ from dawn_runtime.doctor.tensorrt import (
     versions_in,
 )
 from dawn_runtime.doctor.versions import package_findings, parse_requirements, python_finding
-from dawn_runtime.engine.fake import fake_manifest
 from dawn_runtime.errors import ArtifactError, EngineError
 
-ORIN = Gpu("Orin", (8, 7), integrated=True, free_bytes=2**30, total_bytes=2**33)
 CUDA = "CUDAExecutionProvider"
 
 
@@ -296,205 +281,3 @@ def test_the_version_of_tensorrt_is_in_the_names_of_its_files(tmp_path: Path) ->
 def test_the_newest_opset_grows_with_tensorrt() -> None:
     found = [newest_opset(v) for v in ((8, 6), (10,), (10, 3), (10, 15), (11, 4, 1))]
     assert found == [None, None, 20, 23, 25]
-
-
-# GPU
-
-
-class FakeDriver:
-    """libcuda of a machine with one Orin; `broken` is a function that fails."""
-
-    def __init__(self, broken: str = "") -> None:
-        self.attributes = {18: 1, 75: 8, 76: 7}
-        self.broken = broken
-        self.released = 0
-
-    def __getattr__(self, name: str) -> Any:
-        if name == self.broken:
-            return lambda *_: 100
-        return getattr(self, f"_{name}")
-
-    def _cuInit(self, _: int) -> int:  # noqa: N802 - names of the driver
-        return 0
-
-    def _cuDriverGetVersion(self, out: Any) -> int:  # noqa: N802
-        out._obj.value = 12060
-        return 0
-
-    def _cuDeviceGetCount(self, out: Any) -> int:  # noqa: N802
-        out._obj.value = 1
-        return 0
-
-    def _cuDeviceGet(self, out: Any, ordinal: int) -> int:  # noqa: N802
-        out._obj.value = ordinal + 5
-        return 0
-
-    def _cuDeviceGetName(self, out: Any, size: int, device: ctypes.c_int) -> int:  # noqa: N802
-        out.value = b"Orin"
-        return 0 if (size, device.value) == (256, 5) else 1
-
-    def _cuDeviceGetAttribute(self, out: Any, number: int, _: Any) -> int:  # noqa: N802
-        out._obj.value = self.attributes[number]
-        return 0
-
-    def _cuDevicePrimaryCtxRetain(self, out: Any, _: Any) -> int:  # noqa: N802
-        out._obj.value = 7
-        return 0
-
-    def _cuCtxSetCurrent(self, context: ctypes.c_void_p) -> int:  # noqa: N802
-        return 0 if context.value == 7 else 1
-
-    def _cuMemGetInfo_v2(self, free: Any, total: Any) -> int:  # noqa: N802
-        free._obj.value, total._obj.value = 2**30, 2**33
-        return 0
-
-    def _cuDevicePrimaryCtxRelease_v2(self, _: Any) -> int:  # noqa: N802
-        self.released += 1
-        return 0
-
-
-def test_the_driver_tells_version_capability_and_memory() -> None:
-    driver = FakeDriver()
-    assert query(driver) == Cuda((12, 6), (ORIN,))
-    assert driver.released == 1
-
-
-@pytest.mark.parametrize("name", ["cuInit", "cuDeviceGetCount", "cuCtxSetCurrent"])
-def test_a_driver_that_fails_is_named_with_the_function(name: str) -> None:
-    found = query(FakeDriver(broken=name))
-    assert found.gpus == ()
-    assert f"{name} fails with CUresult 100" in found.reason
-
-
-def test_what_the_driver_said_survives_json() -> None:
-    document = {
-        "version": [12, 6],
-        "reason": "",
-        "gpus": [
-            {
-                "name": "Orin",
-                "capability": [8, 7],
-                "integrated": True,
-                "free_bytes": 2**30,
-                "total_bytes": 2**33,
-            }
-        ],
-    }
-    assert parse_cuda(document) == Cuda((12, 6), (ORIN,))
-    assert parse_cuda({"version": None, "reason": "none", "gpus": []}) == Cuda(reason="none")
-
-
-@pytest.mark.parametrize(
-    ("capability", "expected"),
-    [
-        ((6, 1), ""),
-        ((7, 0), "fp16"),
-        ((7, 5), "fp16 int8"),
-        ((8, 7), "fp16 int8 bf16"),
-        ((8, 9), "fp16 int8 bf16 fp8"),
-        ((9, 0), "fp16 int8 bf16 fp8"),
-        ((11, 0), "fp16 int8 bf16 fp8 fp4"),
-        ((12, 0), "fp16 int8 bf16 fp8 fp4"),
-    ],
-)
-def test_precisions_of_a_compute_capability(capability: tuple[int, int], expected: str) -> None:
-    assert precisions(capability) == tuple(expected.split())
-
-
-@pytest.mark.parametrize(
-    ("found", "provider", "precision", "needed", "expected"),
-    [
-        (Cuda(reason="libcuda.so.1: not there"), None, None, False, "note"),
-        (Cuda(reason="libcuda.so.1: not there"), None, "fp16", True, "problem"),
-        (Cuda((12, 6)), None, None, False, "note"),
-        (Cuda((12, 6), (ORIN,)), 12, "fp16", True, "ok ok"),
-        (Cuda((12, 6), (ORIN,)), 13, None, False, "problem ok"),
-        (Cuda((12, 6), (ORIN,)), None, "fp8", True, "ok problem"),
-        (Cuda((12, 6), (ORIN,)), None, "fp8", False, "ok ok"),
-    ],
-)
-def test_driver_and_precision_are_judged(
-    found: Cuda, provider: int | None, precision: str | None, needed: bool, expected: str
-) -> None:
-    findings = gpu_findings(found, provider_cuda=provider, precision=precision, needed=needed)
-    assert levels(findings) == expected.split()
-
-
-# Jetson
-
-RELEASE = (
-    "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64, "
-    "DATE: Wed Jan  8 01:49:37 UTC 2025\n# KERNEL_VARIANT: oot"
-)
-
-
-def test_board_and_jetpack_are_named() -> None:
-    finding = jetson_finding(RELEASE, "NVIDIA Jetson AGX Orin Developer Kit")
-    assert finding == Finding(
-        "ok",
-        "jetson",
-        "NVIDIA Jetson AGX Orin Developer Kit, L4T 36.4.3: JetPack 6.1 or 6.2, CUDA 12.6, "
-        "TensorRT 10.3",
-    )
-
-
-@pytest.mark.parametrize(
-    ("release", "level"),
-    [
-        ("# R35 (release), REVISION: 4.1, GCID: 1", "problem"),
-        ("# R77 (release), REVISION: 1, GCID: 1", "note"),
-        ("gibberish", "note"),
-    ],
-)
-def test_other_releases_are_told_apart(release: str, level: str) -> None:
-    finding = jetson_finding(release, None)
-    assert finding is not None
-    assert (finding.level, "unknown model" in finding.found) == (level, True)
-
-
-def test_other_machines_are_no_jetson() -> None:
-    assert jetson_finding(None, "Some board") is None
-    assert parse_l4t("# R38 (release), REVISION: 2, GCID: 1") == (38, 2, 0)
-
-
-# Memory
-
-
-def test_every_precision_has_a_size() -> None:
-    assert PRECISION_BYTES.keys() == KV_DTYPES.keys()
-
-
-def test_the_need_is_the_formula() -> None:
-    manifest = fake_manifest(vocab_size=300, max_length=256)
-    dims = manifest.dims
-    found = need(manifest, length=64, batch=2, on_gpu=False)
-    assert found.cache == 2 * dims.layers * dims.kv_heads * dims.head_dim * 2 * 64 * 4
-    assert found.activations == (
-        2 * 64 * (4 * dims.hidden + 18 * dims.hidden) * 4
-        + 2 * 2 * dims.heads * 64 * 64 * 4
-        + 2 * 2 * 32 * 300 * 4
-    )
-    assert found.total == found.weights + found.cache + found.activations + BASE_BYTES
-
-
-def test_memory_is_what_the_machine_or_its_control_group_has_left(tmp_path: Path) -> None:
-    meminfo = tmp_path / "meminfo"
-    meminfo.write_text("MemTotal:  100 kB\nMemFree:  10 kB\nMemAvailable:   50 kB\n")
-    assert parse_meminfo(meminfo.read_text()) == 50 * 1024
-    assert parse_meminfo("MemFree: 3 kB") == 0
-    assert read_available(meminfo, tmp_path) == 50 * 1024
-    (tmp_path / "memory.current").write_text("1000\n")
-    for limit, expected in (("max", 50 * 1024), ("3000", 2000), ("1000000", 50 * 1024)):
-        (tmp_path / "memory.max").write_text(f"{limit}\n")
-        assert read_available(meminfo, tmp_path) == expected
-
-
-@pytest.mark.parametrize(
-    ("missing", "needed", "level"), [(0, True, "ok"), (1, True, "problem"), (1, False, "note")]
-)
-def test_too_little_memory_is_a_problem_where_the_artifact_runs(
-    missing: int, needed: bool, level: str
-) -> None:
-    wanted = need(fake_manifest(), length=8, batch=1, on_gpu=True)
-    finding = memory_finding(wanted, wanted.total - missing, "CPU", needed=needed)
-    assert finding.level == level
