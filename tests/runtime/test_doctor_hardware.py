@@ -214,7 +214,8 @@ def test_memory_is_what_the_machine_or_its_control_group_has_left(tmp_path: Path
     assert parse_meminfo("MemFree: 3 kB") == 0
     assert read_available(meminfo, tmp_path) == 50 * 1024
     (tmp_path / "memory.current").write_text("1000\n")
-    for limit, expected in (("max", 50 * 1024), ("3000", 2000), ("1000000", 50 * 1024)):
+    (tmp_path / "memory.stat").write_text("anon 300\ninactive_file 400\n")
+    for limit, expected in (("max", 50 * 1024), ("3000", 2400), ("1000000", 50 * 1024)):
         (tmp_path / "memory.max").write_text(f"{limit}\n")
         assert read_available(meminfo, tmp_path) == expected
 

@@ -80,14 +80,22 @@ def parse_meminfo(text: str) -> int:
 
 
 def read_available(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = CGROUP) -> int:
-    """Returns the bytes this process may still take: of the machine, or of its control group."""
+    """Returns the bytes this process may still take: of the machine, or of its control group.
+
+    Files that the system only remembers count as free, as they do in `MemAvailable`: after a large
+    export they are most of what the group has used.
+    """
     available = parse_meminfo(meminfo.read_text(encoding="utf-8"))
     try:
         limit = (cgroup / "memory.max").read_text(encoding="utf-8").strip()
-        used = (cgroup / "memory.current").read_text(encoding="utf-8").strip()
+        used = int((cgroup / "memory.current").read_text(encoding="utf-8"))
+        statistics = (cgroup / "memory.stat").read_text(encoding="utf-8")
     except OSError:  # no control group of version 2, or none with a limit
         return available
-    return available if limit == "max" else min(available, int(limit) - int(used))
+    if limit == "max":
+        return available
+    remembered = dict(line.split() for line in statistics.splitlines()).get("inactive_file", 0)
+    return min(available, int(limit) - used + int(remembered))
 
 
 def memory_finding(wanted: Need, available: int, where: str, *, needed: bool) -> Finding:
