@@ -27,7 +27,9 @@ import torch
 from tokenizers import Tokenizer
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from dawn_calibration.tasks import TASKS
 from dawn_models import Transformer, read_config
+from tiny_training import drills
 from tiny_training.batches import (
     Batch,
     Encoder,
@@ -42,11 +44,15 @@ from tiny_training.recipes import RECIPES
 from tiny_training.vocabulary import train_tokenizer
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-EARLY_SHARES = {"arithmetic": 2.5, "sort": 1.5, "reverse": 1.0, "brackets": 1.0, "json": 0.7}
-LATE_SHARES = {"arithmetic": 3.0, "sort": 2.0, "reverse": 2.0, "brackets": 2.0, "json": 0.5} | {
-    "coupled-names": 0.7,
-    "coupled-phrases": 0.7,
-    "coupled-code": 0.7,
+EARLY_SHARES = {"arithmetic": 2.0, "drill": 3.0, "sort": 1.5, "coupled-names": 1.5}
+LATE_SHARES = {
+    "arithmetic": 3.0,
+    "drill": 2.0,
+    "sort": 1.7,
+    "brackets": 1.6,
+    "coupled-names": 1.5,
+    "reverse": 0.6,
+    "coupled-code": 0.8,
 }
 """How often a task is drawn, 1 for those not named: in the second half of a run those that take
 long to learn more often."""
@@ -67,7 +73,7 @@ class Settings:
         corpus: examples of which the vocabulary is learned.
     """
 
-    steps: int = 5200
+    steps: int = 15000
     examples: int = 16
     learning_rate: float = 1.2e-3
     seed: int = 0
@@ -110,6 +116,7 @@ def _arguments() -> argparse.Namespace:
         "--share",
         action="append",
         default=[],
+        type=_share,
         metavar="TASK=WEIGHT",
         help="how often a task is drawn in the second half, relative to 1; may be repeated",
     )
@@ -138,7 +145,7 @@ def _train(arguments: argparse.Namespace, settings: Settings) -> float | None:
     loss = None  # a run that was complete already takes no step
     log = Log(arguments.log_every, settings.steps)
     encoder = Encoder(recipe, tokenizer)
-    batches = _batches(encoder, settings, LATE_SHARES | _shares(arguments.share), step)
+    batches = _batches(encoder, settings, LATE_SHARES | dict(arguments.share), step)
     for batch in itertools.islice(batches, settings.steps - step):
         loss = _step(model, _moved(batch, device), optimiser_list, step, settings)
         step += 1
@@ -149,9 +156,16 @@ def _train(arguments: argparse.Namespace, settings: Settings) -> float | None:
     return loss
 
 
-def _shares(texts: list[str]) -> dict[str, float]:
-    pairs = (text.split("=", 1) for text in texts)
-    return {task: float(weight) for task, weight in pairs}
+def _share(text: str) -> tuple[str, float]:
+    name, _, weight = text.partition("=")
+    names = [*TASKS, drills.NAME]
+    try:
+        if name in names and float(weight) >= 0:
+            return name, float(weight)
+    except ValueError:
+        pass  # not a number: the same message
+    known = ", ".join(names)
+    raise argparse.ArgumentTypeError(f"got {text!r}, expected TASK=WEIGHT, TASK one of {known}")
 
 
 def _tokenizer(arguments: argparse.Namespace, settings: Settings) -> Tokenizer:

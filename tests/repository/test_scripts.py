@@ -55,6 +55,7 @@ def test_a_random_checkpoint_of_real_geometry_is_sharded(tmp_path: Path) -> None
         (["evaluate_tasks.py", "nowhere"], "nowhere: no such folder"),
         (["evaluate_tasks.py", "nowhere", "--items", "0"], "--items"),
         (["evaluate_tasks.py", "nowhere", "--set", "tau"], "--set 'tau' is not KEY=VALUE"),
+        (["train_tiny.py", "tiny-dream", "--output", "x", "--share", "sums=2"], "got 'sums=2'"),
         (["bench_policies.py", "--repeat", "1", "--artifact", "nowhere"], "nowhere: no such"),
     ],
 )
@@ -68,5 +69,6 @@ def test_a_script_says_in_one_line_what_is_wrong(command: list[str], message: st
         check=False,
     )
     assert finished.returncode in (1, 2)
-    assert len(finished.stderr.splitlines()) == 1, finished.stderr
-    assert message in finished.stderr
+    *usage, line = finished.stderr.splitlines()
+    assert not usage or usage[0].startswith("usage: "), finished.stderr
+    assert message in line
