@@ -14,10 +14,9 @@ from dawn_runtime import Decoder, Manifest
 ROOT = Path(__file__).parent.parent.parent
 MODELS = {"tiny-dream": "dream", "tiny-llada": "llada"}
 ITEMS = 6
-FLOORS = {"tiny-dream": 0.25, "tiny-llada": 0.5}
+FLOOR = 0.8
 """Least share of right answers over all tasks, well below what was measured: models/README.md has
-the real figures. A broken
-shift, a wrong mask or a lost tensor gives zero."""
+the real figures. A broken shift, a wrong mask or a lost tensor gives zero."""
 
 
 @pytest.fixture(scope="module", params=MODELS)
@@ -48,7 +47,7 @@ def test_its_end_tokens_are_those_of_its_chat_format(decoder: Decoder) -> None:
 
 
 @pytest.mark.parametrize("policy", ["one-per-step", "dawn"])
-def test_it_answers_held_out_items(model: str, decoder: Decoder, policy: str) -> None:
+def test_it_answers_held_out_items(decoder: Decoder, policy: str) -> None:
     drawn = [
         item
         for task in TASKS.values()
@@ -60,7 +59,7 @@ def test_it_answers_held_out_items(model: str, decoder: Decoder, policy: str) ->
         TASKS[item.task].check(item, result.text or "").correct
         for item, result in zip(drawn, results, strict=True)
     ]
-    assert sum(right) / len(right) >= FLOORS[model]
+    assert sum(right) / len(right) >= FLOOR
 
 
 def test_dawn_takes_fewer_forwards_than_one_token_per_step(decoder: Decoder) -> None:
