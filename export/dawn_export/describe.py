@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
 from dawn_export.options import ExportOptions
+from dawn_export.side_files import read_fields
 from dawn_export.tokenizer import TOKENIZER_FILE
 from dawn_models import Checkpoint
 from dawn_runtime.artifact import sha256_of
-from dawn_runtime.manifest import WEIGHTS_FILE, Dims, FileEntry, Manifest, SpecialTokens
+from dawn_runtime.manifest import (
+    WEIGHTS_FILE,
+    DecodingDefaults,
+    Dims,
+    FileEntry,
+    Manifest,
+    SpecialTokens,
+)
 from dawn_runtime.policies.defaults import published_defaults
 
 
@@ -50,7 +59,7 @@ def describe(
         dialect=options.graph_dialect,
         opset=options.opset,
         precision=options.precision,
-        decoding=published_defaults(config.family),
+        decoding=_decoding(checkpoint),
         files={
             path.name: weights if path.name == WEIGHTS_FILE else file_entry(path)
             for path in sorted(folder.iterdir())
@@ -61,6 +70,14 @@ def describe(
 def file_entry(path: Path) -> FileEntry:
     """Size and hash of a file."""
     return FileEntry(path.stat().st_size, sha256_of(path))
+
+
+def _decoding(checkpoint: Checkpoint) -> DecodingDefaults:
+    """The published rule, with the answer length that generation_config.json asks for, if any."""
+    defaults = published_defaults(checkpoint.config.family)
+    fields = read_fields(checkpoint.folder, "generation_config.json")
+    new_tokens = fields.integer("max_new_tokens", minimum=1, default=defaults.max_new_tokens)
+    return replace(defaults, max_new_tokens=new_tokens)
 
 
 def _end_tokens(checkpoint: Checkpoint, folder: Path) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from dawn_runtime.generation import Generation
 from dawn_runtime.manifest import Manifest
 from dawn_runtime.prompts import Prompt, PromptReader, Template
 from dawn_runtime.results import Result
-from dawn_runtime.settings import DEFAULT_NEW_TOKENS, Plan, Settings, make_plan
+from dawn_runtime.settings import Plan, Settings, make_plan
 from dawn_runtime.streams import CommitStream, TextStream
 from dawn_runtime.tokenizer import Tokenizer
 
@@ -135,7 +135,7 @@ class Decoder:
             PromptError: The prompt cannot be decoded by this artifact.
         """
         ids = self._reader.read(prompt)
-        self._reader.new_tokens(ids, max_new_tokens, DEFAULT_NEW_TOKENS)
+        self._reader.new_tokens(ids, max_new_tokens, self.manifest.decoding.max_new_tokens)
         return ids
 
     def generate_batch(
@@ -253,11 +253,12 @@ class Decoder:
         """Checks everything that can be checked before the first run of the engine."""
         plan = make_plan(settings, self.manifest.decoding)
         end_tokens = self.manifest.tokens.eos if plan.stop_at_eos else ()
+        default = self.manifest.decoding.max_new_tokens
         rows = []
         for number, prompt in enumerate(prompts):
             try:
                 ids = self._reader.read(prompt)
-                count = self._reader.new_tokens(ids, plan.max_new_tokens, DEFAULT_NEW_TOKENS)
+                count = self._reader.new_tokens(ids, plan.max_new_tokens, default)
             except PromptError as error:
                 if len(prompts) == 1:
                     raise

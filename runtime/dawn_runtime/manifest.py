@@ -195,6 +195,7 @@ def _rules(manifest: Manifest) -> list[tuple[str, bool, str]]:
         ("precision", manifest.precision in contract.KV_DTYPES, f"use {list(contract.KV_DTYPES)}"),
         ("decoding.block_length", manifest.decoding.block_length >= 1, "expected >= 1"),
         ("decoding.fallback_length", manifest.decoding.fallback_length >= 0, "expected >= 0"),
+        ("decoding.max_new_tokens", manifest.decoding.max_new_tokens >= 1, "expected >= 1"),
         *(
             (f"files.{name}", _SHA256.fullmatch(entry.sha256) is not None, "sha256 is malformed")
             for name, entry in manifest.files.items()

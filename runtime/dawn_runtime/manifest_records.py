@@ -74,23 +74,26 @@ class DecodingDefaults:
         block_length: Tokens in a block of the semi-autoregressive window.
         fallback_length: Below this many new tokens a policy that builds a dependency graph hands
             over to its plain threshold rule.
+        max_new_tokens: Most positions to decode, where the context has room for them.
     """
 
     policy: str
     options: Mapping[str, OptionValue]
     block_length: int = 32
     fallback_length: int = 32
+    max_new_tokens: int = 256
 
     @classmethod
     def read(cls, fields: Fields) -> "DecodingDefaults":
         """Reads the record; raises `ArtifactError` at a wrong field."""
-        fields.only("policy", "options", "block_length", "fallback_length")
+        fields.only("policy", "options", "block_length", "fallback_length", "max_new_tokens")
         options = fields.nested("options")
         return cls(
             policy=fields.text("policy"),
             options={name: _option(options, name) for name in options.values},
             block_length=fields.integer("block_length", minimum=1),
             fallback_length=fields.integer("fallback_length"),
+            max_new_tokens=fields.integer("max_new_tokens", minimum=1),
         )
 
 

@@ -112,7 +112,7 @@ def parse_option(text: str, owner: str) -> tuple[str, Any]:
     """
     key, equals, value = text.partition("=")
     if not equals or not key:
-        raise OptionError(f"{owner} {text!r} is not KEY=VALUE, such as threshold=0.9")
+        raise OptionError(f"{owner} {text!r} is not KEY=VALUE, such as tau_edge=0.05")
     try:
         return key, json.loads(value)
     except ValueError:

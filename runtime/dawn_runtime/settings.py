@@ -12,7 +12,6 @@ from dawn_runtime.manifest import DecodingDefaults
 from dawn_runtime.policies import POLICIES, Policy
 from dawn_runtime.registry import unknown
 
-DEFAULT_NEW_TOKENS = 256
 """New tokens when the caller does not say and the context has room."""
 
 _OWNER = "generate"
@@ -22,7 +21,7 @@ class Settings(TypedDict, total=False):
     """Keyword arguments of `generate`, `generate_batch` and `stream`; None is the default.
 
     Attributes:
-        max_new_tokens: Positions to decode, >= 1; by default 256, or what the context has room for.
+        max_new_tokens: Positions to decode, >= 1; by default the artifact's, or what has room.
         policy: Name or object; by default the artifact's.
         options: Options for a policy given by name, such as `{"threshold": 0.8}`. What is left out
             keeps the artifact's value if the policy is its default, else the policy's own.

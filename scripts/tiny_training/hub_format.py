@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
 from dawn_models import Transformer, family_named
+from tiny_training.batches import LONGEST_FILL
 from tiny_training.recipes import Recipe
 
 
@@ -26,7 +27,9 @@ def write_tokenizer_files(folder: Path, recipe: Recipe, tokenizer: Tokenizer) ->
     tokenizer.save(str(folder / "tokenizer.json"))
     _write_json(folder / "config.json", config_of(recipe, tokenizer))
     end_ids = [tokenizer.token_to_id(recipe.turn_end), tokenizer.token_to_id(recipe.pad)]
-    generation = {"eos_token_id": end_ids, "pad_token_id": end_ids[1]}
+    # Answers are short, and longer rests of end tokens than in training are not understood.
+    lengths = {"max_new_tokens": LONGEST_FILL}
+    generation = {"eos_token_id": end_ids, "pad_token_id": end_ids[1]} | lengths
     _write_json(folder / "generation_config.json", generation)
     special = {"eos_token": recipe.turn_end, "pad_token": recipe.pad, "mask_token": recipe.mask}
     if recipe.bos is not None:

@@ -154,3 +154,14 @@ def test_importing_the_package_loads_neither_torch_nor_onnx() -> None:
     loaded = "{'torch', 'onnx', 'onnx_ir'} & set(sys.modules)"
     code = f"import sys, dawn_export.cli; sys.exit(bool({loaded}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.usefixtures("traced")
+def test_the_answer_length_of_the_generation_config_becomes_the_default(
+    small: Path, tmp_path: Path
+) -> None:
+    (small / "generation_config.json").write_text('{"max_new_tokens": 5}')
+    export(small, tmp_path / "out", TWO_LAYERS)
+    with Decoder.open(tmp_path / "out", threads=1) as decoder:
+        result = decoder.generate(input_ids=[1, 2], policy="one-per-step", stop_at_eos=False)
+    assert (decoder.manifest.decoding.max_new_tokens, len(result.tokens)) == (5, 5)

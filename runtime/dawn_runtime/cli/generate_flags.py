@@ -73,7 +73,7 @@ def _add_rules(parser: Parser) -> None:
     )
     rules.add_argument("--block-length", type=int, metavar="N", help="default: the artifact's")
     rules.add_argument(
-        "--max-new-tokens", type=int, metavar="N", help="default: 256, or what has room"
+        "--max-new-tokens", type=int, metavar="N", help="default: the artifact's, or what has room"
     )
     rules.add_argument(
         "--no-stop-at-eos", action="store_true", help="decode every position, end token or not"
