@@ -16,14 +16,13 @@ import argparse
 import itertools
 import statistics
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from dawn_calibration.tasks import TASKS, Item, items
-from dawn_runtime import Decoder, Result
-from dawn_runtime.cli.common import Parser, count, print_json, run_command
+from dawn_runtime import Decoder
+from dawn_runtime.cli.common import Parser, print_json, run_command
 from dawn_runtime.settings import Settings
+from held_out import add_item_flags, answer
 
 EXACT = "none"
 HEAD = (
@@ -74,13 +73,7 @@ def _parser() -> Parser:
     parser.add_argument("--policies", nargs="+", default=["one-per-step", "threshold", "dawn"])
     parser.add_argument("--windows", nargs="+", default=["blocks"])
     parser.add_argument("--caches", nargs="+", default=[EXACT, "prefix", "dual"])
-    parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS))
-    parser.add_argument("--items", type=count, default=100, help="held-out items of each task")
-    parser.add_argument("--max-new-tokens", type=count, default=64)
-    parser.add_argument("--block-length", type=count, default=32)
-    parser.add_argument("--batch", type=count, default=1, help="items decoded together")
-    parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--threads", type=count)
+    add_item_flags(parser, batch=1)
     parser.add_argument("--tasks-too", action="store_true", help="a line for each task besides")
     return parser
 
@@ -109,29 +102,6 @@ def _work(arguments: argparse.Namespace) -> None:
 def _score(
     decoder: Decoder, combination: Combination, task: str, arguments: argparse.Namespace
 ) -> Score:
-    drawn = list(itertools.islice(items(TASKS[task], "heldout", arguments.seed), arguments.items))
-    seconds = 0.0
-    results: list[Result] = []
-    for batch in _decode(decoder, drawn, combination, arguments):
-        seconds += batch[0].seconds  # that of the whole batch
-        results += batch
-    right = [
-        TASKS[task].check(item, result.text or "").correct
-        for item, result in zip(drawn, results, strict=True)
-    ]
-    return Score(
-        combination=combination,
-        task=task,
-        percent=100 * statistics.mean(right),
-        forwards=statistics.mean(result.forwards for result in results),
-        rows_fed=statistics.mean(result.rows_fed for result in results),
-        seconds=seconds / len(results),
-    )
-
-
-def _decode(
-    decoder: Decoder, drawn: list[Item], combination: Combination, arguments: argparse.Namespace
-) -> Iterator[list[Result]]:
     made_of_blocks = not combination.window.startswith("single")
     settings: Settings = {
         "policy": combination.policy,
@@ -140,9 +110,15 @@ def _decode(
         "max_new_tokens": arguments.max_new_tokens,
         "block_length": arguments.block_length if made_of_blocks else None,
     }
-    prompts = [[{"role": "user", "content": item.prompt}] for item in drawn]
-    for start in range(0, len(prompts), arguments.batch):
-        yield decoder.generate_batch(prompts[start : start + arguments.batch], **settings)
+    answers = answer(decoder, task, arguments, settings)
+    return Score(
+        combination=combination,
+        task=task,
+        percent=100 * statistics.mean(verdict.correct for verdict in answers.verdicts),
+        forwards=statistics.mean(result.forwards for result in answers.results),
+        rows_fed=statistics.mean(result.rows_fed for result in answers.results),
+        seconds=answers.seconds / len(answers.results),
+    )
 
 
 def _summary(found: list[Score], scores: list[Score]) -> str:

@@ -15,14 +15,13 @@ import itertools
 import math
 import statistics
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from dawn_calibration.tasks import TASKS, Item, items
-from dawn_runtime import Decoder, Result
-from dawn_runtime.cli.common import Parser, count, key_value, print_json, run_command
+from dawn_runtime import Decoder
+from dawn_runtime.cli.common import Parser, key_value, print_json, run_command
 from dawn_runtime.settings import Settings
+from held_out import add_item_flags, answer
 
 HEAD = f"{'task':<17}{'exact %':>8}{'+-':>6}{'items':>7}{'forwards':>10}{'tokens/forward':>16}"
 
@@ -67,15 +66,9 @@ def main() -> int:
 def _parser() -> Parser:
     parser = Parser("evaluate_tasks", "Share of held-out items answered exactly right.")
     parser.add_argument("artifact", type=Path, metavar="ARTIFACT", help="folder of dawn-export")
-    parser.add_argument("--items", type=count, default=100, help="held-out items of each task")
-    parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS))
+    add_item_flags(parser, batch=25)
     parser.add_argument("--policy", default="one-per-step")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--max-new-tokens", type=int, default=64)
-    parser.add_argument("--block-length", type=int, default=32)
-    parser.add_argument("--batch", type=count, default=25, help="items decoded together")
-    parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--threads", type=int)
     parser.add_argument("--show", action="store_true", help="print some wrong answers")
     return parser
 
@@ -107,33 +100,22 @@ def _settings(arguments: argparse.Namespace) -> Settings:
 
 
 def _score(decoder: Decoder, task: str, arguments: argparse.Namespace, settings: Settings) -> Score:
-    drawn = list(itertools.islice(items(TASKS[task], "heldout", arguments.seed), arguments.items))
-    results = list(_decode(decoder, drawn, arguments.batch, settings))
-    verdicts = [
-        TASKS[task].check(item, result.text or "")
-        for item, result in zip(drawn, results, strict=True)
-    ]
+    answers = answer(decoder, task, arguments, settings)
     wrong = (
         f"{item.prompt} -> {result.text} ({verdict.reason})"
-        for item, result, verdict in zip(drawn, results, verdicts, strict=True)
+        for item, result, verdict in zip(
+            answers.items, answers.results, answers.verdicts, strict=True
+        )
         if not verdict.correct
     )
     return Score(
         task=task,
-        items=len(drawn),
-        exact=sum(verdict.correct for verdict in verdicts),
-        forwards=statistics.mean(result.forwards for result in results),
-        tokens_per_forward=statistics.mean(result.tokens_per_forward for result in results),
+        items=len(answers.items),
+        exact=sum(verdict.correct for verdict in answers.verdicts),
+        forwards=statistics.mean(result.forwards for result in answers.results),
+        tokens_per_forward=statistics.mean(r.tokens_per_forward for r in answers.results),
         wrong=tuple(itertools.islice(wrong, 3)),
     )
-
-
-def _decode(
-    decoder: Decoder, drawn: list[Item], batch: int, settings: Settings
-) -> Iterator[Result]:
-    prompts = [[{"role": "user", "content": item.prompt}] for item in drawn]
-    for start in range(0, len(prompts), batch):
-        yield from decoder.generate_batch(prompts[start : start + batch], **settings)
 
 
 def _line(score: Score) -> str:

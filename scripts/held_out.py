@@ -1,0 +1,58 @@
+"""Held-out items decoded and judged: what evaluate_tasks and compare_decoding share."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from dataclasses import dataclass
+
+from dawn_calibration.tasks import TASKS, Item, items
+from dawn_calibration.tasks.base import Verdict
+from dawn_runtime import Decoder, Result
+from dawn_runtime.cli.common import Parser, count
+from dawn_runtime.settings import Settings
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Answers to the items of one task.
+
+    Attributes:
+        items: what was asked.
+        results: what was answered, item by item.
+        verdicts: whether it is right.
+        seconds: wall time of all batches.
+    """
+
+    items: list[Item]
+    results: list[Result]
+    verdicts: list[Verdict]
+    seconds: float
+
+
+def add_item_flags(parser: Parser, *, batch: int) -> None:
+    """Add the flags that say which items are decoded, and how many at once."""
+    parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS))
+    parser.add_argument("--items", type=count, default=100, help="held-out items of each task")
+    parser.add_argument("--max-new-tokens", type=count, default=64)
+    parser.add_argument("--block-length", type=count, default=32)
+    parser.add_argument("--batch", type=count, default=batch, help="items decoded together")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--threads", type=count)
+
+
+def answer(
+    decoder: Decoder, task: str, arguments: argparse.Namespace, settings: Settings
+) -> Answers:
+    """Decode the items that the flags of `add_item_flags` ask for and judge the answers."""
+    drawn = list(itertools.islice(items(TASKS[task], "heldout", arguments.seed), arguments.items))
+    prompts = [[{"role": "user", "content": item.prompt}] for item in drawn]
+    results: list[Result] = []
+    seconds = 0.0
+    for start in range(0, len(prompts), arguments.batch):
+        batch = decoder.generate_batch(prompts[start : start + arguments.batch], **settings)
+        seconds += batch[0].seconds  # that of the whole batch
+        results += batch
+    pairs = zip(drawn, results, strict=True)
+    verdicts = [TASKS[task].check(item, result.text or "") for item, result in pairs]
+    return Answers(drawn, results, verdicts, seconds)
