@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from support.hostile import CASES, build
+from support.hostile import CASES
+from support.hostile_export import build
 
 Outcomes = dict[str, dict[str, Any]]
 
@@ -31,10 +32,10 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
 
 
 def export_all_of_them(root: Path) -> str:
-    """Runs `support.hostile` over all cases, in one process with limited memory."""
+    """Runs `support.hostile_export` over all cases, in one process with limited memory."""
     build(root)
     done = subprocess.run(
-        [sys.executable, "-m", "support.hostile", str(root)],
+        [sys.executable, "-m", "support.hostile_export", str(root)],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
