@@ -15,6 +15,7 @@ from dawn_runtime import Decoder, RowView
 from dawn_runtime.artifact import Artifact
 from dawn_runtime.engine.fake import FakeEngine, fake_manifest
 from dawn_runtime.manifest import FileEntry, Manifest
+from support.text import TextRecorder
 
 MakeView = Callable[..., RowView]
 RunCommand = Callable[..., tuple[int, str, str]]
@@ -122,6 +123,18 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 def manifest_writer() -> Callable[[Path, Manifest], None]:
     """Writes `dawn.json` anew after files of a folder have changed."""
     return write_manifest
+
+
+@pytest.fixture
+def engine() -> TextRecorder:
+    """A fake engine over bytes that keeps what it was fed."""
+    return TextRecorder()
+
+
+@pytest.fixture
+def decoder(artifact_folder: Path, engine: TextRecorder) -> Decoder:
+    """A decoder of text around that engine."""
+    return Decoder.open(artifact_folder, engine=engine)
 
 
 @pytest.fixture

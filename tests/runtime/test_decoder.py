@@ -19,16 +19,6 @@ from dawn_runtime.manifest import DecodingDefaults
 from support.text import TEXT_MANIFEST, TextRecorder
 
 
-@pytest.fixture
-def engine() -> TextRecorder:
-    return TextRecorder()
-
-
-@pytest.fixture
-def decoder(artifact_folder: Path, engine: TextRecorder) -> Decoder:
-    return Decoder.open(artifact_folder, engine=engine)
-
-
 def test_text_messages_and_ids_reach_the_engine(decoder: Decoder, engine: TextRecorder) -> None:
     for prompt in (
         {"prompt": "hi"},

@@ -10,16 +10,6 @@ from dawn_runtime.engine.fake import fake_manifest
 from support.text import TEXT_MANIFEST, TextRecorder
 
 
-@pytest.fixture
-def engine() -> TextRecorder:
-    return TextRecorder()
-
-
-@pytest.fixture
-def decoder(artifact_folder: Path, engine: TextRecorder) -> Decoder:
-    return Decoder.open(artifact_folder, engine=engine)
-
-
 def test_messages_without_a_template_say_what_to_do(decoder: Decoder, engine: TextRecorder) -> None:
     bare = Decoder(TEXT_MANIFEST, engine, tokenizer=decoder._reader.tokenizer)
     with pytest.raises(PromptError, match="this artifact has no chat template"):
