@@ -263,6 +263,8 @@ def test_an_opset_that_was_refused_is_a_problem() -> None:
         (((10, 3, 0),), 10, 23, False, "ok note"),
         (((10, 16),), None, 23, True, "ok ok"),
         (((11, 4, 1),), 10, 20, False, "problem ok"),
+        (((10,),), 10, 20, True, "ok ok"),
+        (((8, 2),), None, 17, True, "ok problem"),
     ],
 )
 def test_tensorrt_must_be_the_major_that_onnx_runtime_links_and_read_the_opset(
@@ -279,5 +281,6 @@ def test_the_version_of_tensorrt_is_in_the_names_of_its_files(tmp_path: Path) ->
 
 
 def test_the_newest_opset_grows_with_tensorrt() -> None:
-    found = [newest_opset(v) for v in ((8, 6), (10,), (10, 3), (10, 15), (11, 4, 1))]
-    assert found == [None, None, 20, 23, 25]
+    versions = ((8, 2), (8, 6), (9, 3), (10,), (10, 3), (10, 14), (10, 15), (11, 4, 1))
+    found = [newest_opset(version) for version in versions]
+    assert found == [None, 17, 19, 20, 20, 20, 23, 25]

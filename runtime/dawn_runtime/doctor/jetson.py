@@ -36,7 +36,12 @@ JETPACKS: Final = {
     (38, 4): JetPack("7.1", "13.0", "10.13"),
     (39, 2): JetPack("7.2", "13.2"),
 }
-"""Release of L4T -> JetPack. Source: NVIDIA's JetPack archive."""
+"""Release of L4T -> JetPack.
+
+Sources: NVIDIA's JetPack archive for the releases 7.0 and 7.1 and for CUDA 13; Torch-TensorRT's
+documentation for CUDA 12.6 and TensorRT 10.3 of 6.1 and 6.2. Not confirmed on a page of NVIDIA's:
+the row of 6.0, that 36.5 changes nothing here, TensorRT 10.13 of 7.0 and 7.1, and the row of 7.2,
+of whose TensorRT no number was found."""
 
 OLDEST: Final = 36
 """L4T 36 is JetPack 6, the first with Python 3.10."""

@@ -29,9 +29,13 @@ SYSTEM_FOLDERS: Final = (
 )
 """Where Debian packages, JetPack and archives put libnvinfer."""
 
-OPSETS: Final = {(10, 0): 20, (10, 15): 23, (11, 0): 25}
-"""TensorRT from this version -> newest opset whose operators it is known to read. Source:
-docs/operators.md of onnx-tensorrt; `RMSNormalization` of opset 23 came with 10.15."""
+OPSETS: Final = {(8, 4): 17, (9, 0): 19, (10, 0): 20, (10, 15): 23, (11, 0): 25}
+"""TensorRT from this version -> newest opset whose operators it is known to read.
+
+Sources: 8.4 to 10.1 state it in docs/operators.md of onnx-tensorrt, 11.x in "ONNX Opset Guide" of
+NVIDIA's TensorRT documentation ("Maximum opset 25"). Of opset 23 our graphs use `Attention`, which
+came with 10.14 (its release page), and `RMSNormalization`, said to have come with 10.15 (not
+confirmed)."""
 
 _FILE = re.compile(rf"{LIBRARY}\.so\.(\d+(?:\.\d+)*)")
 
@@ -84,8 +88,9 @@ def _numbers(text: str) -> Version:
 
 
 def newest_opset(version: Version) -> int | None:
-    """Returns the newest opset that a version of TensorRT is known to read; None before 10."""
-    known = [opset for since, opset in OPSETS.items() if version >= since]
+    """Returns the newest opset that a version of TensorRT is known to read; None before 8.4."""
+    # Of `libnvinfer.so.10` no more than (10,) is known.
+    known = [opset for since, opset in OPSETS.items() if (*version, 0) >= since]
     return max(known, default=None)
 
 
@@ -140,8 +145,9 @@ def _linked_finding(names: str, majors: set[int], linked: int | None) -> Finding
 
 
 def _opset_finding(names: str, newest: int, opset: int, needed: bool) -> Finding:
-    text = f"the graph is opset {opset}; TensorRT {names} is known to read up to {newest or 17}"
-    if opset <= (newest or 17):
+    reads = f"is known to read up to {newest}" if newest else "is older than any we know"
+    text = f"the graph is opset {opset}; TensorRT {names} {reads}"
+    if opset <= newest:
         return Finding("ok", "opset", text)
     advice = "export again with --dialect portable to build an engine of it"
     return Finding(level_of(needed), "opset", text, advice)
