@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, trainers
 
 CORPUS = (
     "The quick brown fox jumps over the lazy dog. It's 3 + 4 = 7, isn't it? They'll say we've 1024."
@@ -235,3 +235,19 @@ def _merged(tokens: list[str], ranks: Mapping[tuple[str, ...], int]) -> list[str
             merged.append(left + right if both else tokens[place])
             place += 1 + both
         tokens = merged
+
+
+def change_config(folder: Path, **fields: Any) -> None:
+    """Changes fields of tokenizer_config.json; `...` removes one."""
+    path = folder / "tokenizer_config.json"
+    values = json.loads(path.read_text()) | fields
+    path.write_text(json.dumps({k: v for k, v in values.items() if v is not ...}))
+
+
+def write_stored(folder: Path, **changes: Any) -> None:
+    """Writes a tokenizer.json with one added token."""
+    folder.mkdir(exist_ok=True)
+    tokenizer = Tokenizer(models.BPE(vocab={"a": 0, "b": 1, "ab": 2}, merges=[("a", "b")]))
+    tokenizer.add_tokens([AddedToken("<x>", special=True, normalized=False)])
+    document = json.loads(tokenizer.to_str()) | changes
+    (folder / "tokenizer.json").write_text(json.dumps(document))
