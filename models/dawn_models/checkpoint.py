@@ -94,7 +94,7 @@ class Checkpoint:
             WeightsError: the file changed or cannot be read.
         """
         info = self.tensors[parameter]
-        with _mapped(info.file) as shard:
+        with _mapped(info.file, "pt") as shard:  # NumPy has no bfloat16
             tensor: torch.Tensor = _translated(info.file, lambda: shard.get_tensor(info.name))
         return tensor
 
@@ -164,14 +164,16 @@ def _inside(folder: Path, name: str, named_by: Path) -> Path:
 
 def _header(path: Path) -> Iterable[TensorInfo]:
     _translated(path, lambda: read_header(path))
-    with _mapped(path) as shard:
+    # Not "pt", which maps the shard private and writable: its whole size would count against limits
+    # of data (RLIMIT_DATA, strict overcommit) although nothing of it is read.
+    with _mapped(path, "np") as shard:
         for name in shard.keys():  # noqa: SIM118 - not a mapping: safetensors has no iteration
             view = shard.get_slice(name)
             yield TensorInfo(name, tuple(view.get_shape()), str(view.get_dtype()), path)
 
 
-def _mapped(path: Path) -> Any:
-    return _translated(path, lambda: safe_open(path, framework="pt"))
+def _mapped(path: Path, framework: str) -> Any:
+    return _translated(path, lambda: safe_open(path, framework=framework))
 
 
 def _translated(path: Path, read: Callable[[], Any]) -> Any:

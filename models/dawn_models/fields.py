@@ -53,7 +53,13 @@ def parse_json(content: bytes) -> dict[str, Any]:
         ValueError: it is none.
     """
     try:
-        value = json.loads(content.decode("utf-8"), object_pairs_hook=_strict_object)
+        value = json.loads(
+            content.decode("utf-8"),
+            object_pairs_hook=_strict_object,
+            # Python reads NaN and Infinity, which are not JSON, and 1e999 as infinity.
+            parse_constant=_finite,
+            parse_float=_finite,
+        )
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     if not isinstance(value, dict):
@@ -71,11 +77,15 @@ def _strict_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     for key, value in pairs:
         if key in result:
             raise ValueError(f"field {key!r:.100} appears twice")
-        # Python reads NaN and Infinity, which are not JSON, and 1e999 as infinity.
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"field {key!r:.100}: got {value}, expected a finite number")
         result[key] = value
     return result
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"got {text:.30}, expected finite numbers")
+    return number
 
 
 class Fields:

@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from dawn_models import Checkpoint, CheckpointError, ConfigError, WeightsError, load_transformer
+from dawn_models import (
+    Checkpoint,
+    CheckpointError,
+    ConfigError,
+    WeightsError,
+    load_transformer,
+)
+from dawn_models import (
+    checkpoint as reading,
+)
 from support.checkpoints import read_weight_map, write_checkpoint, write_index, write_sharded
 
 Tensors = dict[str, torch.Tensor]
@@ -29,6 +38,16 @@ def test_shards_and_a_single_file_read_the_same(tmp_path: Path) -> None:
     sharded = dict(Checkpoint.open(write_sharded(tmp_path / "two")))
     assert single.keys() == sharded.keys()
     assert all(torch.equal(single[name], sharded[name]) for name in single)
+
+
+def test_headers_are_read_through_maps_that_cannot_be_written(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path, "dream")
+    headers = iter(reading._header(folder / "model.safetensors"))
+    next(headers)
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    modes = [line.split()[1] for line in lines if line.endswith("/model.safetensors")]
+    assert modes
+    assert not any("w" in mode for mode in modes), "private writable maps count as data"
 
 
 def test_a_tied_head_is_the_embedding(tmp_path: Path) -> None:

@@ -173,11 +173,15 @@ CASES: dict[str, Case] = {
         BAD_CONFIG + "field 'vocab_size' appears twice",
     ),
     "config has NaN": Case(
-        config(rms_norm_eps=float("nan")), BAD_CONFIG + "field 'rms_norm_eps': got nan"
+        config(rms_norm_eps=float("nan")), BAD_CONFIG + "got NaN, expected finite numbers"
+    ),
+    "config has infinity in a list": Case(
+        config(eos_token_id=[38, float("-inf")]),
+        BAD_CONFIG + "got -Infinity, expected finite numbers",
     ),
     "config has 1e999": Case(
         config_text('"rope_theta": 10000.0', '"rope_theta": 1e999'),
-        BAD_CONFIG + "field 'rope_theta': got inf",
+        BAD_CONFIG + "got 1e999, expected finite numbers",
     ),
     "config has a number of 5000 digits": Case(
         config_text('"rope_theta": 10000.0', f'"rope_theta": {"9" * 5000}'), r"config\.json: "
