@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dawn_models import Checkpoint
@@ -34,6 +35,15 @@ def test_a_short_training_run_writes_a_checkpoint_and_resumes(tmp_path: Path, mo
     assert json.loads(again.stdout)["loss"] is None
 
 
+def test_growth_of_memory_is_the_rise_of_a_line() -> None:
+    from soak import _rise
+
+    assert _rise(np.full(100, 7)) == pytest.approx(0)
+    assert _rise(1000 + 3 * np.arange(101)) == pytest.approx(300)
+    swinging = 1000 + 10 * (np.arange(1000) // 50 % 2)
+    assert abs(_rise(swinging)) < 2, "up and down again is no growth"
+
+
 def test_a_random_checkpoint_of_real_geometry_is_sharded(tmp_path: Path) -> None:
     from make_random_checkpoint import GEOMETRIES, write
 
@@ -56,6 +66,8 @@ def test_a_random_checkpoint_of_real_geometry_is_sharded(tmp_path: Path) -> None
         (["evaluate_tasks.py", "nowhere", "--items", "0"], "--items"),
         (["evaluate_tasks.py", "nowhere", "--set", "tau"], "--set 'tau' is not KEY=VALUE"),
         (["train_tiny.py", "tiny-dream", "--output", "x", "--share", "sums=2"], "got 'sums=2'"),
+        (["soak.py", "nowhere"], "nowhere: no such folder"),
+        (["soak.py", "nowhere", "--generations", "9"], "got 9, expected at least 10"),
         (["bench_policies.py", "--repeat", "1", "--artifact", "nowhere"], "nowhere: no such"),
     ],
 )

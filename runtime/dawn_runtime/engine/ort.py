@@ -106,6 +106,9 @@ def _load(graph: Path, threads: int | None) -> Any:
     onnxruntime = _import()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
+    # It plans one block of memory for every set of input shapes it meets and keeps the plans and
+    # the blocks. Decoding meets ever new shapes, so that only grows; see scripts/soak.py.
+    options.enable_mem_pattern = False
     if threads is not None:
         options.intra_op_num_threads = threads
     with _translated(f"load {graph.name}"):
