@@ -67,7 +67,14 @@ def export(
     found = source.fetch(progress=progress)
     checkpoint = open_checkpoint(found, options, output.resolve())
     with staged(output, force=force) as folder:
-        written = write_artifact(checkpoint, folder, options, verified=verify, progress=progress)
+        written = write_artifact(
+            checkpoint,
+            folder,
+            options,
+            origin=source.origin(found),
+            verified=verify,
+            progress=progress,
+        )
     manifest = written.manifest
     return ExportReport(
         output=output,

@@ -7,6 +7,7 @@ stays as it was; the folder goes away, at the latest when the next export to thi
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -70,7 +71,8 @@ def staged(output: Path, *, force: bool = False) -> Iterator[Path]:
         force: Whether an artifact that is there may be replaced.
 
     Raises:
-        OutputError: `output` may not be written to, or another export is about to.
+        OutputError: `output` may not or cannot be written to, the disk is full, or another export
+            is about to.
     """
     output = output.resolve()
     check_output(output, force=force)
@@ -81,6 +83,8 @@ def staged(output: Path, *, force: bool = False) -> Iterator[Path]:
             yield staging.folder
             _sync(staging.folder)
             _put_in_place(staging.folder, output, force=force)
+        except OSError as error:
+            raise OutputError(_unwritten(output, error)) from error
         finally:
             # The artifact that was replaced, or the one that was not finished.
             shutil.rmtree(staging.folder, ignore_errors=True)
@@ -90,6 +94,15 @@ def staged(output: Path, *, force: bool = False) -> Iterator[Path]:
             with suppress(OSError):  # someone else has put something into it meanwhile
                 parent.rmdir()
         raise
+
+
+def _unwritten(output: Path, error: OSError) -> str:
+    """Says why an artifact could not be written, whichever of its files it was."""
+    name = f" for {Path(error.filename).name}" if isinstance(error.filename, str) else ""
+    reason = error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{output}: the disk is full ({reason}{name}); make room or choose another disk"
+    return f"{output}: cannot be written ({reason}{name}); check the disk or choose another one"
 
 
 def _claim(output: Path, *, force: bool) -> Staging:

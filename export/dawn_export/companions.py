@@ -11,11 +11,10 @@ asks for code:
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 from dawn_export.added_tokens import TOKENIZER_CONFIG_FILE
-from dawn_export.side_files import find, read_fields, read_text
+from dawn_export.side_files import find, read_bytes, read_fields, read_text
 from dawn_export.tokenizer import TOKENIZER_FILE, ReadTokenizer, read_tokenizer
 from dawn_models import Checkpoint
 
@@ -43,7 +42,7 @@ def write_companions(checkpoint: Checkpoint, folder: Path) -> tuple[str, ...]:
     for name in COPIED_FILES:
         path = find(checkpoint.folder, name)
         if path is not None:
-            shutil.copyfile(path, folder / name)
+            (folder / name).write_bytes(read_bytes(path))
     tokenizer = read_tokenizer(checkpoint.folder)
     if tokenizer is None:
         return (f"the checkpoint has no {TOKENIZER_FILE}: the artifact decodes token ids only",)
@@ -85,7 +84,9 @@ def _is_text(value: object) -> bool:
 
 
 def _write_tokenizer(tokenizer: ReadTokenizer, folder: Path) -> None:
-    tokenizer.tokenizer.save(str(folder / TOKENIZER_FILE))
+    # Not its `save`, which raises a bare Exception where the disk is full.
+    text = tokenizer.tokenizer.to_str(pretty=True)
+    (folder / TOKENIZER_FILE).write_text(text, encoding="utf-8")
     # The template has a file of its own; one place to look, one to edit.
     config = {name: v for name, v in tokenizer.config.items() if name != _TEMPLATE_FIELD}
     text = json.dumps(config, indent=2)

@@ -21,7 +21,7 @@ from dawn_export.report import VERIFICATION_FILE, Verification
 from dawn_export.weights import WrittenWeights, write_weights
 from dawn_models import Checkpoint, CheckpointError
 from dawn_runtime import contract
-from dawn_runtime.manifest import GRAPH_FILE, MANIFEST_FILE, WEIGHTS_FILE, Manifest
+from dawn_runtime.manifest import GRAPH_FILE, MANIFEST_FILE, WEIGHTS_FILE, Manifest, Origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,7 @@ def write_artifact(
     folder: Path,
     options: ExportOptions,
     *,
+    origin: Origin | None,
     verified: str | None,
     progress: bool,
 ) -> Written:
@@ -74,6 +75,7 @@ def write_artifact(
         checkpoint: Its source.
         folder: Where to write.
         options: How to export.
+        origin: Where on the Hub the checkpoint comes from; None for a local folder.
         verified: One of `VERIFY_MODES` to compare what was written with the checkpoint, or None.
         progress: Whether to show a progress bar on standard error.
 
@@ -88,7 +90,7 @@ def write_artifact(
         # Before the weights: a broken tokenizer shall not cost the time that they take.
         warnings = write_companions(checkpoint, folder)
         weights = _write_graph(graph, checkpoint, folder, options, progress=progress)
-        manifest = describe(checkpoint, options, folder, weights.file)
+        manifest = replace(describe(checkpoint, options, folder, weights.file), origin=origin)
         verification = None
         if verified is not None:
             verification = verify.verify(

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from dawn_export.disk import free_bytes, lacking
 from dawn_export.errors import SourceError
 from dawn_runtime import __version__
 from dawn_runtime.errors import DependencyError
@@ -26,7 +28,8 @@ def download(
 ) -> Path:
     """Brings files of a repository's top folder into the cache and returns their folder.
 
-    The folder is named after the commit; the files in it may be links into the cache.
+    The folder is named after the commit; the files in it may be links into the cache. Nothing is
+    fetched if what the cache lacks does not fit its disk.
 
     Args:
         repository: `OWNER/NAME`.
@@ -35,7 +38,7 @@ def download(
         progress: Whether to show progress bars and notes of the Hub on standard error.
 
     Raises:
-        SourceError: There is no way to the files.
+        SourceError: There is no way to the files, or no room for them.
         DependencyError: huggingface_hub is not installed.
     """
     try:
@@ -45,22 +48,59 @@ def download(
             f"{repository}: downloads need huggingface_hub, which is not installed; "
             "pip install 'dawn-edge[export]', or give a local folder"
         ) from error
+    snapshot = partial(
+        snapshot_download,
+        repository,
+        revision=revision,
+        allow_patterns=list(patterns),
+        ignore_patterns=_SUBFOLDERS,
+        library_name="dawn-edge",
+        library_version=__version__,
+    )
     bars = None if progress else _no_bars()
+    with _notes(shown=progress):
+        with _explained(repository, revision):
+            missing = _missing_bytes(snapshot)
+        _check_room(repository, missing)
+        with _explained(repository, revision):
+            return Path(snapshot(tqdm_class=bars))
+
+
+@contextmanager
+def _explained(repository: str, revision: str | None) -> Iterator[None]:
+    """The one place where the errors of the download become ours."""
     try:
-        with _notes(shown=progress):
-            folder = snapshot_download(
-                repository,
-                revision=revision,
-                allow_patterns=list(patterns),
-                ignore_patterns=_SUBFOLDERS,
-                library_name="dawn-edge",
-                library_version=__version__,
-                tqdm_class=bars,
-            )
+        yield
     except Exception as error:  # what its HTTP library raises changes from version to version
         advice = _advice(error, repository, revision)
         raise SourceError(f"{repository}: {advice}") from error
-    return Path(folder)
+
+
+def _missing_bytes(snapshot: Callable[..., Any]) -> int:
+    """Bytes that a download will fetch; none where the Hub cannot be asked.
+
+    The download itself then finds everything in the cache, or says why it cannot.
+    """
+    from huggingface_hub.errors import DryRunError
+
+    try:
+        files = snapshot(dry_run=True, tqdm_class=_no_bars())
+    except DryRunError:
+        return 0
+    return sum(file.file_size or 0 for file in files if file.will_download)
+
+
+def _check_room(repository: str, needed: int) -> None:
+    """Refuses a download that does not fit the disk of the cache."""
+    from huggingface_hub import constants
+
+    cache = Path(constants.HF_HUB_CACHE)
+    free = free_bytes(cache)
+    if needed > free:
+        raise SourceError(
+            f"{repository}: {lacking('the download', needed, free)} in {cache}, or set HF_HOME to "
+            "another disk"
+        )
 
 
 def _advice(error: Exception, repository: str, revision: str | None) -> str:
@@ -75,8 +115,8 @@ def _advice(error: Exception, repository: str, revision: str | None) -> str:
         "shows us; check the spelling, or log in with 'hf auth login' if it is private",
         errors.RevisionNotFoundError: f"it has no revision {revision!r}; choose one of those that "
         f"{page}/tree/main lists",
-        errors.HFValidationError: "not an id of the Hub; expected OWNER/NAME with letters, digits "
-        "and single - _ . between them",
+        errors.HFValidationError: "neither a local folder nor an id of the Hub; expected "
+        "OWNER/NAME with letters, digits and single - _ . between them",
     }
     for kind, advice in known.items():
         if isinstance(error, kind):
@@ -93,12 +133,13 @@ def _unreachable(error: Exception, *, offline: bool) -> str:
     """Why files are neither in the cache nor to be had."""
     if offline:
         return (
-            "not complete in the local cache, and HF_HUB_OFFLINE keeps us from the Hub; unset it, "
-            "or give a local folder"
+            "no such local folder, not complete in the local cache, and HF_HUB_OFFLINE keeps us "
+            "from the Hub; unset it, or give a local folder"
         )
     return (
-        f"the Hub cannot be reached ({_summary(error.__cause__ or error)}) and the local cache "
-        "lacks the files; check the network, or give a local folder"
+        f"no such local folder, and the Hub cannot be reached "
+        f"({_summary(error.__cause__ or error)}) for what the local cache lacks; check the "
+        "spelling and the network"
     )
 
 

@@ -5,17 +5,17 @@ output folder   is a file, holds something else, or an artifact and no `--force`
 precision       the target cannot run it: `ExportOptions`
 context length  longer than the model was made for: `ExportOptions.check_model`
 evidence        of more layers than the model has: `ExportOptions.check_model`
-free disk       less than the artifact takes: `check_disk`
+free disk       less than the artifact takes: `check_disk`; than a download: `dawn_export.hub`
 ==============  ==================================================================================
 """
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import torch
 
+from dawn_export.disk import free_bytes, lacking
 from dawn_export.errors import OutputError
 from dawn_export.options import ExportOptions
 from dawn_export.pieces import TORCH_DTYPES
@@ -39,18 +39,10 @@ def check_disk(config: ModelConfig, precision: str, output: Path) -> None:
     Raises:
         OutputError: Less is free than it takes.
     """
-    needed, free = artifact_bytes(config, precision), _free_disk(output)
+    needed, free = artifact_bytes(config, precision), free_bytes(output)
     if needed > free:
-        raise OutputError(
-            f"{output}: the artifact takes {needed / 1e9:.2f} GB and {free / 1e9:.2f} GB are free "
-            f"there; free {(needed - free) / 1e9:.2f} GB or choose another disk"
-        )
-
-
-def _free_disk(path: Path) -> int:
-    """Bytes that may be written where `path` is, or will be when the folders above are made."""
-    there = next(folder for folder in (path, *path.parents) if folder.exists())
-    return shutil.disk_usage(there).free
+        problem = lacking("the artifact", needed, free)
+        raise OutputError(f"{output}: {problem} or choose another disk")
 
 
 def check_export(config: ModelConfig, options: ExportOptions, output: Path) -> None:

@@ -21,6 +21,7 @@ from dawn_export.aliases import ALIASES
 from dawn_export.errors import SourceError
 from dawn_export.hub import download
 from dawn_runtime.errors import OptionError
+from dawn_runtime.manifest import Origin
 
 TEXT_FILES = (
     "config.json",
@@ -57,6 +58,10 @@ class LocalFolder:
         del progress
         return self.folder
 
+    def origin(self, folder: Path) -> None:
+        """Returns None: what a folder holds may be anyone's."""
+        del folder
+
 
 @dataclass(frozen=True, slots=True)
 class HubRepository:
@@ -79,8 +84,9 @@ class HubRepository:
             progress: Whether to show progress bars and notes of the Hub on standard error.
 
         Raises:
-            SourceError: The Hub cannot be reached, or it does not give us these files, or the
-                model is not of a family we know (found before its weights are fetched).
+            SourceError: The Hub cannot be reached, or it does not give us these files, or there
+                is no room for them, or the model is not of a family we know (found before its
+                weights are fetched).
             DependencyError: huggingface_hub is not installed.
         """
         folder = download(self.repository, self.revision, TEXT_FILES, progress=progress)
@@ -99,9 +105,13 @@ class HubRepository:
             )
         return folder
 
+    def origin(self, folder: Path) -> Origin:
+        """Names what `fetch` gave: the repository and the commit, which the folder is called."""
+        return Origin(self.repository, folder.name)
+
 
 Source = LocalFolder | HubRepository
-"""Either place; `fetch` gives the folder."""
+"""Either place; `fetch` gives the folder, `origin` what the manifest says of it."""
 
 
 def find_source(model: str | Path, revision: str | None = None) -> Source:

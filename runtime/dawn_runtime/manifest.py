@@ -22,6 +22,7 @@ from dawn_runtime.manifest_records import (
     Dims,
     FileEntry,
     OptionValue,
+    Origin,
     SpecialTokens,
 )
 
@@ -35,6 +36,7 @@ __all__ = [
     "FileEntry",
     "Manifest",
     "OptionValue",
+    "Origin",
     "SpecialTokens",
 ]
 
@@ -44,6 +46,7 @@ GRAPH_FILE: Final = "model.onnx"
 WEIGHTS_FILE: Final = "model.onnx.data"
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,8 @@ class Manifest:
         precision: Precision of the weights: `fp32` or `fp16`.
         decoding: Defaults for decoding.
         files: Name -> size and hash of every other file of the folder.
+        origin: Where its checkpoint was downloaded from; None, and absent from the file, if it was
+            a local folder.
         dawn_edge_version: Version of the toolkit that wrote the artifact.
         format_version: Version of this file format.
 
@@ -78,6 +83,7 @@ class Manifest:
     precision: str
     decoding: DecodingDefaults
     files: Mapping[str, FileEntry]
+    origin: Origin | None = None
     dawn_edge_version: str = __version__
     format_version: int = FORMAT_VERSION
 
@@ -107,7 +113,7 @@ class Manifest:
 
     def to_json(self) -> str:
         """Returns the text of `dawn.json`."""
-        document = {
+        document: dict[str, object] = {
             "format_version": self.format_version,
             "dawn_edge_version": self.dawn_edge_version,
             "family": self.family,
@@ -124,6 +130,8 @@ class Manifest:
             "decoding": {**asdict(self.decoding), "options": dict(self.decoding.options)},
             "files": {name: asdict(entry) for name, entry in sorted(self.files.items())},
         }
+        if self.origin is not None:
+            document["origin"] = asdict(self.origin)
         return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
     @classmethod
@@ -139,7 +147,8 @@ class Manifest:
         """
         root = Fields.parse(text, source)
         _check_version(root)
-        root.only(*_FIELDS)
+        root.only(*_FIELDS, "origin")
+        has_origin = "origin" in root.values
         manifest = cls(
             family=root.text("family"),
             dims=Dims.read(root.nested("dims")),
@@ -151,6 +160,7 @@ class Manifest:
             precision=root.text("precision"),
             decoding=DecodingDefaults.read(root.nested("decoding")),
             files=_read_files(root.nested("files")),
+            origin=Origin.read(root.nested("origin")) if has_origin else None,
             dawn_edge_version=root.text("dawn_edge_version"),
             format_version=root.integer("format_version", minimum=1),
         )
@@ -196,6 +206,11 @@ def _rules(manifest: Manifest) -> list[tuple[str, bool, str]]:
         ("decoding.block_length", manifest.decoding.block_length >= 1, "expected >= 1"),
         ("decoding.fallback_length", manifest.decoding.fallback_length >= 0, "expected >= 0"),
         ("decoding.max_new_tokens", manifest.decoding.max_new_tokens >= 1, "expected >= 1"),
+        (
+            "origin.commit",
+            manifest.origin is None or _COMMIT.fullmatch(manifest.origin.commit) is not None,
+            "expected 40 lower-case hex digits",
+        ),
         *(
             (f"files.{name}", _SHA256.fullmatch(entry.sha256) is not None, "sha256 is malformed")
             for name, entry in manifest.files.items()

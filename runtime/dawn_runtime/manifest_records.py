@@ -98,6 +98,25 @@ class DecodingDefaults:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where on the Hugging Face Hub a checkpoint comes from.
+
+    Attributes:
+        repository: `OWNER/NAME`.
+        commit: Hash of the commit, 40 lower-case hex digits.
+    """
+
+    repository: str
+    commit: str
+
+    @classmethod
+    def read(cls, fields: Fields) -> "Origin":
+        """Reads the record; raises `ArtifactError` at a wrong field."""
+        fields.only("repository", "commit")
+        return cls(fields.text("repository"), fields.text("commit"))
+
+
+@dataclass(frozen=True, slots=True)
 class FileEntry:
     """Size in bytes and SHA-256 (64 lower-case hex digits) of one file of the folder."""
 

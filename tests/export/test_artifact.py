@@ -1,5 +1,6 @@
 """Where an artifact may be put, and that it appears whole or not at all."""
 
+import errno
 import json
 import os
 import stat
@@ -124,7 +125,8 @@ def test_an_old_artifact_comes_back_when_the_new_one_cannot_take_its_place(
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", failing)
-    with pytest.raises(OSError, match="the disk is gone"), staged(output, force=True) as folder:
+    message = r"cannot be written \(the disk is gone\); check the disk or choose another one"
+    with pytest.raises(OutputError, match=message), staged(output, force=True) as folder:
         write(folder)
     assert (output / "model.onnx").read_text() == "old"
     assert names(tmp_path) == ["artifact"]
@@ -195,6 +197,17 @@ def test_a_place_that_cannot_be_written_to_is_one_clear_line(tmp_path: Path) -> 
     ):
         pass
     assert names(tmp_path) == ["file"]
+
+
+def test_a_full_disk_is_one_line_whichever_file_it_meets(tmp_path: Path) -> None:
+    error = OSError(errno.ENOSPC, "No space left on device", "/somewhere/tokenizer.json")
+    message = (
+        r"artifact: the disk is full \(No space left on device for tokenizer.json\); make room or "
+        r"choose another disk$"
+    )
+    with pytest.raises(OutputError, match=message), staged(tmp_path / "artifact"):
+        raise error
+    assert not names(tmp_path)
 
 
 def test_files_are_on_disk_before_the_folder_gets_its_name(

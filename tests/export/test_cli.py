@@ -118,7 +118,7 @@ def test_too_many_evidence_layers_are_wrong_usage(command: Command, tmp_path: Pa
     status, _, err = command("--evidence-layers", "3")
     assert status == 2
     assert err == (
-        "dawn-export: error: evidence layers: got 3, but the model has 2 layers; "
+        "dawn-export: error: --evidence-layers: got 3, but the model has 2 layers; "
         "ask for 2 or fewer\n"
     )
     assert not (tmp_path / "out").exists()

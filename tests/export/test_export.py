@@ -1,5 +1,6 @@
 """`export`: what is in the folder, and that it is there whole or not at all."""
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +42,34 @@ def test_an_artifact_opens_with_every_hash_and_says_where_it_came_from(
     assert report.size_bytes == sum(p.stat().st_size for p in (tmp_path / "out").iterdir())
     layer = 2 * 16 + 3 * 16 * 24 + 2 * 16 * 16 + 2 * 8 * 16 + (16 + 2 * 8)
     assert report.parameters == 16 * 40 + 16 + 2 * layer
+
+
+@pytest.mark.usefixtures("traced")
+@pytest.mark.parametrize(
+    "name", ["config.json", "tokenizer.json", "chat_template.jinja", "model.onnx", "dawn.json"]
+)
+def test_a_disk_that_is_full_is_one_line_and_leaves_nothing(
+    name: str, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_tokenizer(small, im_end=7)
+
+    def full(owner: Any, method: str, place: int) -> None:
+        write = getattr(owner, method)
+
+        def refuse(*args: Any, **options: Any) -> Any:
+            if Path(args[place]).name == name:
+                raise OSError(errno.ENOSPC, "No space left on device", str(args[place]))
+            return write(*args, **options)
+
+        monkeypatch.setattr(owner, method, refuse)
+
+    full(Path, "write_text", 0)
+    full(Path, "write_bytes", 0)
+    full(exporter.ir, "save", 1)
+    message = rf"out: the disk is full \(No space left on device for {name}\); make room or choose"
+    with pytest.raises(OutputError, match=message):
+        export(small, tmp_path / "out", TWO_LAYERS)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint"]
 
 
 @pytest.mark.usefixtures("traced")

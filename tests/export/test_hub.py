@@ -12,19 +12,23 @@ import pytest
 
 from dawn_export import ExportOptions, export
 from dawn_export.hub import download
+from dawn_export.sources import find_source
 from dawn_runtime import Artifact
 from dawn_runtime.errors import DependencyError
+from dawn_runtime.manifest import Origin
 from support.checkpoints import write_checkpoint, write_sharded
 from support.hub_server import COMMIT, Hub, serving
 from support.qwen2 import write_qwen2_files
 
 FETCH = """
-import json, sys
+import json, shutil, sys
 from dawn_export.sources import find_source
 from dawn_runtime.errors import DawnError
 for request in map(json.loads, sys.argv[1:]):
     print("---", file=sys.stderr)
     progress = request.pop("progress", False)
+    free = request.pop("free", 10**12)
+    shutil.disk_usage = lambda _: shutil._ntuple_diskusage(free, 0, free)
     try:
         print(json.dumps([str(find_source(**request).fetch(progress=progress)), None]))
     except DawnError as error:
@@ -104,8 +108,8 @@ def test_a_repository_is_fetched_once_and_exported_through_the_links_of_the_cach
     (found, missing), _ = fetch(cache, hub.endpoint, cached, absent, HF_HUB_OFFLINE="1")
     assert found[0] == folder
     assert missing[1] == (
-        "SourceError: org/pickled: not complete in the local cache, and HF_HUB_OFFLINE keeps us "
-        "from the Hub; unset it, or give a local folder"
+        "SourceError: org/pickled: no such local folder, not complete in the local cache, and "
+        "HF_HUB_OFFLINE keeps us from the Hub; unset it, or give a local folder"
     )
 
 
@@ -117,8 +121,8 @@ def test_every_refusal_of_the_hub_is_one_line_that_says_what_to_do(
         "org/gated": "the repository is gated; accept its terms at http://.*/org/gated, then",
         "org/foreign": r"/.*/config.json: field 'model_type': got \"gpt2\", expected",
         "org/pickled": "no .safetensors in this revision or in its cached copy; only safetensors",
-        "org/a--b": "not an id of the Hub; expected OWNER/NAME with letters, digits and single",
-        "org/failing": r"the Hub cannot be reached \(HfHubHTTPError: .*500.*\) and the local cache",
+        "org/a--b": "neither a local folder nor an id of the Hub; expected OWNER/NAME with letters",
+        "org/failing": r"no such local folder, and the Hub cannot be reached \(HfHub.*500.*\) for",
     }
     requests: list[dict[str, Any]] = [{"model": name} for name in cases]
     requests.append({"model": "org/dream", "revision": "v9"})
@@ -136,15 +140,40 @@ def test_every_refusal_of_the_hub_is_one_line_that_says_what_to_do(
     assert not {"model-00001-of-00002.safetensors", "pytorch_model.bin"} & set(hub.served)
 
 
+def test_a_download_that_does_not_fit_the_disk_is_refused_before_it_begins(
+    hub: Hub, small: Path, tmp_path: Path
+) -> None:
+    weights = (small / "model.safetensors").stat().st_size
+    texts = sum((small / name).stat().st_size for name in ("config.json", "vocab.json"))
+    requests = [{"model": "org/dream", "free": free} for free in (texts, weights - 1, weights)]
+    with serving(hub):
+        (no_texts, no_weights, cached), _ = fetch(tmp_path / "cache", hub.endpoint, *requests)
+        again, _ = fetch(tmp_path / "cache", hub.endpoint, {"model": "org/dream", "free": 0})
+    for refused in (no_texts, no_weights):
+        assert re.match(
+            r"SourceError: org/dream: the download takes 0.00 GB and 0.00 GB are free there; free "
+            r"0.00 GB in /.*/cache/hub, or set HF_HOME to another disk$",
+            refused[1],
+        )
+    assert cached[0] == again[0][0] is not None, "what is in the cache needs no room"
+    assert hub.served.count("model.safetensors") == 1
+
+
+def test_the_commit_is_the_origin(tmp_path: Path) -> None:
+    source = find_source("org/dream", "main")
+    assert source.origin(tmp_path / "snapshots" / COMMIT) == Origin("org/dream", COMMIT)
+    assert find_source(tmp_path).origin(tmp_path) is None
+
+
 def test_a_hub_out_of_reach_is_one_line(tmp_path: Path) -> None:
     with serving(Hub({})) as gone:
         endpoint = gone.endpoint
-    ((folder, message),), _ = fetch(tmp_path / "cache", endpoint, {"model": "dream"})
+    ((folder, message),), _ = fetch(tmp_path / "cache", endpoint, {"model": "models/nope"})
     assert folder is None
     assert message.startswith(
-        "SourceError: Dream-org/Dream-v0-Instruct-7B: the Hub cannot be reached (ConnectError: "
+        "SourceError: models/nope: no such local folder, and the Hub cannot be reached (ConnectErr"
     )
-    assert message.endswith("lacks the files; check the network, or give a local folder")
+    assert message.endswith("for what the local cache lacks; check the spelling and the network")
 
 
 def test_without_huggingface_hub_the_extra_is_named(

@@ -8,7 +8,7 @@ import pytest
 
 from dawn_runtime import ArtifactError, Manifest, OptionError, contract
 from dawn_runtime.engine.fake import fake_manifest
-from dawn_runtime.manifest import DecodingDefaults, FileEntry
+from dawn_runtime.manifest import DecodingDefaults, FileEntry, Origin
 from dawn_runtime.policies import POLICIES, published_defaults
 
 
@@ -31,6 +31,30 @@ def test_manifest_survives_a_round_trip(document: dict[str, Any]) -> None:
     manifest = read(document)
     assert Manifest.from_json(manifest.to_json()) == manifest
     assert manifest.decoding.options["tau_edge"] == 0.07
+
+
+def test_origin_is_there_for_downloads_alone(document: dict[str, Any]) -> None:
+    assert read(document).origin is None
+    assert "origin" not in document
+    document["origin"] = {"repository": "org/dream", "commit": "0123456789" * 4}
+    manifest = read(document)
+    assert manifest.origin == Origin("org/dream", "0123456789" * 4)
+    assert Manifest.from_json(manifest.to_json()) == manifest
+
+
+@pytest.mark.parametrize(
+    ("origin", "message"),
+    [
+        (None, "field 'origin' is null; expected an object"),
+        ({"repository": "a/b"}, "field 'origin.commit' is missing"),
+        ({"repository": "", "commit": "0" * 40}, "field 'origin.repository' is ''; expected a non"),
+        ({"repository": "a/b", "commit": "main"}, "field 'origin.commit' is invalid; expected 40"),
+        ({"repository": "a/b", "commit": "0" * 40, "by": 1}, "field 'origin.by' is unknown"),
+    ],
+)
+def test_a_malformed_origin_is_named(origin: Any, message: str, document: dict[str, Any]) -> None:
+    with pytest.raises(ArtifactError, match=message):
+        read({**document, "origin": origin})
 
 
 def test_graph_table_is_the_step_contract() -> None:
