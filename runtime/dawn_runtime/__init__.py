@@ -36,6 +36,7 @@ from dawn_runtime.policies import (
     RowView,
     Threshold,
 )
+from dawn_runtime.prompts import Filling
 from dawn_runtime.results import Hole, Result
 from dawn_runtime.settings import Settings
 from dawn_runtime.streams import CommitStream, TextStream
@@ -56,6 +57,7 @@ __all__ = [
     "EngineError",
     "EngineInfo",
     "Factor",
+    "Filling",
     "Hole",
     "Klass",
     "LocalLeap",

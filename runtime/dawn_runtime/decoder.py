@@ -1,6 +1,8 @@
 """`Decoder`: an artifact, an engine and a tokenizer behind a few calls."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -13,7 +15,7 @@ from dawn_runtime.engine import Engine, open_engine
 from dawn_runtime.errors import EngineError, OptionError, PromptError
 from dawn_runtime.generation import Generation
 from dawn_runtime.manifest import Manifest
-from dawn_runtime.prompts import Prompt, PromptReader, Template
+from dawn_runtime.prompts import Filling, Prompt, PromptReader, Template
 from dawn_runtime.results import Result
 from dawn_runtime.settings import Plan, Settings, make_plan
 from dawn_runtime.streams import CommitStream, TextStream
@@ -103,7 +105,7 @@ class Decoder:
 
     def generate(
         self,
-        prompt: Prompt | None = None,
+        prompt: Prompt | Filling | None = None,
         *,
         messages: Sequence[Message] | None = None,
         input_ids: Sequence[int] | IntArray | None = None,
@@ -112,7 +114,7 @@ class Decoder:
         """Decodes one answer. Give exactly one of the first three arguments.
 
         Args:
-            prompt: Text (or anything `generate_batch` takes).
+            prompt: Text, or anything `generate_batch` takes.
             messages: Turns of a chat, rendered by the artifact's template.
             input_ids: Token ids.
             **settings: See `Settings`.
@@ -124,27 +126,31 @@ class Decoder:
         """
         return self._begin([_only(prompt, messages, input_ids)], settings).results()[0]
 
-    def encode(self, prompt: Prompt, *, max_new_tokens: int | None = None) -> IntArray:
+    def encode(self, prompt: Prompt | Filling, *, max_new_tokens: int | None = None) -> IntArray:
         """Returns the token ids of a prompt as decoding sees them, int64 [P].
 
         Args:
             prompt: Anything `generate_batch` takes.
-            max_new_tokens: Tokens for which there must be room behind it.
+            max_new_tokens: Tokens for which there must be room behind it; not for a `Filling`.
 
         Raises:
+            OptionError: A number of tokens is given for a `Filling`.
             PromptError: The prompt cannot be decoded by this artifact.
         """
+        if isinstance(prompt, Filling):
+            _refuse_length({"max_new_tokens": max_new_tokens})
+            return self._reader.read_filling(prompt)[0]
         ids = self._reader.read(prompt)
         self._reader.new_tokens(ids, max_new_tokens, self.manifest.decoding.max_new_tokens)
         return ids
 
     def generate_batch(
-        self, prompts: Sequence[Prompt], **settings: "Unpack[Settings]"
+        self, prompts: Sequence[Prompt | Filling], **settings: "Unpack[Settings]"
     ) -> list[Result]:
         """Decodes several answers together; each is the one `generate` would give.
 
         Args:
-            prompts: Texts, lists of messages or lists of ids, mixed at will.
+            prompts: Texts, lists of messages, lists of ids or `Filling`s, mixed at will.
             **settings: See `Settings`.
 
         Raises:
@@ -169,7 +175,8 @@ class Decoder:
             decoder.fill(['{"name": "', 6, '", "age": ', 2, "}"], prompt=messages).holes[0].text
 
         Given tokens never change, and every open position is decided. A hole that turns out
-        longer than needed is filled up with what the model writes after an end.
+        longer than needed is filled up with what the model writes after an end. For several at
+        once, or a stream, give a `Filling` to `generate_batch`, `stream` or `watch`.
 
         Args:
             template: Texts and, as numbers, lengths of the holes between them in tokens.
@@ -182,24 +189,11 @@ class Decoder:
             PromptError: There is nothing to fill, or this artifact cannot decode it.
             EngineError: The engine failed.
         """
-        for name in ("max_new_tokens", "stop_at_eos"):
-            if settings.get(name) is not None:
-                raise OptionError(f"fill takes no {name}: every hole is decided as long as it is")
-        if (template is None) == (input_ids is None) or (
-            input_ids is not None and prompt is not None
-        ):
-            raise PromptError("give fill either a template, perhaps with a prompt, or input_ids")
-        if template is not None:
-            ids, start = self._reader.read_template(template, prompt)
-        elif input_ids is not None:
-            ids, start = self._reader.read_holes(input_ids), 0
-        row = RowState.fill(ids, start, self._packer.mask_id)
-        plan = make_plan(settings, self.manifest.decoding)
-        return self._decode([row], plan, template=True).results()[0]
+        return self._begin([Filling(template, prompt, input_ids)], settings).results()[0]
 
     def stream(
         self,
-        prompt: Prompt | None = None,
+        prompt: Prompt | Filling | None = None,
         *,
         messages: Sequence[Message] | None = None,
         input_ids: Sequence[int] | IntArray | None = None,
@@ -220,7 +214,7 @@ class Decoder:
 
     def watch(
         self,
-        prompt: Prompt | None = None,
+        prompt: Prompt | Filling | None = None,
         *,
         messages: Sequence[Message] | None = None,
         input_ids: Sequence[int] | IntArray | None = None,
@@ -249,40 +243,58 @@ class Decoder:
     ) -> None:
         self.close()
 
-    def _begin(self, prompts: Sequence[Prompt], settings: Settings) -> Generation:
+    def _begin(self, prompts: Sequence[Prompt | Filling], settings: Settings) -> Generation:
         """Checks everything that can be checked before the first run of the engine."""
         plan = make_plan(settings, self.manifest.decoding)
-        end_tokens = self.manifest.tokens.eos if plan.stop_at_eos else ()
-        default = self.manifest.decoding.max_new_tokens
+        templates = [isinstance(prompt, Filling) for prompt in prompts]
+        if any(templates):
+            _refuse_length(settings)
         rows = []
         for number, prompt in enumerate(prompts):
-            try:
-                ids = self._reader.read(prompt)
-                count = self._reader.new_tokens(ids, plan.max_new_tokens, default)
-            except PromptError as error:
-                if len(prompts) == 1:
-                    raise
-                raise PromptError(f"prompts[{number}]: {error}") from error
-            rows.append(RowState.begin(ids, count, self._packer.mask_id, end_tokens))
-        return self._decode(rows, plan)
-
-    def _decode(
-        self, rows: Sequence[RowState], plan: Plan, *, template: bool = False
-    ) -> Generation:
+            where = f"prompts[{number}]: " if len(prompts) > 1 else ""
+            with _located(where):
+                rows.append(self._row(prompt, plan))
         chosen = [plan.rules_for(int(row.masked.sum())) for row in rows]
-        state = DecodeState(tuple(rows), tuple(rules for rules, _ in chosen))
         return Generation(
             self._engine,
-            self._packer,
-            state,
+            replace(self._packer, padding=plan.padding),
+            DecodeState(tuple(rows), tuple(rules for rules, _ in chosen)),
             [fallback for _, fallback in chosen],
             self._reader.tokenizer,
             plan.limits,
-            template=template,
+            templates=templates,
         )
 
+    def _row(self, prompt: Prompt | Filling, plan: Plan) -> RowState:
+        """Lays out what is given and what is to be decided."""
+        mask_id = self._packer.mask_id
+        if isinstance(prompt, Filling):
+            ids, start = self._reader.read_filling(prompt)
+            return RowState.fill(ids, start, mask_id)
+        ids = self._reader.read(prompt)
+        default = self.manifest.decoding.max_new_tokens
+        count = self._reader.new_tokens(ids, plan.max_new_tokens, default)
+        end_tokens = self.manifest.tokens.eos if plan.stop_at_eos else ()
+        return RowState.begin(ids, count, mask_id, end_tokens)
 
-def _only(*given: Prompt | None) -> Prompt:
+
+@contextmanager
+def _located(where: str) -> Iterator[None]:
+    """Says in front of what is wrong with a prompt which one it is."""
+    try:
+        yield
+    except PromptError as error:
+        raise PromptError(f"{where}{error}") from error
+
+
+def _refuse_length(settings: Settings) -> None:
+    """Refuses settings that say how long an answer is, where its holes do."""
+    for name in ("max_new_tokens", "stop_at_eos"):
+        if settings.get(name) is not None:
+            raise OptionError(f"fill takes no {name}: every hole is decided as long as it is")
+
+
+def _only(*given: Prompt | Filling | None) -> Prompt | Filling:
     """Returns the one prompt that is given."""
     present = [prompt for prompt in given if prompt is not None]
     if len(present) != 1:

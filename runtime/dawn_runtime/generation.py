@@ -48,7 +48,7 @@ class Generation:
         fallbacks: For each row, whether its policy is a fallback.
         tokenizer: For the text of the results; None leaves it out.
         limits: When to stop early.
-        template: Whether the rows are templates, so that the results list their holes.
+        templates: For each row, whether it is a template, so that its result lists its holes.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Generation:
         tokenizer: Tokenizer | None,
         limits: Limits,
         *,
-        template: bool = False,
+        templates: Sequence[bool],
     ) -> None:
         self._engine = engine
         self._packer = packer
@@ -68,7 +68,7 @@ class Generation:
         self._fallbacks = fallbacks
         self._tokenizer = tokenizer
         self._limits = limits
-        self._template = template
+        self._templates = templates
         self._begun: float | None = None
         self._seconds = 0.0
         self._stopped: FinishReason | None = None
@@ -123,7 +123,7 @@ class Generation:
             fallback=self._fallbacks[index],
             finish_reason=self._finish_reason(row),
             prompt_tokens=row.start,
-            holes=tuple(self._hole(row, *span) for span in row.holes() if self._template),
+            holes=tuple(self._hole(row, *span) for span in row.holes() if self._templates[index]),
         )
 
     def _hole(self, row: RowState, begin: int, end: int) -> Hole:

@@ -18,6 +18,30 @@ Prompt = str | Sequence[Message] | Sequence[int] | IntArray
 """Text, messages of a chat, or token ids."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Filling:
+    """A prompt with holes: any mixture of given and open positions.
+
+    Attributes:
+        template: Texts and, as numbers, lengths of the holes between them in tokens.
+        prompt: What precedes it, if anything.
+        input_ids: Instead of both, the ids of all with the mask id where undecided.
+
+    Raises:
+        PromptError: Neither or both are given.
+    """
+
+    template: Template | None = None
+    prompt: Prompt | None = None
+    input_ids: Sequence[int] | IntArray | None = None
+
+    def __post_init__(self) -> None:
+        if (self.template is None) == (self.input_ids is None) or (
+            self.input_ids is not None and self.prompt is not None
+        ):
+            raise PromptError("give fill either a template, perhaps with a prompt, or input_ids")
+
+
 @dataclass(frozen=True, slots=True)
 class PromptReader:
     """Turns prompts into ids for one artifact.
@@ -83,35 +107,29 @@ class PromptReader:
             )
         return min(default, room) if wanted is None else wanted
 
-    def read_template(self, template: Template, prompt: Prompt | None) -> tuple[IntArray, int]:
-        """Returns the ids of a template behind a prompt, and how many of them are the prompt's.
+    def read_filling(self, filling: Filling) -> tuple[IntArray, int]:
+        """Returns ids with the mask id where undecided, and how many of them are the prompt's.
 
         Each piece of text is tokenized on its own.
 
-        Args:
-            template: Text and lengths of holes.
-            prompt: What precedes it, if anything.
-
         Raises:
-            PromptError: A piece is neither text nor a length >= 1, no hole is left to fill, or as
-                for `read` and `read_holes`.
+            PromptError: A piece is neither text nor a length >= 1, there is nothing to decide, the
+                first token is undecided and the model cannot predict it, an id is not the model's,
+                the context is exceeded, or as for `read`.
         """
-        if isinstance(template, str):
+        if filling.input_ids is not None:
+            return self._read_holes(filling.input_ids), 0
+        if isinstance(filling.template, str):
             raise PromptError("the template is one text; give a list of texts and hole lengths")
-        before = np.zeros(0, dtype=np.int64) if prompt is None else self.read(prompt)
+        nothing = np.zeros(0, dtype=np.int64)
+        before = nothing if filling.prompt is None else self.read(filling.prompt)
         pieces = [before]
-        for piece in template:
+        for piece in filling.template or ():
             first = not any(map(len, pieces))
             pieces.append(self._read_piece(piece, special=first))
-        return self.read_holes(np.concatenate(pieces)), len(before)
+        return self._read_holes(np.concatenate(pieces)), len(before)
 
-    def read_holes(self, ids: Sequence[int] | IntArray) -> IntArray:
-        """Returns checked ids in which the mask id stands where a token is to be decided.
-
-        Raises:
-            PromptError: There is nothing to decide, the first token is undecided and the model
-                cannot predict it, an id is not the model's, or the context is exceeded.
-        """
+    def _read_holes(self, ids: Sequence[int] | IntArray) -> IntArray:
         array = self._checked_ids(ids)
         tokens, context = self.manifest.tokens, self.manifest.dims.max_length
         if not (array == tokens.mask).any():

@@ -65,7 +65,11 @@ class Result:
 
     @property
     def tokens_per_forward(self) -> float:
-        """Positions committed per run of the engine; 1 when one is decided at a time."""
+        """Positions decided per run of the engine; 1 when one is decided at a time.
+
+        Counts every entry of `trace`: also end tokens and what is decided behind them, which
+        `tokens` does not hold.
+        """
         return len(self.trace) / max(self.forwards, 1)
 
     def to_dict(self) -> dict[str, Any]:

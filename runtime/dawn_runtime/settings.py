@@ -4,15 +4,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypedDict
 
-from dawn_runtime._checks import check_integer
-from dawn_runtime.decoding import CACHES, WINDOWS, Blocks, Cache, NoCache, Rules, Sampling, Window
+from dawn_runtime._checks import check_choice, check_integer
+from dawn_runtime.decoding import (
+    CACHES,
+    PADDINGS,
+    WINDOWS,
+    Blocks,
+    Cache,
+    NoCache,
+    Padding,
+    Rules,
+    Sampling,
+    Window,
+)
 from dawn_runtime.errors import OptionError
 from dawn_runtime.generation import Limits
 from dawn_runtime.manifest import DecodingDefaults
 from dawn_runtime.policies import POLICIES, Policy
 from dawn_runtime.registry import unknown
-
-"""New tokens when the caller does not say and the context has room."""
 
 _OWNER = "generate"
 
@@ -38,6 +47,8 @@ class Settings(TypedDict, total=False):
             whatever batch they are.
         timeout: Seconds after which decoding stops with what is there; by default never.
         max_forwards: Runs of the engine after which an answer stops with what is there.
+        padding: Side on which shorter rows of a batch are filled up, `right` (the default) or
+            `left`; answers do not depend on it.
     """
 
     max_new_tokens: int | None
@@ -54,6 +65,7 @@ class Settings(TypedDict, total=False):
     seed: int | None
     timeout: float | None
     max_forwards: int | None
+    padding: Padding | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +78,7 @@ class Plan:
         fallback_length: As in `Settings`.
         stop_at_eos: As in `Settings`.
         limits: When to stop early.
+        padding: As in `Settings`.
     """
 
     rules: Rules
@@ -73,6 +86,7 @@ class Plan:
     fallback_length: int
     stop_at_eos: bool
     limits: Limits
+    padding: Padding
 
     def rules_for(self, new_tokens: int) -> tuple[Rules, bool]:
         """Returns the rules for an answer of a given length, and whether they are a fallback.
@@ -116,7 +130,9 @@ def make_plan(settings: Settings, defaults: DecodingDefaults) -> Plan:
     )
     limits = Limits(settings.get("timeout"), settings.get("max_forwards"))
     stop_at_eos = settings.get("stop_at_eos") is not False
-    return Plan(rules, max_new_tokens, fallback_length, stop_at_eos, limits)
+    padding = settings.get("padding") or "right"
+    check_choice(_OWNER, "padding", padding, PADDINGS)
+    return Plan(rules, max_new_tokens, fallback_length, stop_at_eos, limits, padding)
 
 
 def _policy(settings: Settings, defaults: DecodingDefaults) -> Policy:

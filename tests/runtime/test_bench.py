@@ -22,14 +22,16 @@ SMALL = ("--prompt-tokens", "10", "--new-tokens", "16", "--block-length", "8", "
 def test_prints_a_table_and_one_line_of_json(run: Run) -> None:
     status, out, err = run(*SMALL, "--policy", "one-per-step", "--cache", "none", "--cache", "dual")
     lines = out.splitlines()
-    assert (status, err, len(lines)) == (0, "", 5)
+    assert (status, err, len(lines)) == (0, "", 6)
     head = "policy cache tokens/s x first forwards rows fed ms/forward outside %"
     assert " ".join(lines[1].split()) == head
     assert [line.split()[:2] for line in lines[2:4]] == [
         ["one-per-step", "none"],
         ["one-per-step", "dual"],
     ]
-    report = json.loads(lines[4])
+    assert lines[4].startswith("x first: tokens/s, those of the first line being 1; ")
+    assert "outside %: share of the time" in lines[4]
+    report = json.loads(lines[5])
     exact, cached = report["measured"]
     assert (report["prompt_tokens"], report["new_tokens"]) == (10, 16)
     assert (exact["forwards"], exact["rows_fed"]) == (16, 16 * 26)
@@ -37,6 +39,12 @@ def test_prints_a_table_and_one_line_of_json(run: Run) -> None:
     for one in report["measured"]:
         assert one["tokens_per_second"] == pytest.approx(16 / one["seconds"])
         assert 0 <= one["outside_share"] <= 1
+
+
+def test_quiet_leaves_out_what_the_columns_mean(run: Run) -> None:
+    _, out, _ = run(*SMALL, "--cache", "none", "--quiet")
+    assert len(out.splitlines()) == 4
+    assert "x first: " not in out
 
 
 def test_json_alone_and_every_combination(run: Run) -> None:

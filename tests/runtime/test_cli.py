@@ -30,8 +30,25 @@ def test_prints_the_answer_and_one_line_of_statistics(run: Run) -> None:
     assert status == 0
     assert out.endswith("\n")
     assert err.count("\n") == 1
-    assert "12 tokens, 12 forwards, 1.00 tokens per forward, " in err
+    counted = "12 positions decided in 12 forwards (1.00 each, end and padding counted), "
+    assert f"12 tokens, {counted}" in err
     assert "policy one-per-step" in err
+
+
+def test_statistics_tell_tokens_of_the_answer_from_all_that_was_decided(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def model(tokens: Any, positions: Any, key_tokens: Any, *_: Any) -> Any:
+        logits = np.zeros((len(tokens), 259), dtype=np.float32)
+        logits[np.arange(len(tokens)), np.where(positions < 4, ord("a") - 33, 257)] = 20
+        return logits, np.full((len(tokens), len(key_tokens)), 0.1, dtype=np.float32)
+
+    monkeypatch.setattr(
+        "dawn_runtime.decoder.open_engine", lambda a, *_, **__: FakeEngine(a.manifest, model)
+    )
+    _, out, err = run("hi", "--max-new-tokens", "12", "--policy", "threshold")
+    assert out == "aa\n"
+    assert "2 tokens, 12 positions decided in 1 forwards (12.00 each, end and padding" in err
 
 
 def test_quiet_prints_the_answer_alone(run: Run) -> None:
@@ -118,6 +135,17 @@ def test_fill_prints_the_template_with_its_holes_filled(run: Run) -> None:
     assert document["prompt_tokens"] == len("<user>hi\n<assistant>")
 
 
+def test_a_template_is_streamed_like_an_answer(run: Run) -> None:
+    template = ("--fill", "x[[2]]y[[3]]", "hi", "--chat")
+    status, out, err = run(*template, "--stream")
+    assert (status, out) == (0, run(*template)[1])
+    assert "5 positions decided" in err
+
+
+def test_the_side_of_padding_changes_no_answer(run: Run) -> None:
+    assert run("hi", *SHORT, "--padding", "left")[1] == run("hi", *SHORT)[1]
+
+
 def test_fallback_is_told(run: Run) -> None:
     _, _, err = run("hi", *SHORT, "--policy", "dawn")
     assert "policy threshold (fallback: the answer is short)" in err
@@ -147,27 +175,37 @@ def test_sampling_is_repeatable(run: Run) -> None:
         (["hi", "--set", "threshold=high"], "threshold is 'high'; expected a number"),
         (["hi", "--cache", "prefx"], "unknown cache: 'prefx'; did you mean 'prefix'"),
         (["hi", "--window", "tilted"], "unknown window: 'tilted'; known: blocks, pruned"),
-        (["hi", "--block-length", "0"], "block_length is 0; expected an integer >= 1"),
-        (["hi", "--max-new-tokens", "0"], "max_new_tokens is 0; expected an integer >= 1"),
-        (["hi", "--max-new-tokens", "-3"], "max_new_tokens is -3"),
+        (["hi", "--block-length", "0"], "--block-length is 0; expected an integer >= 1"),
+        (["hi", "--max-new-tokens", "0"], "error: --max-new-tokens is 0; expected an integer >="),
+        (["hi", "--max-new-tokens", "-3"], "error: --max-new-tokens is -3"),
+        (["hi", "--timeout", "-1"], "error: --timeout is -1.0; expected a number from 0"),
+        (["hi", "--max-forwards", "-1"], "error: --max-forwards is -1; expected an integer >= 0"),
+        (["hi", "--padding", "top"], "argument --padding: invalid choice: 'top'"),
         (["hi", "--max-new-tokens", "x"], "argument --max-new-tokens: invalid int value: 'x'"),
         (["x" * 300], "the prompt has 300 tokens and leaves no room"),
         (["", "--quiet"], "the prompt is empty"),
+        (["", "--chat"], "the message of --chat is empty; give a text, such as"),
+        ([" ", "--chat", "--fill", "a[[2]]"], "the message of --chat is empty"),
+        (["", "--fill", "a[[2]]"], "the prompt is empty"),
         (["hi", "--output", "o"], "--output needs --input"),
         (["hi", "--system", "s"], "--system needs --chat"),
         (["hi", "--input", "i"], "--input takes neither PROMPT nor --chat nor --stream"),
-        (["--fill", "a[[2]]", "--stream"], "--fill takes neither --input nor --stream"),
+        (["--fill", "a[[2]]", "--input", "i"], "--fill and --input exclude each other"),
+        (["--fill", "a[[2]]", "--max-new-tokens", "2"], "fill takes no --max-new-tokens: every"),
+        (["--fill", "a [[x]] b"], "--fill: 'x' in '[[x]]' is not a number; write [[N]] for"),
+        (["--fill", "a [[]] [[2]]"], "--fill: '' in '[[]]' is not a number"),
+        (["--fill", "a [[0]]"], "the template holds 0; expected texts and lengths of holes >= 1"),
         (
             ["--input", "i", "--batch", "0"],
             "argument --batch: got '0', expected a number of at least 1",
         ),
         (["--fill", "a"], "nothing is left to fill"),
-        (["--fill", "a[[2]]", "--no-stop-at-eos"], "fill takes no stop_at_eos"),
+        (["--fill", "a[[2]]", "--no-stop-at-eos"], "fill takes no --no-stop-at-eos"),
         (["hi", "--stream", "--json"], "--stream and --json exclude each other"),
         (["--input", "/nowhere.jsonl"], "/nowhere.jsonl: cannot read prompts"),
         (["--input", "i", "--output", "/no/folder/o"], "the folder does not exist"),
-        (["hi", "--temperature", "-1"], "temperature is -1.0; expected a number from 0 to 100"),
-        (["hi", "--top-p", "0.5"], "top_p and top_k need a temperature above 0"),
+        (["hi", "--temperature", "-1"], "error: --temperature is -1.0; expected a number"),
+        (["hi", "--top-p", "0.5"], "--top-p and --top-k need a temperature above 0"),
     ],
 )
 def test_wrong_usage_is_one_line_and_status_2(arguments: list[str], message: str, run: Run) -> None:

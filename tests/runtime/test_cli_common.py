@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import dawn_runtime
+from dawn_runtime import OptionError
 from dawn_runtime.cli.common import Parser, atomic_text, run_command
 
 
@@ -33,6 +34,31 @@ def test_further_error_classes_can_be_named(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().err == "dawn-test: error: 'two\\nlines'\n"
     assert command(work) == 1
     assert "error: unexpected KeyError: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("generate: max_new_tokens is 0; expected >= 1", "--max-new-tokens is 0; expected >= 1"),
+        ("engine: threads is 0; expected", "--threads is 0; expected"),
+        ("window 'x': max_new_tokens is 0", "window 'x': --max-new-tokens is 0"),
+        ("evidence layers: got 0, expected at least 1", "--evidence-layers: got 0, expected at"),
+        ("fill takes no stop_at_eos", "fill takes no --no-stop-at-eos"),
+        ("policy 'x': threads is 0", "policy 'x': threads is 0"),
+        ("it has two threads and evidence layers", "it has two threads and evidence layers"),
+    ],
+)
+def test_options_are_named_as_the_flags_of_the_command(
+    message: str, expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work(_: Any) -> None:
+        raise OptionError(message)
+
+    parser = Parser("dawn-test", "A test.")
+    for flag in ("--max-new-tokens", "--threads", "--evidence-layers", "--no-stop-at-eos"):
+        parser.add_argument(flag)
+    assert run_command(parser, work, []) == 2
+    assert capsys.readouterr().err.startswith(f"dawn-test: error: {expected}")
 
 
 def test_reader_that_goes_away_is_no_traceback() -> None:

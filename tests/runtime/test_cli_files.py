@@ -54,6 +54,28 @@ def test_answers_to_a_file_go_to_standard_output_without_a_target(run: Run, tmp_
     assert json.loads(out)["output"] == str(tmp_path / "o")
 
 
+@pytest.mark.parametrize("size", ["1", "8"])
+def test_templates_are_filled_beside_prompts(size: str, run: Run, tmp_path: Path) -> None:
+    chat = {"messages": [{"role": "user", "content": "hi"}]}
+    prompts = lines(
+        tmp_path / "in.jsonl",
+        {"prompt": "a"},
+        {"template": ["[[", 3, "]]"]},
+        {"template": ["x", 2], **chat},
+    )
+    status, out, _ = run("--input", prompts, "--batch", size)
+    plain, filled, answered = map(json.loads, out.splitlines())
+    assert status == 0
+    assert plain["holes"] == []
+    assert filled["text"].startswith("[[")
+    assert filled["text"].endswith("]]")
+    assert [len(hole["tokens"]) for hole in filled["holes"]] == [3]
+    assert (
+        answered["trace"]
+        == json.loads(run("hi", "--chat", "--fill", "x[[2]]", "--json")[1])["trace"]
+    )
+
+
 @pytest.mark.parametrize("size", ["1", "2", "8"])
 def test_answers_to_a_file_do_not_depend_on_the_batch(size: str, run: Run, tmp_path: Path) -> None:
     texts = ["a", "a longer one", "b"]
@@ -78,6 +100,10 @@ def test_answers_to_a_file_do_not_depend_on_the_batch(size: str, run: Run, tmp_p
         ('{"messages": ["a"]}', "line 2: messages must be objects with role and content"),
         ('{"input_ids": [999]}', "line 2: the prompt holds id 999"),
         ('{"prompt": ""}', "line 2: the prompt is empty"),
+        ('{"template": "a[[2]]"}', "line 2: template must be a list of texts and lengths of holes"),
+        ('{"template": ["a"]}', "line 2: nothing is left to fill"),
+        ('{"template": ["a", "b", 0]}', "line 2: the template holds 0; expected texts and lengths"),
+        ('{"template": [1], "prompt": "a", "messages": []}', "or a template behind at most one of"),
     ],
 )
 def test_bad_line_is_named_and_nothing_is_written(

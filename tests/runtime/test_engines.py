@@ -228,6 +228,11 @@ def test_onnxruntime_runs_the_contract(graph_path: Path) -> None:
     assert found.present == ()
 
 
+def test_onnxruntime_keeps_no_memory_for_shapes_it_has_met(graph_path: Path) -> None:
+    options = OrtEngine(graph_path, MANIFEST, threads=1)._session.get_session_options()
+    assert not options.enable_mem_pattern
+
+
 def test_onnxruntime_returns_logits_and_keys_on_request(graph_path: Path) -> None:
     engine = OrtEngine(graph_path, MANIFEST, threads=1)
     found = engine.run(full_pass([[1, 2, 3]], want_logits=True, want_present=True))

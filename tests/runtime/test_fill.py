@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dawn_runtime import Decoder, OptionError, PromptError
+from dawn_runtime import Decoder, Filling, OptionError, PromptError
 from dawn_runtime.decoding import (
     Blocks,
     DecodeState,
@@ -65,6 +65,34 @@ def test_a_hole_at_the_end_is_plain_generation(decoder: Decoder) -> None:
     )
     assert filled.trace == plain.trace
     assert filled.tokens.tolist() == plain.tokens.tolist()
+
+
+def test_templates_are_filled_in_batches_beside_prompts(decoder: Decoder) -> None:
+    template: Any = ["[", 3, ", ", 2, "]"]
+    rules: Any = {"policy": "threshold", "cache": "dual", "block_length": 4}
+    filling = Filling(template, "hello")
+    together = decoder.generate_batch(["hi", filling, Filling(input_ids=[1, 258])], **rules)
+    assert together[1].trace == decoder.fill(template, prompt="hello", **rules).trace
+    assert together[1].holes[0].tokens.tolist() == together[1].tokens[1:4].tolist()
+    assert [len(result.holes) for result in together] == [0, 2, 1]
+    assert together[0].trace == decoder.generate("hi", **rules).trace
+
+
+def test_filling_is_streamed_and_watched(decoder: Decoder) -> None:
+    filling = Filling(["[", 3, ", ", 2, "]"], "hello")
+    whole = decoder.fill(filling.template, prompt="hello", policy="one-per-step")
+    stream = decoder.stream(filling, policy="one-per-step")
+    assert "".join(stream) == whole.text == stream.result.text
+    watched = decoder.watch(filling, policy="one-per-step")
+    assert tuple(commit for step in watched for commit in step) == whole.trace
+    assert len(watched.result.holes) == 2
+
+
+def test_ids_of_a_template_have_the_mask_in_its_holes(decoder: Decoder) -> None:
+    filling = Filling(["a", 2], [7])
+    assert decoder.encode(filling).tolist() == [7, ord("a") - 33, 258, 258]
+    with pytest.raises(OptionError, match="fill takes no max_new_tokens: every hole is decided"):
+        decoder.encode(filling, max_new_tokens=5)
 
 
 def test_an_end_token_in_a_hole_ends_nothing(artifact_folder: Path) -> None:

@@ -27,6 +27,18 @@ def test_rows_of_different_length_are_padded_and_the_padding_is_invisible() -> N
     assert inputs.attention_mask.any(axis=-1).all(), "every query sees at least one key"
 
 
+def test_padding_may_stand_on_the_left() -> None:
+    rows = [RowState.begin(np.array(ids), 2, MASK) for ids in ([5], [6, 7, 8])]
+    plans = [plan([0, 1, 2], [1, 2], [1]), plan([0, 1, 2, 3, 4], [4], [0, 4])]
+    inputs = packer(padding="left").pack(rows, plans)
+    assert inputs.input_ids.tolist() == [[0, 0, 5, MASK, MASK], [6, 7, 8, MASK, MASK]]
+    assert inputs.position_ids.tolist() == [[0, 0, 0, 1, 2], [0, 1, 2, 3, 4]]
+    assert inputs.logit_rows.tolist() == [[3, 4], [4, 0]]
+    assert inputs.attention_rows.tolist() == [[3, 0], [0, 4]]
+    assert inputs.attention_mask[0, 0].tolist() == [[False] * 2 + [True] * 3] * 5
+    assert inputs.attention_mask.any(axis=-1).all(), "every query sees at least one key"
+
+
 def test_dream_reads_the_row_before_and_row_0_for_position_0() -> None:
     row = RowState.begin(np.array([5]), 2, MASK)
     inputs = packer(shift=1).pack([row], [plan([0, 1, 2], [0, 1, 2], [1])])

@@ -50,6 +50,7 @@ def test_public_names_are_pinned() -> None:
         "EngineError",
         "EngineInfo",
         "Factor",
+        "Filling",
         "Hole",
         "Klass",
         "LocalLeap",

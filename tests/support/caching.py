@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from dawn_runtime import Blocks, Engine, Policy, StepInputs, StepOutputs
-from dawn_runtime.decoding import Cache, DecodeState, RowState, Window, decode
+from dawn_runtime.decoding import Cache, DecodeState, Padding, RowState, Window, decode
 from dawn_runtime.engine.fake import FakeEngine, HashModel
 from support.decoding import MANIFEST, begin, packer
 
@@ -46,9 +46,15 @@ def begin_cached(
     return replace(state, rules=tuple(replace(rules, cache=cache) for rules in state.rules))
 
 
-def run_cached(state: DecodeState, engine: Engine | None = None, *, shift: int = 0) -> DecodeState:
+def run_cached(
+    state: DecodeState,
+    engine: Engine | None = None,
+    *,
+    shift: int = 0,
+    padding: Padding = "right",
+) -> DecodeState:
     """Decodes to the end."""
-    for last in decode(engine or Recorder(), packer(shift), state):
+    for last in decode(engine or Recorder(), packer(shift, padding), state):
         state = last
     return state
 

@@ -14,7 +14,7 @@ from dawn_runtime import (
     Policy,
     Threshold,
 )
-from dawn_runtime.decoding import DecodeState, Packer, RowState, Rules, Window, decode
+from dawn_runtime.decoding import DecodeState, Packer, Padding, RowState, Rules, Window, decode
 from dawn_runtime.engine.fake import FakeEngine, HashModel, fake_manifest
 
 MANIFEST = fake_manifest(vocab_size=32, max_length=96)
@@ -27,8 +27,8 @@ POLICIES = [
 ]
 
 
-def packer(shift: int = 0) -> Packer:
-    return Packer(prediction_shift=shift, mask_id=MASK, filler_id=0)
+def packer(shift: int = 0, padding: Padding = "right") -> Packer:
+    return Packer(prediction_shift=shift, mask_id=MASK, filler_id=0, padding=padding)
 
 
 def begin(

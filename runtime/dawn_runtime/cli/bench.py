@@ -27,6 +27,11 @@ _HEAD = (
     f"{'ms/forward':>11}{'outside %':>10}"
 )
 
+_LEGEND = (
+    "x first: tokens/s, those of the first line being 1; forwards: runs of the engine; rows fed: "
+    "positions computed in them; outside %: share of the time spent outside the engine"
+)
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -109,6 +114,8 @@ def _work(args: argparse.Namespace) -> None:
                 measured.append(_measure(decoder, prompts, policy, cache, args))
                 if not args.json:
                     print(_line(measured[-1], measured[0]), flush=True)
+    if not args.json and not args.quiet:
+        print(_LEGEND)
     print(json.dumps(_report(args, measured)))
 
 

@@ -7,6 +7,7 @@ Standard output carries results, standard error everything else. Exit status: 0 
 import argparse
 import json
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,8 @@ from dawn_runtime.registry import parse_option
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
 _USAGE_ERRORS = (OptionError, PromptError)
+_OWNERS = "(?:generate|sampling|limit|engine): "
+"""Who has the options that are flags of their own."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -42,6 +45,26 @@ class Parser(argparse.ArgumentParser):
         )
         shared.add_argument("--debug", action="store_true", help="show the traceback of an error")
         shared.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+
+    def spelled(self, message: str) -> str:
+        """Names options as the flags of this command that set them.
+
+        In Python they are arguments, such as `max_new_tokens` of `generate`; what says so there
+        says `--max-new-tokens` here. Words of plain English (`temperature`) are told from options
+        by what stands before them: `sampling: temperature is ...`.
+
+        Args:
+            message: A message about an option.
+        """
+        for action in self._actions:
+            flag = next((name for name in action.option_strings if name.startswith("--")), None)
+            if flag is None:
+                continue
+            name = flag.removeprefix("--").removeprefix("no-").replace("-", "_")
+            if "_" in name:
+                message = re.sub(rf"\b{name}\b|\b{name.replace('_', ' ')}(?=:)", flag, message)
+            message = re.sub(rf"^{_OWNERS}({flag}|{name})(?= is )", flag, message)
+        return message
 
     def error(self, message: str) -> NoReturn:
         """Prints one line and exits with the status of wrong usage."""
@@ -83,7 +106,8 @@ def run_command(
         return _report(parser.prog, "interrupted", INTERRUPTED, debug=False)
     except expected as error:
         status = WRONG_USAGE if isinstance(error, _USAGE_ERRORS) else FAILED
-        return _report(parser.prog, f"error: {error}", status, debug=args.debug)
+        message = parser.spelled(str(error)) if isinstance(error, OptionError) else str(error)
+        return _report(parser.prog, f"error: {message}", status, debug=args.debug)
     except Exception as error:
         message = f"error: unexpected {type(error).__name__}: {error}; --debug shows where"
         return _report(parser.prog, message, FAILED, debug=args.debug)

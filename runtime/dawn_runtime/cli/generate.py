@@ -6,13 +6,12 @@ import re
 import sys
 from collections.abc import Sequence
 
-from dawn_runtime.arrays import IntArray
 from dawn_runtime.cli import generate_flags as flags
 from dawn_runtime.cli.common import atomic_text, print_json, run_command
 from dawn_runtime.cli.jsonl import read_prompts
 from dawn_runtime.decoder import Decoder
 from dawn_runtime.errors import PromptError
-from dawn_runtime.prompts import Prompt
+from dawn_runtime.prompts import Filling, Prompt
 from dawn_runtime.results import Result
 from dawn_runtime.settings import Settings
 
@@ -30,9 +29,7 @@ def _work(args: argparse.Namespace) -> None:
         if batch is not None:
             _answer_file(decoder, batch, settings, args)
         elif args.fill is not None:
-            _print_answer(
-                decoder.fill(_template(args.fill), prompt=_before(args), **settings), args
-            )
+            _answer(decoder, Filling(_template(args.fill), _before(args)), settings, args)
         elif args.chat and args.prompt is None and sys.stdin.isatty():
             _talk(decoder, settings, args)
         else:
@@ -41,10 +38,14 @@ def _work(args: argparse.Namespace) -> None:
 
 def _prompt(args: argparse.Namespace) -> Prompt:
     """Returns the prompt of the command line or of standard input, as messages with --chat."""
-    text = args.prompt
+    text: str | None = args.prompt
     if text is None or text == "-":
         text = sys.stdin.read().removesuffix("\n")
-    return [*_opening(args), {"role": "user", "content": text}] if args.chat else text
+    if not args.chat:
+        return text
+    if not text.strip():
+        raise PromptError("the message of --chat is empty; give a text, such as 'What is 3 + 4?'")
+    return [*_opening(args), {"role": "user", "content": text}]
 
 
 def _before(args: argparse.Namespace) -> Prompt | None:
@@ -54,7 +55,13 @@ def _before(args: argparse.Namespace) -> Prompt | None:
 
 def _template(text: str) -> list[str | int]:
     """Splits a text at its holes, written [[N]]."""
-    pieces = re.split(r"\[\[(\d+)\]\]", text)
+    pieces = re.split(r"\[\[([^][]*)\]\]", text)
+    for hole in pieces[1::2]:
+        if not hole.isdecimal():
+            raise PromptError(
+                f"--fill: {hole!r} in '[[{hole}]]' is not a number; write [[N]] for a hole of N "
+                'tokens, or give a text that holds [[ as a list of "template" in --input'
+            )
     numbered = enumerate(pieces)
     return [int(piece) if place % 2 else piece for place, piece in numbered if piece]
 
@@ -64,26 +71,23 @@ def _opening(args: argparse.Namespace) -> list[dict[str, str]]:
 
 
 def _answer(
-    decoder: Decoder, prompt: Prompt, settings: Settings, args: argparse.Namespace
+    decoder: Decoder, prompt: Prompt | Filling, settings: Settings, args: argparse.Namespace
 ) -> Result:
     """Decodes one prompt and prints the answer and its statistics."""
     if not args.stream:
-        return _print_answer(decoder.generate(prompt, **settings), args)
+        result = decoder.generate(prompt, **settings)
+        if args.json:
+            print_json(result.to_dict())
+        else:
+            print(result.text if result.text is not None else _ids(result))
+        _note(_statistics(result), args)
+        return result
     stream = decoder.stream(prompt, **settings)
     for piece in stream:
         print(piece, end="", flush=True)
     print()
     _note(_statistics(stream.result), args)
     return stream.result
-
-
-def _print_answer(result: Result, args: argparse.Namespace) -> Result:
-    if args.json:
-        print_json(result.to_dict())
-    else:
-        print(result.text if result.text is not None else _ids(result))
-    _note(_statistics(result), args)
-    return result
 
 
 def _talk(decoder: Decoder, settings: Settings, args: argparse.Namespace) -> None:
@@ -104,20 +108,22 @@ def _talk(decoder: Decoder, settings: Settings, args: argparse.Namespace) -> Non
 
 def _answer_file(
     decoder: Decoder,
-    prompts: list[tuple[int, Prompt]],
+    prompts: list[tuple[int, Prompt | Filling]],
     settings: Settings,
     args: argparse.Namespace,
 ) -> None:
     """Decodes all lines of a file; nothing is written unless all of them succeed."""
-    read = [_encode(decoder, line, prompt, args) for line, prompt in prompts]
+    for line, prompt in prompts:
+        _check(decoder, line, prompt, args)
     results: list[Result] = []
     seconds = 0.0
-    for start in range(0, len(read), args.batch):
-        batch = decoder.generate_batch(read[start : start + args.batch], **settings)
+    for start in range(0, len(prompts), args.batch):
+        chosen = [prompt for _, prompt in prompts[start : start + args.batch]]
+        batch = decoder.generate_batch(chosen, **settings)
         seconds += batch[0].seconds  # that of the whole batch
         for result in batch:
             results.append(result)
-            _note(f"{len(results)} of {len(read)}: {_statistics(result)}", args)
+            _note(f"{len(results)} of {len(prompts)}: {_statistics(result)}", args)
     documents = [result.to_dict() for result in results]
     if args.output is not None:
         with atomic_text(args.output) as file:
@@ -131,10 +137,10 @@ def _answer_file(
             print_json(item)
 
 
-def _encode(decoder: Decoder, line: int, prompt: Prompt, args: argparse.Namespace) -> IntArray:
+def _check(decoder: Decoder, line: int, prompt: Prompt | Filling, args: argparse.Namespace) -> None:
     """Reads a prompt of a file, so that a bad line is found before anything is decoded."""
     try:
-        return decoder.encode(prompt, max_new_tokens=args.max_new_tokens)
+        decoder.encode(prompt, max_new_tokens=args.max_new_tokens)
     except PromptError as error:
         raise PromptError(f"{args.input} line {line}: {error}") from error
 
@@ -148,9 +154,9 @@ def _statistics(result: Result) -> str:
     if result.finish_reason not in ("end", "length"):
         note += f", incomplete: {result.finish_reason}"
     return (
-        f"{len(result.tokens)} tokens, {result.forwards} forwards, "
-        f"{result.tokens_per_forward:.2f} tokens per forward, {result.seconds:.2f} s, "
-        f"policy {result.policy}{note}"
+        f"{len(result.tokens)} tokens, {len(result.trace)} positions decided in "
+        f"{result.forwards} forwards ({result.tokens_per_forward:.2f} each, end and padding "
+        f"counted), {result.seconds:.2f} s, policy {result.policy}{note}"
     )
 
 

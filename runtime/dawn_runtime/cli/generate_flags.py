@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from dawn_runtime.cli.common import Parser, count, key_value
-from dawn_runtime.decoding import CACHES, WINDOWS
+from dawn_runtime.decoding import CACHES, PADDINGS, WINDOWS
 from dawn_runtime.errors import OptionError
 from dawn_runtime.policies import POLICIES
 from dawn_runtime.settings import Settings
@@ -26,7 +26,8 @@ def parser() -> Parser:
         "--input",
         type=Path,
         metavar="FILE.jsonl",
-        help='one object with "prompt", "messages" or "input_ids" on each line',
+        help='one object with "prompt", "messages" or "input_ids" on each line, or with a '
+        '"template" to fill, a list of texts and hole lengths, perhaps behind one of them',
     )
     source.add_argument(
         "--output", type=Path, metavar="FILE.jsonl", help="where to write the answers to --input"
@@ -38,6 +39,12 @@ def parser() -> Parser:
         metavar="N",
         help="prompts of --input decoded together; answers do not depend on it but for ties in "
         "rounding; default: 8",
+    )
+    source.add_argument(
+        "--padding",
+        choices=PADDINGS,
+        help="side on which shorter rows of a batch are filled up; answers do not depend on it; "
+        "default: right",
     )
     source.add_argument(
         "--fill",
@@ -116,8 +123,7 @@ def check(args: argparse.Namespace) -> None:
         "--system needs --chat": args.system is not None and not args.chat,
         "--input takes neither PROMPT nor --chat nor --stream": args.input is not None
         and (args.prompt is not None or args.chat or args.stream),
-        "--fill takes neither --input nor --stream nor --max-new-tokens": args.fill is not None
-        and (args.input is not None or args.stream or args.max_new_tokens is not None),
+        "--fill and --input exclude each other": args.fill is not None and args.input is not None,
         "--stream and --json exclude each other": args.stream and args.json,
     }
     for message, holds in conflicts.items():
@@ -143,4 +149,5 @@ def settings(args: argparse.Namespace) -> Settings:
         "seed": args.seed,
         "timeout": args.timeout,
         "max_forwards": args.max_forwards,
+        "padding": args.padding,
     }

@@ -5,17 +5,23 @@ from pathlib import Path
 from typing import Any
 
 from dawn_runtime.errors import PromptError
-from dawn_runtime.prompts import Prompt
+from dawn_runtime.prompts import Filling, Prompt
 
 _KINDS = {"prompt": str, "messages": list, "input_ids": list}
+_TEMPLATE = "template"
+_EXPECTED = (
+    f"expected an object with exactly one of {', '.join(_KINDS)}, or a {_TEMPLATE} behind at most "
+    "one of them"
+)
 
 
-def read_prompts(path: Path) -> list[tuple[int, Prompt]]:
+def read_prompts(path: Path) -> list[tuple[int, Prompt | Filling]]:
     """Reads a file with one JSON object a line; empty lines are skipped.
 
     Args:
         path: Each object has exactly one of `prompt` (text), `messages` (list of objects) and
-            `input_ids` (list of integers).
+            `input_ids` (list of integers), or a `template` (list of texts and hole lengths) behind
+            at most one of them. Other fields are the caller's own.
 
     Returns:
         Line number, counted from 1, and prompt.
@@ -34,15 +40,26 @@ def read_prompts(path: Path) -> list[tuple[int, Prompt]]:
     return [(number, _prompt(line, f"{path} line {number}")) for number, line in numbered]
 
 
-def _prompt(line: str, where: str) -> Prompt:
+def _prompt(line: str, where: str) -> Prompt | Filling:
     try:
         entry = json.loads(line)
     except ValueError as error:
         raise PromptError(f"{where}: not valid JSON ({error})") from error
-    given = [name for name in _KINDS if isinstance(entry, dict) and name in entry]
+    if not isinstance(entry, dict):
+        raise PromptError(f"{where}: {_EXPECTED}")
+    if _TEMPLATE not in entry:
+        return _given(entry, where)
+    if not isinstance(entry[_TEMPLATE], list):
+        raise PromptError(f"{where}: {_TEMPLATE} must be a list of texts and lengths of holes")
+    before = _given(entry, where) if any(name in entry for name in _KINDS) else None
+    return Filling(entry[_TEMPLATE], before)
+
+
+def _given(entry: dict[str, Any], where: str) -> Prompt:
+    given = [name for name in _KINDS if name in entry]
     if len(given) != 1:
-        raise PromptError(f"{where}: expected an object with exactly one of {', '.join(_KINDS)}")
-    value: Any = entry[given[0]]
+        raise PromptError(f"{where}: {_EXPECTED}")
+    value = entry[given[0]]
     if not isinstance(value, _KINDS[given[0]]):
         raise PromptError(f"{where}: {given[0]} must be a {_KINDS[given[0]].__name__}")
     if given[0] == "messages" and not all(isinstance(message, dict) for message in value):

@@ -3,7 +3,7 @@
 from dawn_runtime.decoding.cache import CACHES, Cache, Dual, NoCache, Prefix
 from dawn_runtime.decoding.kv import Kept, KvStore, kv_bytes
 from dawn_runtime.decoding.loop import DecodeState, Rules, decode, step
-from dawn_runtime.decoding.packing import Packer
+from dawn_runtime.decoding.packing import PADDINGS, Packer, Padding
 from dawn_runtime.decoding.plan import RowPlan, make_plan
 from dawn_runtime.decoding.sampling import Sampling
 from dawn_runtime.decoding.state import Commit, RowState
@@ -11,6 +11,7 @@ from dawn_runtime.decoding.window import WINDOWS, Blocks, Pruned, Single, Slidin
 
 __all__ = [
     "CACHES",
+    "PADDINGS",
     "WINDOWS",
     "Blocks",
     "Cache",
@@ -21,6 +22,7 @@ __all__ = [
     "KvStore",
     "NoCache",
     "Packer",
+    "Padding",
     "Prefix",
     "Pruned",
     "RowPlan",

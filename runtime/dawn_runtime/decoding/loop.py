@@ -15,7 +15,7 @@ import numpy as np
 from dawn_runtime.arrays import KvArray, read_only
 from dawn_runtime.decoding.cache import Cache
 from dawn_runtime.decoding.kv import Kept, KvStore
-from dawn_runtime.decoding.packing import Packer, fed_rows
+from dawn_runtime.decoding.packing import Packer
 from dawn_runtime.decoding.plan import RowPlan, make_plan
 from dawn_runtime.decoding.sampling import GREEDY, Sampling
 from dawn_runtime.decoding.state import RowState
@@ -68,11 +68,12 @@ class DecodeState:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Run:
-    """One run of the engine: the plans by row, what came back, P and the time it took."""
+    """One run of the engine: the plans by row, what came back, P, S and the time it took."""
 
     plans: dict[int, RowPlan]
     outputs: StepOutputs
     slots: int
+    width: int
     seconds: float
 
 
@@ -132,7 +133,7 @@ def step(engine: Engine, packer: Packer, state: DecodeState) -> DecodeState:
             rows[index] = _advance(row, plan, rules.policy, view)
     forwards = state.forwards + len(runs)
     if store is not None:
-        _save(store, rows, runs)
+        _save(store, packer, rows, runs)
         store.forwards = forwards
     seconds = state.engine_seconds + sum(run.seconds for run in runs)
     return DecodeState(tuple(rows), state.rules, forwards, seconds, store)
@@ -171,16 +172,20 @@ def _run(
 ) -> _Run:
     """Runs the engine on some rows of the batch, all in a full pass or all in a cached one."""
     rows = [state.rows[index] for index in plans]
+    # For every predicted position: the contract has one list of rows for tokens, confidence and
+    # logits. A policy that looks at known positions (DAWN: its anchors) gets their logits besides
+    # when tokens are drawn; a second run for the masked ones alone would cost far more.
     want_logits = any(state.rules[index].want_logits for index in plans)
     inputs = packer.pack(rows, list(plans.values()), past, want_logits=want_logits)
     started = time.perf_counter()
     outputs = engine.run(inputs)
     seconds = time.perf_counter() - started
     check_outputs(inputs, outputs, engine.describe())
-    return _Run(plans, outputs, past[0].shape[2] if past else 0, seconds)
+    slots, width = past[0].shape[2] if past else 0, inputs.input_ids.shape[1]
+    return _Run(plans, outputs, slots, width, seconds)
 
 
-def _save(store: KvStore, rows: Sequence[RowState], runs: Sequence[_Run]) -> None:
+def _save(store: KvStore, packer: Packer, rows: Sequence[RowState], runs: Sequence[_Run]) -> None:
     """Writes the keys that unfinished rows keep of a step into the memory."""
     plans = {index: plan for run in runs for index, plan in run.plans.items()}
     kept = {index: row.kept for index, row in enumerate(rows) if row.kept is not None}
@@ -189,7 +194,8 @@ def _save(store: KvStore, rows: Sequence[RowState], runs: Sequence[_Run]) -> Non
     for run in runs:
         for place, (index, plan) in enumerate(run.plans.items()):
             if index in kept and plan.stored.size:
-                slots, fed = kept[index].slots(plan.stored), fed_rows(plan, plan.stored)
+                slots = kept[index].slots(plan.stored)
+                fed = packer.fed_rows(plan, plan.stored, run.width)
                 store.write(index, slots, run.outputs.present, place, fed)
 
 

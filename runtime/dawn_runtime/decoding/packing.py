@@ -1,12 +1,13 @@
 """From per-row lists of positions to the dense arrays of the step contract, and back.
 
-Rows of different length are padded on the right, kept keys first and fed tokens after them. Padding
-is invisible: no query looks at a padded key, and a padded query looks at the real keys of its row,
-so that no softmax runs over nothing.
+Kept keys come first and fed tokens after them, which are padded on the right or on the left where
+rows differ in length. Padding is invisible: no query looks at a padded key, and a padded query
+looks at the real keys of its row, so that no softmax runs over nothing.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final, Literal
 
 import numpy as np
 
@@ -16,6 +17,11 @@ from dawn_runtime.decoding.state import RowState
 from dawn_runtime.engine.protocol import StepInputs, StepOutputs
 from dawn_runtime.errors import OptionError
 from dawn_runtime.policies import RowView
+
+Padding = Literal["right", "left"]
+"""Side on which the fed tokens of shorter rows are filled up."""
+
+PADDINGS: Final[tuple[Padding, ...]] = ("right", "left")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +34,13 @@ class Packer:
             in every prompt, so it is never committed.
         mask_id: Id of an undecided position.
         filler_id: Any legal id, for padding.
+        padding: On which side it goes.
     """
 
     prediction_shift: int
     mask_id: int
     filler_id: int
+    padding: Padding = "right"
 
     def pack(
         self,
@@ -53,13 +61,15 @@ class Packer:
         Raises:
             OptionError: A plan wants a prediction or evidence from a row that it does not feed.
         """
-        pairs = list(zip(rows, plans, strict=True))
+        width = max(len(plan.fed) for plan in plans)
+        ids = [row.ids[plan.fed] for row, plan in zip(rows, plans, strict=True)]
+        begins = [self._begin(plan, width) for plan in plans]
         return StepInputs(
-            input_ids=_stack([row.ids[plan.fed] for row, plan in pairs], self.filler_id),
-            position_ids=_stack([plan.fed for plan in plans]),
-            attention_mask=_mask(plans, past[0].shape[2] if past else 0),
-            logit_rows=_stack([self._rows_predicting(plan) for plan in plans]),
-            attention_rows=_stack([fed_rows(plan, plan.evidence) for plan in plans]),
+            input_ids=_stack(ids, begins, width, self.filler_id),
+            position_ids=_stack([plan.fed for plan in plans], begins, width),
+            attention_mask=_mask(plans, begins, width, past[0].shape[2] if past else 0),
+            logit_rows=_list([self._rows_predicting(plan, width) for plan in plans]),
+            attention_rows=_list([self.fed_rows(plan, plan.evidence, width) for plan in plans]),
             past=past,
             want_logits=want_logits,
             want_present=any(plan.stored.size for plan in plans),
@@ -79,6 +89,7 @@ class Packer:
             index: Which of the B rows.
             slots: P, the kept keys that each query was given.
         """
+        begin = slots + self._begin(plan, outputs.attention.shape[2] - slots)
         tokens = np.full(row.length, -1, dtype=np.int64)
         confidence = _last_known(row)
         count = len(plan.predicted)
@@ -92,7 +103,7 @@ class Packer:
             window=plan.window,
             tokens=read_only(tokens),
             confidence=read_only(confidence),
-            attention=read_only(_attention(plan, outputs, index, slots)),
+            attention=read_only(_attention(plan, outputs, index, begin)),
             attention_rows=read_only(plan.evidence),
             attention_keys=read_only(np.concatenate([plan.attended, plan.fed])),
             step=row.step,
@@ -103,42 +114,45 @@ class Packer:
             last_key_means=_last_key_means(row, plan),
         )
 
-    def _rows_predicting(self, plan: RowPlan) -> IntArray:
-        return fed_rows(plan, np.maximum(plan.predicted - self.prediction_shift, 0))
+    def fed_rows(self, plan: RowPlan, positions: IntArray, width: int) -> IntArray:
+        """Finds positions among the tokens of a run.
+
+        Args:
+            plan: The plan that feeds them.
+            positions: int64 [n] positions that it feeds.
+            width: S, tokens of each row of the run.
+
+        Returns:
+            int64 [n] rows of S.
+
+        Raises:
+            OptionError: A position is not fed.
+        """
+        length = 1 + int(max(plan.fed.max(), positions.max(initial=0)))
+        rows = inverse(plan.fed, length)[positions]
+        if (rows < 0).any():
+            missing = positions[rows < 0].tolist()
+            raise OptionError(
+                f"the cache strategy feeds no row for positions {missing[:4]}; "
+                "its plan must feed what it wants predicted or as evidence"
+            )
+        return rows + self._begin(plan, width)
+
+    def _begin(self, plan: RowPlan, width: int) -> int:
+        """Returns where among S tokens those of a row begin."""
+        return width - len(plan.fed) if self.padding == "left" else 0
+
+    def _rows_predicting(self, plan: RowPlan, width: int) -> IntArray:
+        predicting = np.maximum(plan.predicted - self.prediction_shift, 0)
+        return self.fed_rows(plan, predicting, width)
 
 
-def fed_rows(plan: RowPlan, positions: IntArray) -> IntArray:
-    """Finds positions among those a plan feeds.
-
-    Args:
-        plan: The plan.
-        positions: int64 [n] positions that it feeds.
-
-    Returns:
-        int64 [n] rows of S.
-
-    Raises:
-        OptionError: A position is not fed.
-    """
-    length = 1 + int(max(plan.fed.max(), positions.max(initial=0)))
-    rows = inverse(plan.fed, length)[positions]
-    if (rows < 0).any():
-        missing = positions[rows < 0].tolist()
-        raise OptionError(
-            f"the cache strategy feeds no row for positions {missing[:4]}; "
-            "its plan must feed what it wants predicted or as evidence"
-        )
-    return rows
-
-
-def _mask(plans: Sequence[RowPlan], slots: int) -> BoolArray:
+def _mask(plans: Sequence[RowPlan], begins: Sequence[int], width: int, slots: int) -> BoolArray:
     """What the queries of each row look at: bool [B, 1, S, P+S], equal for all S."""
-    lengths = np.array([len(plan.fed) for plan in plans])
-    width = int(lengths.max())
     visible = np.zeros((len(plans), slots + width), dtype=bool)
-    visible[:, slots:] = np.arange(width) < lengths[:, None]
-    for row, plan in zip(visible, plans, strict=True):
+    for row, plan, begin in zip(visible, plans, begins, strict=True):
         row[plan.slots] = True
+        row[slots + begin : slots + begin + len(plan.fed)] = True
     shape = (len(plans), 1, width, slots + width)
     return np.ascontiguousarray(np.broadcast_to(visible[:, None, None], shape))
 
@@ -155,17 +169,31 @@ def _last_key_means(row: RowState, plan: RowPlan) -> FloatArray | None:
     return None if row.kept is None or plan.layout is not None else row.kept.key_means
 
 
-def _attention(plan: RowPlan, outputs: StepOutputs, index: int, slots: int) -> FloatArray:
-    """Evidence over the keys that the row looks at, [Q, K]: kept ones first, then the fed."""
+def _attention(plan: RowPlan, outputs: StepOutputs, index: int, begin: int) -> FloatArray:
+    """Evidence over the keys that the row looks at, [Q, K]: kept ones first, then the fed.
+
+    Args:
+        plan: The plan of the row.
+        outputs: What the engine returned.
+        index: Which of the B rows.
+        begin: Key of the first token fed.
+    """
     rows: FloatArray = outputs.attention[index, : len(plan.evidence)]
-    if not slots:
-        return rows[:, : len(plan.fed)]
-    return rows[:, np.concatenate([plan.slots, slots + np.arange(len(plan.fed))])]
+    if not plan.slots.size:
+        return rows[:, begin : begin + len(plan.fed)]
+    return rows[:, np.concatenate([plan.slots, begin + np.arange(len(plan.fed))])]
 
 
-def _stack(rows: Sequence[IntArray], filler: int = 0) -> IntArray:
-    """Stacks lists of different length into [B, longest]."""
-    stacked = np.full((len(rows), max(map(len, rows))), filler, dtype=np.int64)
-    for target, row in zip(stacked, rows, strict=True):
-        target[: len(row)] = row
+def _stack(
+    rows: Sequence[IntArray], begins: Sequence[int], width: int, filler: int = 0
+) -> IntArray:
+    """Stacks lists of different length into [B, width], each from its own beginning on."""
+    stacked = np.full((len(rows), width), filler, dtype=np.int64)
+    for target, row, begin in zip(stacked, rows, begins, strict=True):
+        target[begin : begin + len(row)] = row
     return stacked
+
+
+def _list(rows: Sequence[IntArray]) -> IntArray:
+    """Stacks lists of rows of S into [B, longest]; what comes back for the rest is not read."""
+    return _stack(rows, [0] * len(rows), max(map(len, rows)))
