@@ -46,6 +46,7 @@ def export(
         SourceError: The checkpoint is missing, malformed, unsupported, unsafe or not to be had.
         OutputError: Something at `output` may not be replaced, the disk is too full, or another
             export to the same place is running.
+        CalibrationFileError: The calibration was made for another model.
         OptionError: The options do not fit the model, or a local folder is asked for a revision.
         ExportError: A weight does not fit the precision.
         VerificationError: A weight differs from the checkpoint's, or what the graph computes does

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import onnx_ir as ir
 
+from dawn_export.stored import INPUT_SCALE, SCALE, Layout, StoredWeight
 from dawn_export.tracing import Trace
 from dawn_runtime.contract import TensorSpec
 
@@ -21,31 +22,16 @@ _ELEMENT_TYPES: Mapping[str, ir.DataType] = {
 
 
 @dataclass(frozen=True, slots=True)
-class StoredWeight:
-    """How one parameter is stored.
-
-    Attributes:
-        parameter: Its name in our transformer, and in the graph.
-        value: The initializer that stands for it, without a value.
-        transposed: Whether it is stored as the transpose of what the checkpoint holds.
-    """
-
-    parameter: str
-    value: ir.Value
-    transposed: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Part:
     """A prepared trace.
 
     Attributes:
         trace: Its graph.
-        transposed: Weights of the trace that are stored transposed.
+        layouts: Weight of the trace -> how it is stored.
     """
 
     trace: Trace
-    transposed: frozenset[str]
+    layouts: dict[str, Layout]
 
 
 @dataclass(slots=True)
@@ -54,12 +40,14 @@ class Assembly:
 
     Attributes:
         nodes: Nodes so far, in order.
-        weights: Parameter -> how it is stored, in the order of first use.
+        weights: Name -> what is stored under it, in the order of first use.
+        ranges: ``layers.0.qkv_proj`` -> scale of the rows that product reads, a scalar.
         constants: Small constants, each distinct one once.
     """
 
     nodes: list[ir.Node] = field(default_factory=list)
     weights: dict[str, StoredWeight] = field(default_factory=dict)
+    ranges: dict[str, ir.Value] = field(default_factory=dict)
     constants: dict[tuple[object, ...], ir.Value] = field(default_factory=dict)
 
     def call(
@@ -84,7 +72,7 @@ class Assembly:
         weights = {weight: parameter(_name(weight)) for weight in trace.weights}
         values = dict(zip(trace.graph.inputs, inputs, strict=False))
         for weight, name in weights.items():
-            values[weight] = self._weight(name, weight, _name(weight) in part.transposed)
+            values[weight] = self._initializer(part, weight, name, parameter)
         for constant in trace.graph.initializers.values():
             values[constant] = self._constant(constant)
         for i, node in enumerate(trace.graph):
@@ -95,11 +83,21 @@ class Assembly:
         outputs = (values[value] for value in trace.graph.outputs)
         return dict(zip(trace.outputs, outputs, strict=True))
 
-    def _weight(self, parameter: str, traced: ir.Value, transposed: bool) -> ir.Value:
-        if parameter not in self.weights:
-            value = ir.Value(name=parameter, shape=traced.shape, type=traced.type)
-            self.weights[parameter] = StoredWeight(parameter, value, transposed)
-        return self.weights[parameter].value
+    def _initializer(
+        self, part: Part, traced: ir.Value, name: str, parameter: Callable[[str], str]
+    ) -> ir.Value:
+        """What an input of a trace that is no input of the piece stands for."""
+        if name.endswith(INPUT_SCALE):
+            value = ir.Value(name=name, shape=traced.shape, type=traced.type)
+            return self.ranges.setdefault(name.removesuffix(INPUT_SCALE), value)
+        weight = name.removesuffix(SCALE)
+        if weight not in self.weights:
+            layout = part.layouts[_name(traced)]
+            members = tuple(map(parameter, layout.members))
+            self.weights[weight] = StoredWeight(weight, replace(layout, members=members))
+        stored = self.weights[weight]
+        same = stored.values if weight == name else stored.scales
+        return _one_of(same, name, traced)
 
     def _constant(self, traced: ir.Value) -> ir.Value:
         tensor = traced.const_value
@@ -124,6 +122,16 @@ def _copy(node: ir.Node, values: dict[ir.Value, ir.Value], name: str) -> ir.Node
         value.name = name if len(node.outputs) == 1 else f"{name}.{i}"
         values[traced] = value
     return copy
+
+
+def _one_of(values: list[ir.Value], name: str, traced: ir.Value) -> ir.Value:
+    """The value of this shape; the same bytes can be wanted in several shapes."""
+    for value in values:
+        if value.shape == traced.shape:
+            return value
+    name = f"{name}.{len(values)}" if values else name
+    values.append(ir.Value(name=name, shape=traced.shape, type=traced.type))
+    return values[-1]
 
 
 def _name(value: ir.Value) -> str:

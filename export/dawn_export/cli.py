@@ -10,15 +10,10 @@ from pathlib import Path
 from dawn_export.aliases import alias_table
 from dawn_export.api import export
 from dawn_export.errors import VerificationError
-from dawn_export.options import (
-    DEFAULT_DIALECTS,
-    PRECISIONS,
-    TARGETS,
-    VERIFY_MODES,
-    ExportOptions,
-)
+from dawn_export.options import DEFAULT_DIALECTS, TARGETS, VERIFY_MODES, ExportOptions
+from dawn_export.quantization.calibration_file import read_calibration
 from dawn_runtime.cli.common import Parser, print_json, run_command
-from dawn_runtime.contract import DIALECTS
+from dawn_runtime.contract import DIALECTS, PRECISIONS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -78,6 +73,19 @@ def _parser() -> Parser:
         help="let the largest number of the precision stand for weights beyond it",
     )
     parser.add_argument(
+        "--calibration",
+        type=Path,
+        metavar="FILE",
+        help="calibration.json of dawn-calibrate ranges; int8 needs it with --target tensorrt, and "
+        "takes its smoothing with --target cpu",
+    )
+    parser.add_argument(
+        "--static-down-proj",
+        action="store_true",
+        help="with --target tensorrt --precision int8: round the input of down_proj too; default: "
+        "only its weights, because of its outliers",
+    )
+    parser.add_argument(
         "--verify",
         nargs="?",
         choices=VERIFY_MODES,
@@ -106,6 +114,8 @@ def _work(args: argparse.Namespace) -> None:
         evidence_layers=args.evidence_layers,
         context_length=args.context_length,
         allow_overflow=args.allow_overflow,
+        calibration=None if args.calibration is None else read_calibration(args.calibration),
+        static_down_proj=args.static_down_proj,
     )
     try:
         report = export(

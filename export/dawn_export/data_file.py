@@ -18,6 +18,9 @@ import torch
 from dawn_export.errors import OutputError
 from dawn_runtime.manifest_records import FileEntry
 
+ALIGNMENT = 64
+"""Bytes that the place of every weight is a multiple of: a cache line, a vector of AVX-512."""
+
 _WAITING = 1
 """Blocks that may be with the threads while the next is made; more would only hold memory."""
 
@@ -64,6 +67,17 @@ class DataFile:
         hashed = self._hashing.submit(self._digest.update, content)
         self._waiting.append((hashed, self._writing.submit(self._write, content)))
         self._wait(_WAITING)
+
+    def align(self) -> int:
+        """Fills up with zeros to a multiple of `ALIGNMENT`; returns the size then.
+
+        Raises:
+            OutputError: An earlier block could not be written.
+        """
+        missing = -self.size % ALIGNMENT
+        if missing:
+            self.append(torch.zeros(missing, dtype=torch.uint8))
+        return self.size
 
     def finish(self) -> FileEntry:
         """Waits for the last block; returns size and hash of the file.

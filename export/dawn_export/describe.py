@@ -8,6 +8,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from dawn_export.options import ExportOptions
+from dawn_export.quantization.fingerprint import model_dims
 from dawn_export.side_files import read_fields
 from dawn_export.tokenizer import TOKENIZER_FILE
 from dawn_models import Checkpoint
@@ -15,7 +16,6 @@ from dawn_runtime.artifact import sha256_of
 from dawn_runtime.manifest import (
     WEIGHTS_FILE,
     DecodingDefaults,
-    Dims,
     FileEntry,
     Manifest,
     SpecialTokens,
@@ -40,15 +40,7 @@ def describe(
     config = checkpoint.config
     return Manifest(
         family=config.family,
-        dims=Dims(
-            layers=config.num_layers,
-            hidden=config.hidden_size,
-            heads=config.num_heads,
-            kv_heads=config.num_kv_heads,
-            head_dim=config.head_dim,
-            vocab_size=config.vocab_size,
-            max_length=options.max_length(config),
-        ),
+        dims=model_dims(config, options.max_length(config)),
         tokens=SpecialTokens(
             mask=config.mask_token_id, eos=_end_tokens(checkpoint, folder), pad=config.pad_token_id
         ),
@@ -59,6 +51,7 @@ def describe(
         dialect=options.graph_dialect,
         opset=options.opset,
         precision=options.precision,
+        activations=options.scheme.activations,
         decoding=_decoding(checkpoint),
         files={
             path.name: weights if path.name == WEIGHTS_FILE else file_entry(path)

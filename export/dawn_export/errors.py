@@ -1,10 +1,11 @@
 """Everything this package raises on purpose, under the root of the runtime's tree.
 
     DawnError
-    └── ExportError            an export that cannot be done or was not good enough
-        ├── SourceError        the checkpoint cannot be read; the cause is a `CheckpointError`
-        ├── OutputError        the output folder exists, is not ours, or cannot be written
-        └── VerificationError  the exported graph does not compute what the checkpoint does
+    └── ExportError               an export that cannot be done or was not good enough
+        ├── SourceError           the checkpoint cannot be read; the cause is a `CheckpointError`
+        ├── OutputError           the output folder exists, is not ours, or cannot be written
+        ├── CalibrationFileError  calibration.json is damaged, or of another model
+        └── VerificationError     the exported graph does not compute what the checkpoint does
 
 Options with bad values raise the runtime's `OptionError`.
 """
@@ -25,6 +26,10 @@ class SourceError(ExportError):
 
 class OutputError(ExportError):
     """The output folder exists, is not an artifact of ours, or cannot be written."""
+
+
+class CalibrationFileError(ExportError):
+    """A calibration file is missing, malformed or was made for another model."""
 
 
 class VerificationError(ExportError):

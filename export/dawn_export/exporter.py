@@ -17,6 +17,9 @@ from dawn_export.errors import SourceError, VerificationError
 from dawn_export.graph import StepGraph, build_graph
 from dawn_export.options import ExportOptions
 from dawn_export.preflight import check_export
+from dawn_export.quantization.calibration_file import CALIBRATION_FILE
+from dawn_export.quantization.fingerprint import fingerprint
+from dawn_export.quantization.smoothing import folded
 from dawn_export.report import VERIFICATION_FILE, Verification
 from dawn_export.weights import WrittenWeights, write_weights
 from dawn_models import Checkpoint, CheckpointError
@@ -51,11 +54,14 @@ def open_checkpoint(folder: Path, options: ExportOptions, output: Path) -> Check
 
     Raises:
         SourceError: The checkpoint cannot be read.
+        CalibrationFileError: The calibration was made for another model.
         OptionError: The options do not fit the model.
         OutputError: The disk is too full.
     """
     with _translated():
         checkpoint = Checkpoint.open(folder)
+        if options.calibration is not None:
+            options.calibration.check_model(fingerprint(checkpoint))
     check_export(checkpoint.config, options, output)
     return checkpoint
 
@@ -89,6 +95,9 @@ def write_artifact(
         graph = build_graph(checkpoint.config, options)
         # Before the weights: a broken tokenizer shall not cost the time that they take.
         warnings = write_companions(checkpoint, folder)
+        if options.calibration is not None:
+            text = options.calibration.to_json()
+            (folder / CALIBRATION_FILE).write_text(text, encoding="utf-8")
         weights = _write_graph(graph, checkpoint, folder, options, progress=progress)
         manifest = replace(describe(checkpoint, options, folder, weights.file), origin=origin)
         verification = None
@@ -112,8 +121,9 @@ def _write_graph(
     weights = write_weights(
         graph.weights,
         checkpoint,
-        contract.kv_dtype(options.precision),
+        contract.kv_dtype(options.scheme.activations),
         folder / WEIGHTS_FILE,
+        factors=folded(options.calibration),
         allow_overflow=options.allow_overflow,
         progress=progress,
     )

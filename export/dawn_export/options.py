@@ -3,42 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from dawn_runtime.contract import DIALECTS, KV_DTYPES
-from dawn_runtime.engine.ort import PRECISIONS as CPU_PRECISIONS
+from dawn_export.quantization.calibration_file import Calibration
+from dawn_export.quantization.schemes import SCHEMES, Scheme
+from dawn_runtime.contract import DIALECTS, PRECISIONS
 from dawn_runtime.errors import OptionError
 
 if TYPE_CHECKING:
     from dawn_models import ModelConfig  # loads torch, which the command line does without
 
+TARGETS: Final = tuple(dict.fromkeys(target for target, _ in SCHEMES))
+"""Devices an artifact can be made for: ONNX Runtime's providers, and TensorRT."""
+
 TARGET_PRECISIONS: Final[Mapping[str, tuple[str, ...]]] = {
-    "cpu": CPU_PRECISIONS,
-    "cuda": ("fp32", "fp16", "bf16"),
+    target: tuple(precision for where, precision in SCHEMES if where == target)
+    for target in TARGETS
 }
 """Target -> precisions it can run."""
-
-TARGETS: Final = tuple(TARGET_PRECISIONS)
-"""Devices an artifact can be made for, as ONNX Runtime's providers."""
-
-PRECISIONS: Final = tuple(KV_DTYPES)
-"""Precisions of weights, keys and values."""
 
 VERIFY_MODES: Final = ("all", "sample")
 """How much of the written weights is compared with the checkpoint."""
 
-DEFAULT_DIALECTS: Final = {"cpu": "fused", "cuda": "fused"}
-"""Target -> dialect. With ONNX Runtime 1.31 on the CPU, `fused` was 4 to 24 % faster at 1024 tokens
-on every model tried; at 256 the larger ones were level, a very narrow one up to 8 % slower."""
+DEFAULT_DIALECTS: Final = {"cpu": "fused", "cuda": "fused", "tensorrt": "portable"}
+"""Target -> dialect. TensorRT reads `portable` from 10.0 on, `fused` from 10.15 on. With ONNX
+Runtime 1.31 on the CPU, `fused` was 4 to 24 % faster at 1024 tokens on every model tried; at 256
+the larger ones were level, a very narrow one up to 8 % slower."""
 
 OPSETS: Final = {"portable": 20, "fused": 23}
-"""Dialect -> opset. 20 is the newest that TensorRT 10.3 (JetPack 6) reads; `Attention` and
+"""Dialect -> opset. 20 is the newest that TensorRT 10.3 (JetPack 6) names; `Attention` and
 `RMSNormalization` came with 23."""
 
-IR_VERSIONS: Final = {"portable": 9, "fused": 11}
-"""Dialect -> IR version: the one published together with the opset's ONNX release (1.15 and 1.18),
-so that no reader of the opset refuses the file. ONNX Runtime 1.20 reads up to 10."""
+INT4_OPSET: Final = 21
+"""First opset with INT4 and with blocks in `DequantizeLinear`. TensorRT reads both since 10.0, and
+every other operator of `portable` means in 21 what it means in 20."""
+
+IR_VERSIONS: Final = {20: 9, 21: 10, 23: 11}
+"""Opset -> IR version: the one published with it in an ONNX release (1.15, 1.16, 1.18), so that no
+reader of the opset refuses the file. ONNX Runtime 1.20 reads up to 10."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +50,17 @@ class ExportOptions:
 
     Attributes:
         target: Device the artifact is made for, one of `TARGETS`.
-        precision: Type of weights, keys and values, one of `PRECISIONS`.
+        precision: Of weights and products, one of `PRECISIONS`.
         dialect: `portable` or `fused`; None takes the target's default.
         evidence_layers: How many of the last layers the attention evidence is the mean of.
         context_length: Longest sequence in tokens, prompt and answer together; None takes the
             model's.
         allow_overflow: Whether weights beyond the range of the precision become its largest
             number; otherwise they are refused.
+        calibration: Ranges of activations and smoothing, from `dawn-calibrate ranges`; the scheme
+            says whether it may or must be there.
+        static_down_proj: Whether the input of down_proj is rounded by a calibrated scale too; its
+            outliers make that the weak spot of static INT8.
 
     Raises:
         OptionError: A value is not one of the known ones, or the target cannot run the precision.
@@ -65,6 +72,8 @@ class ExportOptions:
     evidence_layers: int = 4
     context_length: int | None = None
     allow_overflow: bool = False
+    calibration: Calibration | None = None
+    static_down_proj: bool = False
 
     def __post_init__(self) -> None:
         _check("target", self.target, TARGETS)
@@ -81,6 +90,29 @@ class ExportOptions:
                 f"precision: the target {self.target} cannot run {self.precision}; "
                 f"use {' or '.join(runs)}, or the target {' or '.join(able)}"
             )
+        self._check_calibration()
+
+    def _check_calibration(self) -> None:
+        """The scheme says whether there may or must be one."""
+        what, use = f"{self.precision} on {self.target}", self.scheme.calibration
+        if use == "required" and self.calibration is None:
+            raise OptionError(
+                f"calibration: {what} needs the ranges of activations; make them with "
+                "dawn-calibrate ranges and give --calibration FILE"
+            )
+        if use == "unused" and self.calibration is not None:
+            raise OptionError(f"calibration: {what} uses none; leave --calibration away")
+        if use != "required" and self.static_down_proj:
+            raise OptionError(
+                f"static down_proj: {what} rounds no activations by calibrated scales; "
+                "leave --static-down-proj away"
+            )
+
+    @property
+    def scheme(self) -> Scheme:
+        """How weights are stored and multiplied."""
+        scheme = SCHEMES[self.target, self.precision]
+        return replace(scheme, down_proj=scheme.linears) if self.static_down_proj else scheme
 
     @property
     def graph_dialect(self) -> str:
@@ -90,12 +122,13 @@ class ExportOptions:
     @property
     def opset(self) -> int:
         """Version of the ONNX operators."""
-        return OPSETS[self.graph_dialect]
+        opset = OPSETS[self.graph_dialect]
+        return max(opset, INT4_OPSET) if self.scheme.int4_operators else opset
 
     @property
     def ir_version(self) -> int:
         """Version of the ONNX file format."""
-        return IR_VERSIONS[self.graph_dialect]
+        return IR_VERSIONS[self.opset]
 
     def max_length(self, config: ModelConfig) -> int:
         """Longest sequence of an artifact of this model, in tokens."""

@@ -11,35 +11,49 @@ free disk       less than the artifact takes: `check_disk`; than a download: `da
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-
-import torch
 
 from dawn_export.disk import free_bytes, lacking
 from dawn_export.errors import OutputError
 from dawn_export.options import ExportOptions
 from dawn_export.pieces import TORCH_DTYPES
+from dawn_export.quantization.integers import block_size
 from dawn_models import ModelConfig, parameter_shapes
 from dawn_runtime import contract
 
 _BESIDE_WEIGHTS = 64 * 2**20
-"""Room for everything but the weights: graph (about 2 MB), tokenizer (about 10), configuration."""
+"""Room for everything but the weights: graph (about 2 MB), tokenizer (about 10), configuration,
+what aligns the weights (below 1)."""
 
 
-def artifact_bytes(config: ModelConfig, precision: str) -> int:
+def artifact_bytes(config: ModelConfig, options: ExportOptions) -> int:
     """Size of an artifact on disk, rounded up by the little that is not weights."""
-    item = TORCH_DTYPES[contract.kv_dtype(precision)].itemsize
-    values = sum(torch.Size(shape).numel() for shape in parameter_shapes(config).values())
-    return values * item + _BESIDE_WEIGHTS
+    shapes = parameter_shapes(config).items()
+    return sum(_stored_bytes(config, options, *entry) for entry in shapes) + _BESIDE_WEIGHTS
 
 
-def check_disk(config: ModelConfig, precision: str, output: Path) -> None:
+def _stored_bytes(
+    config: ModelConfig, options: ExportOptions, parameter: str, shape: tuple[int, ...]
+) -> int:
+    """Bytes of one parameter: numbers of the activations' type, or integers and their scales."""
+    item = TORCH_DTYPES[contract.kv_dtype(options.scheme.activations)].itemsize
+    values = math.prod(shape)
+    product = options.scheme.product(parameter, tied=config.tied_head)
+    if len(shape) == 1 or product.plain:
+        return values * item
+    blocks = values // block_size(parameter, shape[1], product.block)
+    return values * product.bits // 8 + blocks * item
+
+
+def check_disk(config: ModelConfig, options: ExportOptions, output: Path) -> None:
     """Refuses an artifact that does not fit the disk, beside the one it may replace.
 
     Raises:
+        ExportError: A matrix cannot be stored in the blocks that the scheme asks for.
         OutputError: Less is free than it takes.
     """
-    needed, free = artifact_bytes(config, precision), free_bytes(output)
+    needed, free = artifact_bytes(config, options), free_bytes(output)
     if needed > free:
         problem = lacking("the artifact", needed, free)
         raise OutputError(f"{output}: {problem} or choose another disk")
@@ -49,8 +63,9 @@ def check_export(config: ModelConfig, options: ExportOptions, output: Path) -> N
     """Checks everything of the table that needs the model's configuration.
 
     Raises:
+        ExportError: A matrix cannot be stored in the blocks that the scheme asks for.
         OptionError: The options do not fit the model.
         OutputError: The disk is too full.
     """
     options.check_model(config)
-    check_disk(config, options.precision, output)
+    check_disk(config, options, output)

@@ -37,24 +37,28 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class ValueCheck:
-    """Comparison of the written weights with those of the checkpoint, bit by bit.
+    """Comparison of the written weights with those of the checkpoint: see `dawn_export.values`.
 
     Attributes:
         mode: `all` or `sample`; see `dawn_export.values`.
-        tensors: How many were read back.
+        tensors: How many of the checkpoint's were compared.
         values: How many of their values were compared.
-        differing: Parameter -> how many of them differ; empty if all is well.
+        differing: Weight -> how many of them differ; empty if all is well.
+        rounded: How many of the tensors are integers, which may be half a step off.
     """
 
     mode: str
     tensors: int
     values: int
     differing: Mapping[str, int]
+    rounded: int = 0
 
     def line(self) -> str:
         """One line for people."""
         what = f"{self.values:,} values of {self.tensors} weights read back"
         drawn = " (a sample)" if self.mode == "sample" else ""
+        if self.rounded:
+            drawn += f", {self.rounded} of them integers, up to half a step off"
         if not self.differing:
             return f"{what}{drawn}: all as in the checkpoint"
         return f"{what}{drawn}: {sum(self.differing.values()):,} differ"

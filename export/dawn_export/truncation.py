@@ -66,8 +66,8 @@ def first_layers_graph(
     evidence = min(options.evidence_layers, layers)
     graph = build_graph(checkpoint.config, replace(options, evidence_layers=evidence))
     written = ir.load(folder / GRAPH_FILE).graph.initializers
-    for weight in graph.weights:
-        weight.value.const_value = written[weight.parameter].const_value
+    for value in (value for weight in graph.weights for value in weight.initializers):
+        value.const_value = written[str(value.name)].const_value
     path = folder / _GRAPH
     try:
         ir.save(graph.model, path)

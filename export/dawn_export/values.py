@@ -1,7 +1,12 @@
-"""Are the written weights those of the checkpoint? Each is read back and compared bit by bit.
+"""Are the written weights those of the checkpoint? Each is read back and compared.
 
 Neither side goes through what wrote the file: written values are found by the offsets that
 `model.onnx` itself names, source values come from the safetensors library.
+
+========  =========================================================================================
+numbers   bit by bit, after smoothing and conversion
+integers  ``|w - q * scale| <= scale / 2``, and in mode `all` every scale is max|w| / limit
+========  =========================================================================================
 
 ======  ==========================================================================================
 all     every value of every tensor
@@ -13,16 +18,18 @@ sample  every tensor, and of a large one 16 tiles of up to 64 x 64 values: both 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 import torch
 
-from dawn_export.assembly import StoredWeight
 from dawn_export.pieces import TORCH_DTYPES
+from dawn_export.quantization.integers import limit, unpack_nibbles
 from dawn_export.report import ValueCheck
+from dawn_export.stored import Integers, StoredWeight
 from dawn_models import Checkpoint
 from dawn_runtime.manifest import GRAPH_FILE
 
@@ -31,20 +38,49 @@ _TILE = 64
 _TILES = 16
 _SEED = 0
 
+_HALF_A_STEP = 0.5 * (1 + 2**-10)
+"""Largest error of an integer, in steps; the last bits of a division decide ties."""
+
+_SCALE_ERROR = 2**-10
+"""Relative error of a scale in float16, and twice as much for the last bits of the division."""
+
 _Tile = tuple[slice, slice]
 
 
+@dataclass(frozen=True, slots=True)
+class _Sides:
+    """One weight in the layout of the file: what it should be made of, and what was written.
+
+    Attributes:
+        source: Values of the checkpoint, [rows, columns].
+        factor: float32 [rows, 1] or [columns] that they are multiplied with, or None.
+        written: Numbers, or the bytes of integers, as they are in the file.
+        scale: Scales of integers, [out, blocks] or turned; None for numbers.
+    """
+
+    source: torch.Tensor
+    factor: torch.Tensor | None
+    written: torch.Tensor
+    scale: torch.Tensor | None
+
+
 def check_values(
-    folder: Path, weights: Sequence[StoredWeight], checkpoint: Checkpoint, dtype: str, mode: str
+    folder: Path,
+    weights: Sequence[StoredWeight],
+    checkpoint: Checkpoint,
+    dtype: str,
+    mode: str,
+    factors: Mapping[str, torch.Tensor] | None = None,
 ) -> ValueCheck:
     """Compares the weights in a folder with the checkpoint.
 
     Args:
         folder: Where the graph and its weights lie.
-        weights: How each parameter is stored.
+        weights: How each of them is stored.
         checkpoint: Their source.
-        dtype: NumPy's name of the written type.
+        dtype: NumPy's name of the type of what is not stored as integers.
         mode: `all` or `sample`.
+        factors: Parameter -> vector its last axis was multiplied with.
 
     Raises:
         WeightsError: A shard cannot be read.
@@ -52,42 +88,128 @@ def check_values(
     initializers = ir.load(folder / GRAPH_FILE).graph.initializers
     compared, differing = 0, {}
     for weight in weights:
-        source = checkpoint.tensor(weight.parameter)
-        written = _mapped(folder, initializers[weight.parameter].const_value, TORCH_DTYPES[dtype])
-        count, wrong = _compare(_as_written(source, weight), written, mode)
+        sides = _sides(folder, initializers, weight, checkpoint, TORCH_DTYPES[dtype], factors or {})
+        count, wrong = _compare(sides, weight, mode)
         compared += count
         if wrong:
-            differing[weight.parameter] = wrong
-    return ValueCheck(mode, len(weights), compared, differing)
+            differing[weight.name] = wrong
+    members = [(weight.layout, name) for weight in weights for name in weight.layout.members]
+    rounded = sum(layout.integers is not None for layout, _ in members)
+    return ValueCheck(mode, len(members), compared, differing, rounded)
+
+
+def _sides(
+    folder: Path,
+    initializers: Mapping[str, ir.Value],
+    weight: StoredWeight,
+    checkpoint: Checkpoint,
+    dtype: torch.dtype,
+    factors: Mapping[str, torch.Tensor],
+) -> _Sides:
+    layout = weight.layout
+    parts = [checkpoint.tensor(name) for name in layout.members]
+    source = torch.cat(parts) if len(parts) > 1 else parts[0]
+    factor = factors.get(layout.members[0])
+    if layout.transposed:
+        source = source.t()
+        factor = None if factor is None else factor[:, None]
+    stored = [initializers[str(value.name)].const_value for value in weight.initializers]
+    first, last = stored[0], stored[-1]
+    if layout.integers is None:
+        return _Sides(source, factor, _mapped(folder, first, dtype).view(source.shape), None)
+    scale = _mapped(folder, last, dtype)
+    out = source.shape[1 if layout.transposed else 0]
+    scale = scale.view(-1, out) if layout.transposed else scale.view(out, -1)
+    return _Sides(source, factor, _mapped(folder, first, torch.uint8), scale)
 
 
 def _mapped(folder: Path, tensor: ir.TensorProtocol | None, dtype: torch.dtype) -> torch.Tensor:
-    """What the graph says about a weight, as a view of the file that nobody writes to."""
+    """What the graph says about a weight, as a flat view of the file that nobody writes to."""
     if not isinstance(tensor, ir.ExternalTensor) or tensor.length is None:
         raise TypeError(f"{tensor} is no tensor of an external data file")
     path = folder / tensor.location
     content = np.memmap(path, np.uint8, "c", offset=tensor.offset or 0, shape=(tensor.length,))
-    return torch.from_numpy(content).view(dtype).view(*tensor.shape.numpy())
+    return torch.from_numpy(content).view(dtype)
 
 
-def _as_written(source: torch.Tensor, weight: StoredWeight) -> torch.Tensor:
-    return source.t() if weight.transposed else source
-
-
-def _compare(source: torch.Tensor, written: torch.Tensor, mode: str) -> tuple[int, int]:
+def _compare(sides: _Sides, weight: StoredWeight, mode: str) -> tuple[int, int]:
     """Counts values that were compared, and those that differ."""
-    if source.shape != written.shape:
-        return written.numel(), written.numel()
-    source, written = (t if t.ndim == 2 else t[None] for t in (source, written))
+    if sides.scale is None and sides.source.numel() != sides.written.numel():
+        return sides.written.numel(), sides.written.numel()
+    matrix = sides.source if sides.source.ndim == 2 else sides.source[None]
     compared = wrong = 0
-    for rows, columns in _tiles(tuple(source.shape), mode):
-        # What is out of range stays within it, as the options allowed; nothing else is changed.
-        limits = torch.finfo(written.dtype)
-        expected = source[rows, columns].to(written.dtype).clamp(limits.min, limits.max)
-        found = written[rows, columns]
-        compared += found.numel()
-        wrong += int((_bits(expected) != _bits(found)).sum())
+    for rows, columns in _tiles(tuple(matrix.shape), mode):
+        expected = matrix[rows, columns]
+        if sides.factor is not None:
+            own = sides.factor[rows] if weight.layout.transposed else sides.factor[columns]
+            expected = expected.float() * own
+        compared += expected.numel()
+        wrong += _differing(expected, sides, weight, rows, columns)
+    if sides.scale is not None and mode == "all":
+        wrong += _wrong_scales(sides, weight)
     return compared, wrong
+
+
+def _differing(
+    expected: torch.Tensor, sides: _Sides, weight: StoredWeight, rows: slice, columns: slice
+) -> int:
+    """How many values of a tile are not what they should be."""
+    width = sides.source.shape[-1]
+    if weight.layout.integers is not None:
+        found, scale = _integer_tile(sides, weight, rows, columns)
+        error = (expected.float() - found.float() * scale).abs_()
+        return int((error > scale * _HALF_A_STEP).sum())
+    # What is out of range stays within it, as the options allowed; nothing else is changed.
+    limits = torch.finfo(sides.written.dtype)
+    expected = expected.to(sides.written.dtype).clamp(limits.min, limits.max)
+    found = sides.written.view(-1, width)[rows, columns]
+    return int((_bits(expected) != _bits(found)).sum())
+
+
+def _integer_tile(
+    sides: _Sides, weight: StoredWeight, rows: slice, columns: slice
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Integers of a tile and the scale of each."""
+    integers, transposed = _integers(weight), weight.layout.transposed
+    height, width = sides.source.shape
+    part = sides.written.view(height, -1)[rows]
+    if integers.bits == 4:
+        values = unpack_nibbles(part, signed=not integers.offset) - integers.offset
+    else:
+        values = (part ^ integers.offset).view(torch.int8)
+    if sides.scale is None:
+        raise ValueError(f"weight {weight.name} has no scales")
+    row_numbers, column_numbers = torch.arange(height)[rows], torch.arange(width)[columns]
+    if transposed:
+        row_numbers = row_numbers // integers.block
+    else:
+        column_numbers = column_numbers // integers.block
+    return values[:, columns], sides.scale[row_numbers][:, column_numbers].float()
+
+
+def _wrong_scales(sides: _Sides, weight: StoredWeight) -> int:
+    """How many scales are not max|w| / limit, up to the rounding of their type."""
+    if sides.scale is None:
+        return 0
+    integers, transposed = _integers(weight), weight.layout.transposed
+    source, scale = (t.t() if transposed else t for t in (sides.source, sides.scale))
+    factor = sides.factor.flatten() if sides.factor is not None else None
+    wrong, step = 0, max(1, _BLOCK_VALUES // source.shape[1])
+    for i in range(0, len(source), step):
+        part = source[i : i + step].float()
+        part = part if factor is None else part * factor
+        largest = part.view(len(part), -1, integers.block).abs().amax(dim=2)
+        expected = torch.where(largest > 0, largest / limit(integers.bits), 1.0)
+        found = scale[i : i + step].float()
+        allowed = expected * _SCALE_ERROR + torch.finfo(sides.scale.dtype).tiny
+        wrong += int(((found - expected).abs() > allowed).sum())
+    return wrong
+
+
+def _integers(weight: StoredWeight) -> Integers:
+    if weight.layout.integers is None:
+        raise ValueError(f"weight {weight.name} is not stored as integers")
+    return weight.layout.integers
 
 
 def _bits(values: torch.Tensor) -> torch.Tensor:

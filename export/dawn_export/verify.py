@@ -10,15 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from dawn_export.assembly import StoredWeight
-from dawn_export.options import TARGET_PRECISIONS, ExportOptions
+from dawn_export.options import ExportOptions
 from dawn_export.parity import check_parity
+from dawn_export.quantization.smoothing import folded
 from dawn_export.report import EndToEnd, Verification
+from dawn_export.stored import StoredWeight
 from dawn_export.truncation import first_layers, first_layers_graph, layers_that_fit
 from dawn_export.values import check_values
 from dawn_models import Checkpoint
-from dawn_runtime import contract
 from dawn_runtime.doctor.memory import read_available
+from dawn_runtime.engine.ort import ACTIVATIONS
 from dawn_runtime.manifest import GRAPH_FILE, Manifest
 
 
@@ -45,8 +46,9 @@ def verify(
         EngineError: ONNX Runtime cannot load or run the graph.
         DependencyError: onnxruntime is not installed.
     """
-    dtype = contract.kv_dtype(options.precision)
-    values = check_values(folder, weights, checkpoint, dtype, mode)
+    values = check_values(
+        folder, weights, checkpoint, manifest.kv_dtype, mode, folded(options.calibration)
+    )
     return Verification(values, _end_to_end(folder, manifest, checkpoint, options))
 
 
@@ -54,8 +56,8 @@ def _end_to_end(
     folder: Path, manifest: Manifest, checkpoint: Checkpoint, options: ExportOptions
 ) -> EndToEnd:
     total = manifest.dims.layers
-    if manifest.precision not in TARGET_PRECISIONS["cpu"]:
-        reason = f"the CPU, where this is tried, cannot run {manifest.precision}"
+    if manifest.activations not in ACTIVATIONS:
+        reason = f"the CPU, where this is tried, cannot run {manifest.activations}"
         return EndToEnd(0, total, (), reason)
     layers = layers_that_fit(checkpoint.config, read_available())
     if layers == 0:

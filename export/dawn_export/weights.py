@@ -1,13 +1,16 @@
 """Weights flow from the checkpoint into the external data file, block by block.
 
-They are written in the order in which the checkpoint holds them, so that every shard is read once
-from its start to its end. In memory are one block in a few copies (some ten megabytes) and, for a
-weight that is stored transposed, that weight as the checkpoint has it; nothing else.
+They are written in the order in which the checkpoint holds them, so that every shard is read once;
+those that the graph has fused come with the first of them. In memory are one block in a few copies
+(some ten megabytes) and, for a weight that is stored transposed, that weight as the checkpoint has
+it and the part that is fused into it; nothing else. Every weight starts at a multiple of
+`ALIGNMENT` bytes, and its scales, if it has any, follow it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -16,15 +19,14 @@ import onnx_ir as ir
 import torch
 from tqdm import tqdm
 
-from dawn_export.assembly import StoredWeight
 from dawn_export.conversion import Losses, check_losses, convert
 from dawn_export.data_file import DataFile
 from dawn_export.pieces import TORCH_DTYPES
+from dawn_export.quantization.writing import write_integers
+from dawn_export.source_rows import BLOCK_BYTES, all_rows, row_blocks
+from dawn_export.stored import StoredWeight, sizes
 from dawn_models import Checkpoint, TensorReader
 from dawn_runtime.manifest_records import FileEntry
-
-_BLOCK_BYTES = 4 * 2**20
-"""About how much is read at once; what fits the caches is converted several times as fast."""
 
 _BLOCK_COLUMNS = 32
 """Fewest columns that are turned at once: 32 of 16 bits fill one cache line of every row."""
@@ -54,16 +56,18 @@ def write_weights(
     dtype: str,
     file: Path,
     *,
+    factors: Mapping[str, torch.Tensor] | None = None,
     allow_overflow: bool = False,
     progress: bool = False,
 ) -> WrittenWeights:
     """Writes every weight into `file` and points the graph's initializers at it.
 
     Args:
-        weights: What to write, without padding between.
+        weights: What to write.
         checkpoint: Where the values come from.
-        dtype: NumPy's name of the type to write.
+        dtype: NumPy's name of the type to write what is not stored as integers, scales included.
         file: External data file to make, in the folder where the graph will lie.
+        factors: Parameter -> float32 vector its last axis is multiplied with; None is no one.
         allow_overflow: Whether numbers beyond the range of the type become its largest one.
         progress: Whether to show a progress bar on standard error.
 
@@ -72,24 +76,20 @@ def write_weights(
         OutputError: The file cannot be written.
         WeightsError: A shard cannot be read.
     """
-    stored = {weight.parameter: weight for weight in weights}
-    written = TORCH_DTYPES[dtype]
     lost: dict[str, Losses] = {}
-    total = sum(torch.Size(checkpoint.tensors[name].shape).numel() for name in stored)
+    total = sum(_stored_bytes(weight.values[0]) for weight in weights)
     with (
         TensorReader(checkpoint) as reader,
         DataFile(file) as data,
-        _bar(total * written.itemsize, progress=progress) as bar,
+        _bar(total, progress=progress) as bar,
     ):
-        for name in filter(stored.__contains__, reader.order):
-            bar.set_postfix_str(name, refresh=False)
-            offset, lost[name] = data.size, Losses()
-            for block in _blocks(reader, stored[name]):
-                converted = convert(block, written, lost[name])
-                data.append(converted)
-                bar.update(converted.nbytes)
-            check_losses(name, lost[name], written, allow_overflow=allow_overflow)
-            _point(stored[name].value, file, offset, data.size - offset)
+        writer = _Writer(reader, data, TORCH_DTYPES[dtype], factors or {}, bar)
+        for weight in _in_order(weights, reader.order):
+            bar.set_postfix_str(weight.name, refresh=False)
+            lost[weight.name] = writer.write(weight)
+            check_losses(
+                weight.name, lost[weight.name], writer.dtype, allow_overflow=allow_overflow
+            )
         entry = data.finish()
     return WrittenWeights(
         values=sum(losses.values for losses in lost.values()),
@@ -99,36 +99,85 @@ def write_weights(
     )
 
 
+def _in_order(weights: Sequence[StoredWeight], order: Sequence[str]) -> list[StoredWeight]:
+    """By the place of their first parameter."""
+    places = {name: i for i, name in enumerate(order)}
+    return sorted(weights, key=lambda weight: min(map(places.__getitem__, weight.layout.members)))
+
+
 def _bar(total: int, *, progress: bool) -> tqdm[NoReturn]:
     return tqdm(total=total, desc="weights", unit="B", unit_scale=True, disable=not progress)
 
 
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    """Appends weights to the data file."""
+
+    reader: TensorReader
+    data: DataFile
+    dtype: torch.dtype
+    factors: Mapping[str, torch.Tensor]
+    bar: tqdm[NoReturn]
+
+    def write(self, weight: StoredWeight) -> Losses:
+        """Writes one weight, and its scales behind it."""
+        losses = Losses()
+        # What is fused has one norm before it, so one factor.
+        factor = self.factors.get(weight.layout.members[0])
+        offset = self.data.align()
+        if weight.layout.integers is None:
+            for block in _blocks(self.reader, weight):
+                smoothed = block if factor is None else block.float() * factor
+                self._append(convert(smoothed, self.dtype, losses))
+            self._point(weight.values, offset)
+            return losses
+        scale = write_integers(self.reader, weight, factor, self.dtype, losses, self._append)
+        self._point(weight.values, offset)
+        offset = self.data.align()
+        self.data.append(scale)
+        self._point(weight.scales, offset)
+        return losses
+
+    def _append(self, block: torch.Tensor) -> None:
+        self.data.append(block)
+        self.bar.update(block.nbytes)
+
+    def _point(self, values: Iterable[ir.Value], offset: int) -> None:
+        """Makes initializers stand for the bytes from `offset` on."""
+        for value in values:
+            _point(value, self.data.path, offset, self.data.size - offset)
+
+
 def _blocks(reader: TensorReader, weight: StoredWeight) -> Iterator[torch.Tensor]:
     """A weight in rows of the written layout; each block is valid until the next one."""
-    name = weight.parameter
-    rows, row_bytes = reader.shape(name)[0], reader.row_bytes(name)
-    if weight.transposed:
-        whole = reader.rows(name, 0, rows)
-        step = max(_BLOCK_COLUMNS, _BLOCK_BYTES // (rows * whole.itemsize))
-        for i in range(0, whole.shape[1], step):
-            # In two steps: torch is fast at turning what is contiguous and of one type.
-            yield whole[:, i : i + step].contiguous().t().contiguous()
-    else:
-        step = max(1, _BLOCK_BYTES // row_bytes)
-        for i in range(0, rows, step):
-            yield reader.rows(name, i, min(i + step, rows))
+    if not weight.layout.transposed:
+        yield from row_blocks(reader, weight)
+        return
+    whole = all_rows(reader, weight)
+    step = max(_BLOCK_COLUMNS, BLOCK_BYTES // (whole.shape[0] * whole.itemsize))
+    for i in range(0, whole.shape[1], step):
+        # In two steps: torch is fast at turning what is contiguous and of one type.
+        yield whole[:, i : i + step].contiguous().t().contiguous()
+
+
+def _stored_bytes(value: ir.Value) -> int:
+    """Bytes an initializer stands for."""
+    if value.dtype is None:
+        raise ValueError(f"initializer {value.name} has no type")
+    return int(math.prod(sizes(value)) * value.dtype.itemsize)
 
 
 def _point(value: ir.Value, file: Path, offset: int, length: int) -> None:
     """Makes an initializer stand for bytes of the file."""
-    if value.dtype is None or not isinstance(value.shape, ir.Shape):
-        raise ValueError(f"initializer {value.name} has no type or no shape")
+    expected = _stored_bytes(value)
+    if value.dtype is None or expected != length:
+        raise ValueError(f"initializer {value.name}: {length} bytes written, not {expected}")
     value.const_value = ir.ExternalTensor(
         file.name,
         offset,
         length,
         value.dtype,
-        shape=value.shape,
+        shape=ir.Shape(sizes(value)),
         name=value.name or "",
         base_dir=file.parent,
     )

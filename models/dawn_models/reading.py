@@ -89,6 +89,10 @@ class TensorReader:
         """Dimensions of a tensor."""
         return self._places[parameter].info.shape
 
+    def dtype(self, parameter: str) -> torch.dtype:
+        """Element type, as stored."""
+        return self._places[parameter].dtype
+
     def row_bytes(self, parameter: str) -> int:
         """Bytes of one index of the first axis, as stored."""
         return self._places[parameter].row_bytes

@@ -14,6 +14,9 @@ from torch.nn import functional as F  # noqa: N812 - the name everyone uses
 
 from dawn_models.config import ModelConfig
 
+_LARGEST_BLOCK = 512
+"""Most values that are searched one by one; about the root of a vocabulary."""
+
 
 class KeyValue(NamedTuple):
     """Keys (already rotated) and values of one layer, each [B, Hkv, length, D]."""
@@ -275,7 +278,7 @@ class Transformer(nn.Module):
             Tokens, confidence, mean attention and logits as in `StepResult`.
         """
         logits = self.head(self.norm(_gather_rows(x, logit_rows))).float()
-        tokens = logits.argmax(dim=-1)
+        tokens = argmax_in_blocks(logits)
         confidence = logits.softmax(dim=-1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
         return tokens, confidence, sum(attention[1:], attention[0]) / len(attention), logits
 
@@ -285,6 +288,21 @@ class Transformer(nn.Module):
         frequencies = self.config.rope_theta ** (-exponents.float() / self.config.head_dim)
         angles = position_ids.unsqueeze(1).unsqueeze(3).float() * frequencies
         return Rotation(angles.cos(), angles.sin())
+
+
+def argmax_in_blocks(logits: Tensor) -> Tensor:
+    """The first index of the largest value of each row: [..., V] -> [...].
+
+    The largest value of every block is found first: engines reduce with vector instructions and
+    search one by one. 32 rows of 151,936 take 0.7 instead of 3.7 ms in ONNX Runtime on the CPU.
+    """
+    vocabulary = logits.shape[-1]
+    block = max(size for size in range(1, _LARGEST_BLOCK + 1) if vocabulary % size == 0)
+    blocks = logits.reshape(*logits.shape[:-1], vocabulary // block, block)
+    best = blocks.amax(dim=-1).argmax(dim=-1)
+    index = best[..., None, None].expand(*best.shape, 1, block)
+    inside: Tensor = blocks.gather(-2, index).squeeze(-2).argmax(dim=-1)
+    return best * block + inside
 
 
 def _gather_rows(x: Tensor, rows: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from dawn_runtime.errors import ArtifactError
@@ -20,22 +20,24 @@ class Fields:
         values: The decoded object.
         source: File name for messages.
         path: Dotted path of this object inside the file, empty at the root.
+        remedy: What makes the file anew, for messages.
     """
 
     values: Mapping[str, object]
     source: str
     path: str = ""
+    remedy: str = "export again"
 
     @classmethod
-    def parse(cls, text: str, source: str) -> "Fields":
+    def parse(cls, text: str, source: str, remedy: str = "export again") -> "Fields":
         """Decodes a document whose root must be an object."""
         try:
             root = json.loads(text)
         except ValueError as error:
-            raise ArtifactError(f"{source}: not valid JSON ({error}); export again") from error
+            raise ArtifactError(f"{source}: not valid JSON ({error}); {remedy}") from error
         if not isinstance(root, dict):
             raise ArtifactError(f"{source}: holds {_kind(root)}, expected a JSON object")
-        return cls(root, source)
+        return cls(root, source, remedy=remedy)
 
     def only(self, *names: str) -> None:
         """Refuses every field that is not named."""
@@ -70,11 +72,28 @@ class Fields:
             self._fail(name, f"is {value}; expected a finite number")
         return value
 
+    def option(self, name: str) -> float | int | str | bool:
+        """Reads a string, a boolean or a finite number."""
+        value = self._get(name)
+        return value if isinstance(value, (bool, str)) else self.number(name)
+
     def items(self, name: str) -> list[object]:
         """Reads a list."""
         value = self._get(name)
         if not isinstance(value, list):
             self._fail(name, f"is {_kind(value)}; expected a list")
+        return value
+
+    def numbers(self, name: str) -> tuple[float, ...]:
+        """Reads a list of finite numbers."""
+        entries = self.entries(name)
+        return tuple(map(entries.number, entries.values))
+
+    def boolean(self, name: str) -> bool:
+        """Reads `true` or `false`."""
+        value = self._get(name)
+        if not isinstance(value, bool):
+            self._fail(name, f"is {_kind(value)}; expected true or false")
         return value
 
     def integers(self, name: str, minimum: int = 0) -> tuple[int, ...]:
@@ -85,7 +104,7 @@ class Fields:
     def entries(self, name: str) -> "Fields":
         """Reads a list as fields named `name[0]`, `name[1]`, ..., for readers of mixed lists."""
         values = {f"{name}[{i}]": value for i, value in enumerate(self.items(name))}
-        return Fields(values, self.source, self.path)
+        return replace(self, values=values)
 
     def nested(self, name: str) -> "Fields":
         """Reads a nested object."""
@@ -100,11 +119,11 @@ class Fields:
     def _as_fields(self, name: str, value: object) -> "Fields":
         if not isinstance(value, dict):
             self._fail(name, f"is {_kind(value)}; expected an object")
-        return Fields(value, self.source, self._full(name))
+        return replace(self, values=value, path=self._full(name))
 
     def _get(self, name: str) -> object:
         if name not in self.values:
-            self._fail(name, "is missing; export the checkpoint again")
+            self._fail(name, f"is missing; {self.remedy}")
         return self.values[name]
 
     def _full(self, name: str) -> str:

@@ -29,7 +29,8 @@ present_value.i    kv dtype [B, Hkv, S, D]   values of the fed tokens alone
 =================  ========================  ====================================================
 
 Keys and values are interleaved by layer: key.0, value.0, key.1, value.1, ... The kv dtype follows
-the precision of the artifact (`KV_DTYPES`); ids and evidence keep their types at every precision.
+the activations of the artifact (`KV_DTYPES`), whatever its weights are stored as; ids and evidence
+keep their types in every artifact.
 """
 
 from dataclasses import dataclass
@@ -41,11 +42,16 @@ Dim = int | str
 """A fixed size, or the name of a dynamic axis: `B`, `S`, `P`, `R`, `Q` or `P+S`."""
 
 KV_DTYPES: Final = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
-"""Precision of an artifact -> dtype of its cached keys and values.
+"""Activations of an artifact -> their dtype, and that of its cached keys and values.
 
 NumPy has no bfloat16, and neither ONNX Runtime's CPU provider nor its Python arrays do: artifacts
-of precision `bf16` are for engines that keep keys and values on a GPU. The CPU engine refuses them.
+with activations `bf16` are for engines that keep keys and values on a GPU. The CPU engine refuses
+them.
 """
+
+PRECISIONS: Final = ("fp32", "fp16", "bf16", "int8", "int8-weights", "int4")
+"""What weights are stored as, and products computed in. The first three name the activations too;
+`int8` rounds what products read, `int8-weights` and `int4` widen weights before they multiply."""
 
 DIALECTS: Final = ("portable", "fused")
 """`portable`: opset <= 20, everything decomposed. `fused`: opset 23 with `Attention`."""
@@ -66,17 +72,17 @@ class TensorSpec:
     shape: tuple[Dim, ...]
 
 
-def kv_dtype(precision: str) -> str:
-    """Returns the dtype of cached keys and values at a precision.
+def kv_dtype(activations: str) -> str:
+    """Returns the dtype of activations, and of cached keys and values.
 
     Raises:
-        OptionError: The precision is not one this version writes or reads.
+        OptionError: The activations are none that this version writes or reads.
     """
     try:
-        return KV_DTYPES[precision]
+        return KV_DTYPES[activations]
     except KeyError:
         known = ", ".join(KV_DTYPES)
-        raise OptionError(f"precision {precision!r} is unknown; use one of: {known}") from None
+        raise OptionError(f"activations {activations!r} are unknown; use one of: {known}") from None
 
 
 def input_specs(layers: int, kv_heads: int, head_dim: int, kv_dtype: str) -> tuple[TensorSpec, ...]:

@@ -23,6 +23,7 @@ from dawn_runtime.manifest_records import (
     FileEntry,
     OptionValue,
     Origin,
+    PublishedRule,
     SpecialTokens,
 )
 
@@ -37,16 +38,18 @@ __all__ = [
     "Manifest",
     "OptionValue",
     "Origin",
+    "PublishedRule",
     "SpecialTokens",
 ]
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 MANIFEST_FILE: Final = "dawn.json"
 GRAPH_FILE: Final = "model.onnx"
 WEIGHTS_FILE: Final = "model.onnx.data"
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_INTEGERS = tuple(name for name in contract.PRECISIONS if name not in contract.KV_DTYPES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,9 @@ class Manifest:
         evidence_layers: Layers averaged into the `attention` output, ascending.
         dialect: `portable` or `fused`.
         opset: ONNX opset of the graph.
-        precision: Precision of the weights: `fp32` or `fp16`.
+        precision: What weights are stored as, one of `dawn_runtime.contract.PRECISIONS`.
+        activations: Type of activations, keys and values: `fp32`, `fp16` or `bf16`. Files of
+            version 1 lack it: there it is the precision.
         decoding: Defaults for decoding.
         files: Name -> size and hash of every other file of the folder.
         origin: Where its checkpoint was downloaded from; None, and absent from the file, if it was
@@ -81,6 +86,7 @@ class Manifest:
     dialect: str
     opset: int
     precision: str
+    activations: str
     decoding: DecodingDefaults
     files: Mapping[str, FileEntry]
     origin: Origin | None = None
@@ -95,7 +101,7 @@ class Manifest:
     @property
     def kv_dtype(self) -> str:
         """NumPy name of the element type of cached keys and values."""
-        return contract.kv_dtype(self.precision)
+        return contract.kv_dtype(self.activations)
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -124,10 +130,11 @@ class Manifest:
             "dialect": self.dialect,
             "opset": self.opset,
             "precision": self.precision,
+            "activations": self.activations,
             "kv_dtype": self.kv_dtype,
             "inputs": [asdict(spec) for spec in self.inputs],
             "outputs": [asdict(spec) for spec in self.outputs],
-            "decoding": {**asdict(self.decoding), "options": dict(self.decoding.options)},
+            "decoding": self.decoding.to_dict(),
             "files": {name: asdict(entry) for name, entry in sorted(self.files.items())},
         }
         if self.origin is not None:
@@ -146,8 +153,8 @@ class Manifest:
             ArtifactError: The text is not a manifest this version can use.
         """
         root = Fields.parse(text, source)
-        _check_version(root)
-        root.only(*_FIELDS, "origin")
+        version = _read_version(root)
+        root.only(*(_FIELDS if version > 1 else _FIELDS_OF_1), "origin")
         has_origin = "origin" in root.values
         manifest = cls(
             family=root.text("family"),
@@ -158,11 +165,13 @@ class Manifest:
             dialect=root.text("dialect"),
             opset=root.integer("opset", minimum=1),
             precision=root.text("precision"),
+            activations=root.text("activations" if version > 1 else "precision"),
             decoding=DecodingDefaults.read(root.nested("decoding")),
             files=_read_files(root.nested("files")),
             origin=Origin.read(root.nested("origin")) if has_origin else None,
             dawn_edge_version=root.text("dawn_edge_version"),
-            format_version=root.integer("format_version", minimum=1),
+            # What is read is of this version from now on.
+            format_version=FORMAT_VERSION,
         )
         _check_graph(manifest, root)
         return manifest
@@ -179,12 +188,14 @@ _FIELDS = (
     "dialect",
     "opset",
     "precision",
+    "activations",
     "kv_dtype",
     "inputs",
     "outputs",
     "decoding",
     "files",
 )
+_FIELDS_OF_1 = tuple(name for name in _FIELDS if name != "activations")
 
 
 def _rules(manifest: Manifest) -> list[tuple[str, bool, str]]:
@@ -202,7 +213,17 @@ def _rules(manifest: Manifest) -> list[tuple[str, bool, str]]:
             "expected ascending layer numbers below dims.layers",
         ),
         ("dialect", manifest.dialect in contract.DIALECTS, f"use one of {contract.DIALECTS}"),
-        ("precision", manifest.precision in contract.KV_DTYPES, f"use {list(contract.KV_DTYPES)}"),
+        (
+            "precision",
+            manifest.precision in contract.PRECISIONS,
+            f"use one of {contract.PRECISIONS}",
+        ),
+        (
+            "activations",
+            manifest.activations in contract.KV_DTYPES
+            and manifest.precision in (*_INTEGERS, manifest.activations),
+            f"use one of {list(contract.KV_DTYPES)}, the precision itself where it is one of them",
+        ),
         ("decoding.block_length", manifest.decoding.block_length >= 1, "expected >= 1"),
         ("decoding.fallback_length", manifest.decoding.fallback_length >= 0, "expected >= 0"),
         ("decoding.max_new_tokens", manifest.decoding.max_new_tokens >= 1, "expected >= 1"),
@@ -218,7 +239,7 @@ def _rules(manifest: Manifest) -> list[tuple[str, bool, str]]:
     ]
 
 
-def _check_version(root: Fields) -> None:
+def _read_version(root: Fields) -> int:
     """Refuses a newer format before any other field is looked at."""
     version = root.integer("format_version", minimum=1)
     if version > FORMAT_VERSION:
@@ -226,6 +247,7 @@ def _check_version(root: Fields) -> None:
             f"{root.source}: format version {version} is newer than {FORMAT_VERSION}, the newest "
             f"that dawn-edge {__version__} reads; update dawn-edge or export again"
         )
+    return version
 
 
 def _check_graph(manifest: Manifest, root: Fields) -> None:
@@ -233,7 +255,7 @@ def _check_graph(manifest: Manifest, root: Fields) -> None:
     if root.text("kv_dtype") != manifest.kv_dtype:
         raise ArtifactError(
             f"{root.source}: field 'kv_dtype' is {root.text('kv_dtype')!r}; "
-            f"expected {manifest.kv_dtype!r} at precision {manifest.precision}"
+            f"expected {manifest.kv_dtype!r} with activations {manifest.activations}"
         )
     for name, expected in (("inputs", manifest.inputs), ("outputs", manifest.outputs)):
         found = tuple(_read_spec(entry) for entry in root.objects(name))

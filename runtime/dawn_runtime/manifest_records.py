@@ -1,7 +1,7 @@
 """Parts of the manifest: plain records, each of which reads itself strictly from JSON."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from dawn_runtime._fields import Fields
 
@@ -65,6 +65,26 @@ class SpecialTokens:
 
 
 @dataclass(frozen=True, slots=True)
+class PublishedRule:
+    """The rule an artifact was exported with, kept while a tuned one stands in its place.
+
+    Attributes:
+        policy: Name of a registered policy.
+        options: Its options; read-only by convention.
+    """
+
+    policy: str
+    options: Mapping[str, OptionValue]
+
+    @classmethod
+    def read(cls, fields: Fields) -> "PublishedRule":
+        """Reads the record; raises `ArtifactError` at a wrong field."""
+        fields.only("policy", "options")
+        options = fields.nested("options")
+        return cls(fields.text("policy"), {name: options.option(name) for name in options.values})
+
+
+@dataclass(frozen=True, slots=True)
 class DecodingDefaults:
     """How to decode when the caller does not say.
 
@@ -75,6 +95,7 @@ class DecodingDefaults:
         fallback_length: Below this many new tokens a policy that builds a dependency graph hands
             over to its plain threshold rule.
         max_new_tokens: Most positions to decode, where the context has room for them.
+        published: What `policy` and `options` were before they were tuned; None if they are that.
     """
 
     policy: str
@@ -82,18 +103,29 @@ class DecodingDefaults:
     block_length: int = 32
     fallback_length: int = 32
     max_new_tokens: int = 256
+    published: PublishedRule | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        """Returns the record as JSON carries it; `published` only if there is one."""
+        plain = {**asdict(self), "options": dict(self.options)}
+        if self.published is None:
+            del plain["published"]
+        return plain
 
     @classmethod
     def read(cls, fields: Fields) -> "DecodingDefaults":
         """Reads the record; raises `ArtifactError` at a wrong field."""
-        fields.only("policy", "options", "block_length", "fallback_length", "max_new_tokens")
-        options = fields.nested("options")
+        fields.only(*cls.__dataclass_fields__)
+        options, published = fields.nested("options"), None
+        if "published" in fields.values:
+            published = PublishedRule.read(fields.nested("published"))
         return cls(
             policy=fields.text("policy"),
-            options={name: _option(options, name) for name in options.values},
+            options={name: options.option(name) for name in options.values},
             block_length=fields.integer("block_length", minimum=1),
             fallback_length=fields.integer("fallback_length"),
             max_new_tokens=fields.integer("max_new_tokens", minimum=1),
+            published=published,
         )
 
 
@@ -128,8 +160,3 @@ class FileEntry:
         """Reads the record; raises `ArtifactError` at a wrong field."""
         fields.only("size", "sha256")
         return cls(fields.integer("size"), fields.text("sha256"))
-
-
-def _option(options: Fields, name: str) -> OptionValue:
-    value = options.values[name]
-    return value if isinstance(value, (bool, str)) else options.number(name)

@@ -20,7 +20,7 @@ def test_the_size_of_an_artifact_is_known_before(tmp_path: Path, precision: str,
     write_config(tmp_path, "dream", tie_word_embeddings=True)
     _, config = read_config(tmp_path)
     beside = preflight._BESIDE_WEIGHTS
-    assert artifact_bytes(config, precision) == SMALL_VALUES * size + beside
+    assert artifact_bytes(config, ExportOptions("cuda", precision)) == SMALL_VALUES * size + beside
 
 
 def test_a_disk_that_is_too_full_is_refused(
@@ -28,14 +28,14 @@ def test_a_disk_that_is_too_full_is_refused(
 ) -> None:
     write_config(tmp_path, "dream", tie_word_embeddings=True)
     _, config = read_config(tmp_path)
-    needed = artifact_bytes(config, "fp32")
+    needed = artifact_bytes(config, ExportOptions())
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=needed))
-    check_disk(config, "fp32", tmp_path / "deep" / "out")
+    check_disk(config, ExportOptions(), tmp_path / "deep" / "out")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=2**24))
     message = r"out: the artifact takes 0.07 GB and 0.02 GB are free there; free 0.05 GB or choose"
     with pytest.raises(OutputError, match=message):
-        check_disk(config, "fp32", tmp_path / "deep" / "out")
+        check_disk(config, ExportOptions(), tmp_path / "deep" / "out")
 
 
 def test_nothing_is_traced_or_written_when_a_check_fails(

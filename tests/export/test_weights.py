@@ -9,9 +9,9 @@ import onnx_ir as ir
 import pytest
 import torch
 
-from dawn_export import ExportError, OutputError, weights
-from dawn_export.assembly import StoredWeight
+from dawn_export import ExportError, OutputError, source_rows, weights
 from dawn_export.data_file import DataFile
+from dawn_export.stored import Layout, StoredWeight
 from dawn_export.weights import WrittenWeights, write_weights
 from dawn_models import Checkpoint, TensorReader
 from support.checkpoints import write_checkpoint
@@ -30,7 +30,7 @@ def stored(checkpoint: Checkpoint, dtype: str, *transposed: str) -> list[StoredW
         turned = name in transposed
         shape = ir.Shape(reversed(info.shape) if turned else info.shape)
         value = ir.Value(name=name, shape=shape, type=ir.TensorType(TYPES[dtype]))
-        weights.append(StoredWeight(name, value, turned))
+        weights.append(StoredWeight(name, Layout((name,), turned), [value]))
     return weights
 
 
@@ -58,7 +58,7 @@ def written(
         allow_overflow=allow_overflow,
         progress=progress,
     )
-    found = {store.parameter: store.value.const_value for store in stores}
+    found = {store.name: store.values[0].const_value for store in stores}
     arrays = {name: np.array(tensor.numpy()) for name, tensor in found.items() if tensor}
     return report, {name: as_torch(array) for name, array in arrays.items()}, checkpoint
 
@@ -88,7 +88,8 @@ def test_the_size_of_blocks_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str
 ) -> None:
     whole, _, _ = written(tmp_path / "whole", dtype, *TURNED)
-    monkeypatch.setattr(weights, "_BLOCK_BYTES", 1)
+    monkeypatch.setattr(weights, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(source_rows, "BLOCK_BYTES", 1)
     monkeypatch.setattr(weights, "_BLOCK_COLUMNS", 3)
     blocks, found, checkpoint = written(tmp_path / "blocks", dtype, *TURNED)
     assert blocks == whole
@@ -108,7 +109,7 @@ def test_the_checkpoint_is_read_once_from_start_to_end(
         return found
 
     monkeypatch.setattr(TensorReader, "rows", noted)
-    monkeypatch.setattr(weights, "_BLOCK_BYTES", 64)
+    monkeypatch.setattr(source_rows, "BLOCK_BYTES", 64)
     written(tmp_path, "float32", *TURNED)
     size = (tmp_path / "checkpoint" / "model.safetensors").stat().st_size
     assert all(end == start for (_, end), (start, _) in itertools.pairwise(read))

@@ -12,8 +12,8 @@ from dawn_runtime.doctor.finding import Finding
 from dawn_runtime.doctor.gpu import gpu_findings, precisions
 from dawn_runtime.doctor.jetson import jetson_finding, parse_l4t
 from dawn_runtime.doctor.memory import (
+    ACTIVATION_BYTES,
     BASE_BYTES,
-    PRECISION_BYTES,
     memory_finding,
     need,
     parse_meminfo,
@@ -190,8 +190,8 @@ def test_other_machines_are_no_jetson() -> None:
 # Memory
 
 
-def test_every_precision_has_a_size() -> None:
-    assert PRECISION_BYTES.keys() == KV_DTYPES.keys()
+def test_all_activations_have_a_size() -> None:
+    assert ACTIVATION_BYTES.keys() == KV_DTYPES.keys()
 
 
 def test_the_need_is_the_formula() -> None:

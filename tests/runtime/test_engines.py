@@ -134,7 +134,7 @@ def test_another_seed_is_another_model() -> None:
 
 def test_fake_refuses_keys_that_cannot_hold_a_token() -> None:
     narrow = replace(MANIFEST, dims=replace(MANIFEST.dims, head_dim=1))
-    for manifest in (narrow, replace(MANIFEST, precision="fp16")):
+    for manifest in (narrow, replace(MANIFEST, precision="fp16", activations="fp16")):
         with pytest.raises(EngineError, match="expected float32 and a width of at least 2"):
             FakeEngine(manifest)
 

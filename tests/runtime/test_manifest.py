@@ -8,7 +8,7 @@ import pytest
 
 from dawn_runtime import ArtifactError, Manifest, OptionError, contract
 from dawn_runtime.engine.fake import fake_manifest
-from dawn_runtime.manifest import DecodingDefaults, FileEntry, Origin
+from dawn_runtime.manifest import FORMAT_VERSION, DecodingDefaults, FileEntry, Origin
 from dawn_runtime.policies import POLICIES, published_defaults
 
 
@@ -87,15 +87,31 @@ def test_graph_table_is_the_step_contract() -> None:
     )
 
 
-def test_cached_keys_follow_the_precision() -> None:
-    assert replace(fake_manifest(), precision="fp16").inputs[-1].dtype == "float16"
-    with pytest.raises(OptionError, match="precision 'fp7' is unknown; use one of: fp32, fp16"):
+def test_cached_keys_follow_the_activations() -> None:
+    assert (
+        replace(fake_manifest(), precision="fp16", activations="fp16").inputs[-1].dtype == "float16"
+    )
+    with pytest.raises(OptionError, match="activations 'fp7' are unknown; use one of: fp32, fp16"):
         contract.kv_dtype("fp7")
 
 
 def test_newer_format_is_refused_before_anything_else_is_read() -> None:
-    with pytest.raises(ArtifactError, match=r"format version 2 is newer than 1.*update dawn-edge"):
-        read({"format_version": 2})
+    with pytest.raises(ArtifactError, match=r"format version 3 is newer than 2.*update dawn-edge"):
+        read({"format_version": 3})
+
+
+def test_version_1_had_activations_of_the_precision(document: dict[str, Any]) -> None:
+    del document["activations"]
+    old = read({**document, "format_version": 1})
+    assert (old.activations, old.format_version) == ("fp32", FORMAT_VERSION)
+    with pytest.raises(ArtifactError, match="'activations' is missing; export again"):
+        read(document)
+
+
+@pytest.mark.parametrize("precision", ["int8", "int8-weights", "int4"])
+def test_integers_go_with_any_activations(precision: str) -> None:
+    manifest = replace(fake_manifest(), precision=precision, activations="fp16")
+    assert manifest.kv_dtype == "float16"
 
 
 @pytest.mark.parametrize(
@@ -118,6 +134,8 @@ def test_newer_format_is_refused_before_anything_else_is_read() -> None:
         ("evidence_layers", [1], "field 'evidence_layers' is invalid"),
         ("dialect", "slang", "field 'dialect' is invalid"),
         ("precision", "fp8", "field 'precision' is invalid"),
+        ("precision", "fp16", "field 'activations' is invalid"),
+        ("activations", "int8", "field 'activations' is invalid"),
         ("kv_dtype", "float16", "field 'kv_dtype' is 'float16'; expected 'float32'"),
         ("inputs", [], "field 'inputs' differs from the step contract"),
         ("decoding.options", {"x": None}, "field 'decoding.options.x' is null; expected a number"),

@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+from dawn_export.passes.fuse_products import Layouts, fuse_products
+from dawn_export.passes.integer_embedding import quantize_embedding
+from dawn_export.passes.integer_products import quantize_products
+from dawn_export.passes.rotary_embedding import use_rotary_embedding
 from dawn_export.passes.share_head import share_head
 from dawn_export.passes.static_reshape import make_reshapes_static
 from dawn_export.passes.stored_transpose import store_transposed
 
-__all__ = ["make_reshapes_static", "share_head", "store_transposed"]
+__all__ = [
+    "Layouts",
+    "fuse_products",
+    "make_reshapes_static",
+    "quantize_embedding",
+    "quantize_products",
+    "share_head",
+    "store_transposed",
+    "use_rotary_embedding",
+]

@@ -80,7 +80,13 @@ def needed_devices(manifest: Manifest | None) -> frozenset[str]:
         return frozenset()
     if any(name.endswith(".engine") for name in manifest.files):
         return frozenset({"gpu", "tensorrt"})
-    return frozenset({"gpu" if manifest.precision == "bf16" else "cpu"})
+    return frozenset({"gpu" if manifest.activations == "bf16" else "cpu"})
+
+
+def _multiplied(manifest: Manifest) -> str:
+    """What matrix units multiply; weights that are only stored as integers are widened before."""
+    rounded = manifest.precision == "int8" and manifest.activations != "fp32"
+    return "int8" if rounded else manifest.activations
 
 
 def machine_findings(
@@ -113,7 +119,7 @@ def machine_findings(
         *gpu_findings(
             cuda,
             provider_cuda=linked_cuda,
-            precision=None if manifest is None else manifest.precision,
+            precision=None if manifest is None else _multiplied(manifest),
             needed="gpu" in needed,
         ),
         *([] if board is None else [board]),

@@ -1,10 +1,11 @@
 """Memory an artifact needs at a length and a batch, and memory there is.
 
 For B rows of L tokens, in values of `bytes` each (4 on the CPU, whose kernels compute in float32
-and widen 16-bit weights when they are loaded; those of the artifact's precision on a GPU):
+and widen 16-bit weights when they are loaded; those of the artifact's activations on a GPU):
 
-    weights      size of model.onnx.data * bytes / bytes of the precision
-    cache        2 * layers * kv_heads * head_dim * B * L * bytes of the precision
+    weights      size of model.onnx.data * bytes / bytes of the activations; integers stay as they
+                 are
+    cache        2 * layers * kv_heads * head_dim * B * L * bytes of the activations
     activations  B * L * (4 * hidden + 3 * mlp) * bytes    residual stream, q/k/v; gate, up, product
                  + 2 * B * heads * L * L * bytes           scores of one layer and their softmax
                  + 2 * B * R * vocabulary * 4              logits of the R rows of a block, softmax
@@ -22,7 +23,7 @@ from typing import Final
 from dawn_runtime.doctor.finding import Finding, level_of
 from dawn_runtime.manifest import WEIGHTS_FILE, Manifest
 
-PRECISION_BYTES: Final = {"fp32": 4, "fp16": 2, "bf16": 2}
+ACTIVATION_BYTES: Final = {"fp32": 4, "fp16": 2, "bf16": 2}
 COMPUTE_BYTES: Final = 4
 MLP_WIDTH: Final = 6
 BASE_BYTES: Final = 100 * 2**20
@@ -56,16 +57,16 @@ def need(manifest: Manifest, length: int, batch: int, *, on_gpu: bool) -> Need:
         manifest: Of the artifact.
         length: Tokens of a row, prompt and answer together.
         batch: Rows decoded together.
-        on_gpu: Whether values keep the precision of the artifact.
+        on_gpu: Whether values keep the type of the artifact's activations.
     """
-    dims, stored = manifest.dims, PRECISION_BYTES[manifest.precision]
+    dims, stored = manifest.dims, ACTIVATION_BYTES[manifest.activations]
     width = stored if on_gpu else COMPUTE_BYTES
     weights = manifest.files[WEIGHTS_FILE].size if WEIGHTS_FILE in manifest.files else 0
     rows = batch * min(length, manifest.decoding.block_length)
     stream = batch * length * dims.hidden * (4 + 3 * MLP_WIDTH) * width
     scores = 2 * batch * dims.heads * length * length * width
     return Need(
-        weights=weights * width // stored,
+        weights=weights * width // stored if manifest.precision in ACTIVATION_BYTES else weights,
         cache=2 * dims.layers * dims.kv_heads * dims.head_dim * batch * length * stored,
         activations=stream + scores + 2 * rows * dims.vocab_size * 4,
     )

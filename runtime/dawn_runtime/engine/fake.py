@@ -50,6 +50,7 @@ def fake_manifest(
         dialect="portable",
         opset=20,
         precision="fp32",
+        activations="fp32",
         decoding=DecodingDefaults(policy="threshold", options={}),
         files={},
     )

@@ -15,8 +15,8 @@ from dawn_runtime.engine.protocol import EngineInfo, StepInputs, StepOutputs
 from dawn_runtime.errors import DependencyError, EngineError
 from dawn_runtime.manifest import Manifest
 
-PRECISIONS = ("fp32", "fp16")
-"""What the CPU provider runs. Of bfloat16 it knows no arithmetic: version 1.31 loads `Cast`,
+ACTIVATIONS = ("fp32", "fp16")
+"""What the CPU provider computes in. Of bfloat16 it knows no arithmetic: version 1.31 loads `Cast`,
 `Concat` and `Transpose`, but no `MatMul`, `Add`, `Mul` or `Softmax`."""
 
 _ERRORS_ONLY = 3
@@ -34,16 +34,16 @@ class OrtEngine:
 
     Raises:
         DependencyError: onnxruntime is not installed.
-        EngineError: ONNX Runtime cannot load the graph, or cannot run its precision.
+        EngineError: ONNX Runtime cannot load the graph, or cannot compute in its activations.
     """
 
     def __init__(
         self, graph: Path, manifest: Manifest, *, threads: int | None = None, check: bool = True
     ) -> None:
-        if manifest.precision not in PRECISIONS:
+        if manifest.activations not in ACTIVATIONS:
             raise EngineError(
-                f"onnxruntime-cpu: cannot run {manifest.precision}, it runs "
-                f"{' and '.join(PRECISIONS)}; export at one of them, or run this on a GPU"
+                f"onnxruntime-cpu: cannot run {manifest.activations}, it runs "
+                f"{' and '.join(ACTIVATIONS)}; export at one of them, or run this on a GPU"
             )
         dims = manifest.dims
         self._info = EngineInfo(
