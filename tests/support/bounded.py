@@ -8,7 +8,7 @@ count address space that libraries reserve and never use, RLIMIT_RSS is not enfo
 cgroup needs rights that a test does not have. The exporter reads its files, it does not map them,
 so that nothing it holds escapes the count.
 
-`export` writes the artifact of every precision, one after the other. The peak of the resident
+`export` writes the artifacts of `EXPORTS`, one after the other. The peak of the resident
 memory, in bytes, is printed; status 3 says that the limit was in the way.
 """
 
@@ -20,10 +20,11 @@ import traceback
 from pathlib import Path
 
 from dawn_export import ExportOptions, export
-from dawn_export.options import PRECISIONS
 from dawn_models import Checkpoint, load_transformer
 
 OUT_OF_MEMORY = 3
+EXPORTS = (("cuda", "fp32"), ("cuda", "fp16"), ("cuda", "bf16"), ("cpu", "int8"), ("cuda", "int4"))
+"""Target and precision: every way to store a weight."""
 
 
 def main(what: str, checkpoint: str, limit: str, output: str = "") -> int:
@@ -44,9 +45,9 @@ def main(what: str, checkpoint: str, limit: str, output: str = "") -> int:
 
 
 def export_all(checkpoint: str, output: Path) -> None:
-    """Exports at every precision."""
-    for precision in PRECISIONS:
-        options = ExportOptions(target="cuda", precision=precision, evidence_layers=1)
+    """Exports all of them."""
+    for target, precision in EXPORTS:
+        options = ExportOptions(target=target, precision=precision, evidence_layers=1)
         export(checkpoint, output / precision, options)
 
 
