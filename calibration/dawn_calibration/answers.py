@@ -1,0 +1,86 @@
+"""Prompts decoded freely, and how alike two sets of answers are."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dawn_calibration.prompts import Question
+from dawn_runtime import Decoder, Result
+from dawn_runtime.arrays import IntArray
+from dawn_runtime.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """How alike answers are to those of a reference; shares from 0 to 1, means over prompts.
+
+    Attributes:
+        agreement: Tokens that are the same at the same place, of the longer of the two answers.
+        equal: Answers that are the same to the last token.
+        forwards: Runs of the engine an answer took.
+        right: Answers that a checker accepts; None if there is none.
+    """
+
+    agreement: float
+    equal: float
+    forwards: float
+    right: float | None
+
+
+def decode_all(
+    decoder: Decoder, prompts: Sequence[IntArray], batch: int, settings: Settings
+) -> list[Result]:
+    """Decodes prompts, some together.
+
+    Raises:
+        OptionError: A setting is unknown or has a bad value.
+        EngineError: The engine failed.
+    """
+    results: list[Result] = []
+    for start in range(0, len(prompts), batch):
+        results += decoder.generate_batch(prompts[start : start + batch], **settings)
+    return results
+
+
+def compare_answers(
+    results: Sequence[Result],
+    reference: Sequence[Result],
+    questions: Sequence[Question],
+    *,
+    judged: bool,
+) -> Likeness:
+    """Compares answers with those of a reference.
+
+    Args:
+        results: The answers, one for each question.
+        reference: What they should be.
+        questions: What was asked.
+        judged: Whether the questions' own checkers are asked too.
+
+    Raises:
+        OptionError: A question has no checker.
+    """
+    shares = [
+        agreement(ours.tokens, theirs.tokens)
+        for ours, theirs in zip(results, reference, strict=True)
+    ]
+    right = None
+    if judged:
+        pairs = zip(questions, results, strict=True)
+        right = statistics.mean(question.is_right(result.text) for question, result in pairs)
+    return Likeness(
+        agreement=statistics.mean(shares),
+        equal=statistics.mean(share == 1.0 for share in shares),
+        forwards=statistics.mean(result.forwards for result in results),
+        right=right,
+    )
+
+
+def agreement(tokens: IntArray, reference: IntArray) -> float:
+    """Share of places with the same token, of the longer answer; 1 if both are empty."""
+    longer, shorter = max(len(tokens), len(reference)), min(len(tokens), len(reference))
+    if not longer:
+        return 1.0
+    return int((tokens[:shorter] == reference[:shorter]).sum()) / longer

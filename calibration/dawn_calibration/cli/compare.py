@@ -1,0 +1,94 @@
+"""`dawn-calibrate compare`: what a lower precision does to the decisions of decoding."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from dawn_calibration.cli.flags import (
+    add_data_flags,
+    add_length_flags,
+    check_folder,
+    questions,
+)
+from dawn_calibration.compare.comparison import (
+    CompareOptions,
+    check_same_model,
+    compare_artifacts,
+    open_side,
+)
+from dawn_calibration.compare.report import draw_comparison, report_text, to_dict
+from dawn_calibration.pictures import check_pictures
+from dawn_runtime import Policy
+from dawn_runtime.artifact import read_manifest
+from dawn_runtime.cli.common import Parser, count, key_value, print_json, run_command
+from dawn_runtime.manifest import DecodingDefaults
+from dawn_runtime.policies import POLICIES
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command and returns its exit status."""
+    return run_command(_parser(), _work, argv)
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        "dawn-calibrate compare",
+        "Compare two artifacts of one model on the same prompts: decision by decision along the "
+        "trajectories of A, then each decoding on its own.",
+    )
+    parser.add_argument("left", type=Path, metavar="A", help="artifact to hold on to, such as fp32")
+    parser.add_argument("right", type=Path, metavar="B", help="artifact in question, such as int8")
+    add_data_flags(parser)
+    parser.add_argument("--policy", metavar="NAME", help="rule for both; default: that of A")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="option of the policy; may be repeated",
+    )
+    add_length_flags(parser)
+    parser.add_argument(
+        "--batch", type=count, default=16, metavar="N", help="prompts together; default: 16"
+    )
+    parser.add_argument("--threads", type=count, metavar="N", help="CPU threads; default: all")
+    parser.add_argument("--picture", type=Path, metavar="FILE.png", help="draw the differences")
+    return parser
+
+
+def _work(args: argparse.Namespace) -> None:
+    if args.picture is not None:
+        check_folder(args.picture, "--picture")
+        check_pictures()
+    prompts = questions(args, "heldout")
+    manifest = read_manifest(args.left)
+    check_same_model(manifest, read_manifest(args.right))
+    options = CompareOptions(
+        policy=_policy(args, manifest.decoding),
+        batch=args.batch,
+        max_new_tokens=args.max_new_tokens,
+        block_length=args.block_length,
+    )
+    with (
+        open_side(args.left, args.threads) as left,
+        open_side(args.right, args.threads) as right,
+        tqdm(total=len(prompts), unit="prompt", desc="compare", disable=args.quiet) as bar,
+    ):
+        found = compare_artifacts(left, right, prompts, options, bar.update)
+    if args.picture is not None:
+        draw_comparison(found, args.picture)
+    if args.json:
+        print_json(to_dict(found))
+    else:
+        print(report_text(found), end="")
+
+
+def _policy(args: argparse.Namespace, defaults: DecodingDefaults) -> Policy:
+    """The rule asked for; the artifact's own options are the base of the artifact's own rule."""
+    name = args.policy or defaults.policy
+    base = defaults.options if name == defaults.policy else {}
+    return POLICIES.make(name, {**base, **dict(map(key_value, args.set))})

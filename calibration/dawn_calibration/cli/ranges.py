@@ -1,0 +1,204 @@
+"""`dawn-calibrate ranges`: activation ranges and smoothing, for static INT8."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dawn_calibration.cli.flags import (
+    add_data_flags,
+    add_length_flags,
+    check_folder,
+    note,
+    questions,
+)
+from dawn_calibration.pictures import check_pictures
+from dawn_calibration.ranges.clipping import CLIPS, Clip
+from dawn_calibration.ranges.options import DTYPES, SEEN, RangeOptions
+from dawn_calibration.ranges.strata import Strata
+from dawn_export.sources import find_source
+from dawn_runtime.cli.common import Parser, atomic_text, count, print_json, run_command
+from dawn_runtime.errors import DependencyError
+from dawn_runtime.policies import POLICIES
+
+if TYPE_CHECKING:
+    from dawn_calibration.ranges.calibrate import Found  # loads torch
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command and returns its exit status."""
+    return run_command(parser(), _work, argv)
+
+
+def parser() -> Parser:
+    """Returns the parser of the command."""
+    made = Parser(
+        "dawn-calibrate ranges",
+        "Record activations along decoding, smooth them, and choose ranges for static INT8. "
+        "Writes calibration.json, a report (.md) and a picture (.png) beside it.",
+    )
+    made.add_argument(
+        "--model", required=True, metavar="NAME|DIR|HUB-ID", help="checkpoint, as for dawn-export"
+    )
+    made.add_argument(
+        "--output", type=Path, required=True, metavar="FILE", help="such as calibration.json"
+    )
+    add_data_flags(made)
+    _add_method(made)
+    _add_running(made)
+    return made
+
+
+def _add_method(parser: Parser) -> None:
+    method = parser.add_argument_group("method")
+    method.add_argument(
+        "--clip", choices=CLIPS, default="max", help="how ranges are chosen; default: %(default)s"
+    )
+    method.add_argument(
+        "--percentile",
+        type=float,
+        default=99.99,
+        metavar="P",
+        help="for --clip percentile; default: %(default)s",
+    )
+    method.add_argument(
+        "--smooth",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="fold SmoothQuant into the norms, the strength searched for each; default: on",
+    )
+    method.add_argument(
+        "--strata",
+        choices=SEEN,
+        default="decoding",
+        help="decoding: every step, by mask ratio; unmasked: finished answers alone, to compare "
+        "with; default: %(default)s",
+    )
+    method.add_argument(
+        "--bins", type=count, default=5, metavar="N", help="of the mask ratio; default: %(default)s"
+    )
+    method.add_argument(
+        "--samples",
+        type=count,
+        default=32,
+        metavar="N",
+        help="rows of each stratum for the search of strengths; default: %(default)s",
+    )
+    method.add_argument(
+        "--policy",
+        choices=POLICIES.names(),
+        default="one-per-step",
+        metavar="NAME",
+        help="rule that decodes; default: %(default)s, which meets every mask ratio",
+    )
+    add_length_flags(parser)
+
+
+def _add_running(parser: Parser) -> None:
+    running = parser.add_argument_group("running")
+    running.add_argument("--device", default="cpu", help="of torch; default: %(default)s")
+    running.add_argument(
+        "--dtype", choices=DTYPES, default="float32", help="of the weights; default: %(default)s"
+    )
+    running.add_argument("--threads", type=count, metavar="N", help="CPU threads; default: all")
+    running.add_argument(
+        "--state",
+        type=Path,
+        metavar="FILE",
+        help="where an interrupted run is kept to be taken up; default: OUTPUT.state",
+    )
+    running.add_argument(
+        "--save-every", type=count, default=8, metavar="N", help="prompts; default: %(default)s"
+    )
+
+
+def _work(args: argparse.Namespace) -> None:
+    check_folder(args.output, "--output")
+    check_pictures()
+    state = args.state or args.output.with_name(args.output.name + ".state")
+    check_folder(state, "--state")
+    started = time.perf_counter()
+    found = _find(args, state)
+    _write(found, args)
+    state.unlink(missing_ok=True)
+    if found.resumed:
+        note(f"took up an interrupted run of {found.resumed} prompts", args)
+    _print(found, time.perf_counter() - started, args)
+
+
+def options(args: argparse.Namespace) -> RangeOptions:
+    """Returns the options that the flags describe."""
+    return RangeOptions(
+        seen=args.strata,
+        clip=Clip(args.clip, args.percentile),
+        smooth=args.smooth,
+        strata=Strata(args.bins),
+        policy=args.policy,
+        max_new_tokens=args.max_new_tokens,
+        block_length=args.block_length,
+        samples=args.samples,
+        seed=args.seed,
+        dtype=args.dtype,
+    )
+
+
+def _find(args: argparse.Namespace, state: Path) -> Found:
+    """Runs the calibration; torch is loaded here."""
+    chosen, prompts = options(args), questions(args, "train")
+    source = find_source(args.model)
+    try:
+        import torch
+
+        from dawn_calibration.checkpoints import open_checkpoint
+        from dawn_calibration.ranges.calibrate import Calibrator, Storage
+    except ImportError as error:
+        raise DependencyError(
+            f"ranges need {error.name}, which is not installed; pip install 'dawn-edge[calibrate]'"
+        ) from error
+    if args.threads is not None:
+        torch.set_num_threads(args.threads)
+    checkpoint = open_checkpoint(source.fetch(progress=not args.quiet))
+    return Calibrator(
+        checkpoint,
+        prompts,
+        chosen,
+        Storage(state, args.save_every),
+        device=args.device,
+        progress=not args.quiet,
+    ).run()
+
+
+def _write(found: Found, args: argparse.Namespace) -> None:
+    """Writes report and picture, and calibration.json last: once it is there, all is."""
+    from dawn_calibration.ranges.report import draw_ranges, report_text
+
+    strata = options(args).strata
+    draw_ranges(found, strata, args.output.with_suffix(".png"))
+    for path, text in (
+        (args.output.with_suffix(".md"), report_text(found, strata)),
+        (args.output, found.calibration.to_json()),
+    ):
+        with atomic_text(path) as file:
+            file.write(text)
+
+
+def _print(found: Found, seconds: float, args: argparse.Namespace) -> None:
+    settings = found.calibration.settings
+    if args.json:
+        print_json(
+            {
+                "output": str(args.output),
+                "settings": dict(settings),
+                "ranges": dict(found.calibration.ranges),
+                "seconds": seconds,
+            }
+        )
+        return
+    print(
+        f"{settings['prompts']} prompts, {settings['forwards']} forwards, "
+        f"{found.statistics.rows.sum():,} rows, {len(found.calibration.smoothing)} norms smoothed "
+        f"-> {args.output} ({seconds:.1f} s)"
+    )

@@ -1,0 +1,153 @@
+"""`dawn-calibrate thresholds`: the decoding rule fitted to a model at its precision."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from dawn_calibration.cli.flags import (
+    add_data_flags,
+    add_length_flags,
+    check_folder,
+    note,
+    questions,
+)
+from dawn_calibration.pictures import check_pictures
+from dawn_calibration.prompts import Question
+from dawn_calibration.thresholds.defaults import Change, restore_published, write_tuned
+from dawn_calibration.thresholds.grids import GRIDS
+from dawn_calibration.thresholds.report import draw_pareto, report_text, to_dict
+from dawn_calibration.thresholds.tune import Tuned, TuneOptions, divide, tune
+from dawn_runtime import Decoder
+from dawn_runtime.artifact import read_manifest
+from dawn_runtime.cli.common import Parser, count, print_json, run_command
+from dawn_runtime.errors import OptionError
+from dawn_runtime.manifest import PublishedRule
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command and returns its exit status."""
+    return run_command(_parser(), _work, argv)
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        "dawn-calibrate thresholds",
+        "Search the thresholds of a decoding rule: as few forwards as possible at a wanted "
+        "agreement with one token per step. Changes nothing without --set.",
+    )
+    parser.add_argument("artifact", type=Path, metavar="ARTIFACT", help="folder of dawn-export")
+    parser.add_argument(
+        "--set",
+        choices=("tuned", "published"),
+        help="write the tuned thresholds into the artifact, or bring back those it was exported "
+        "with (which needs no prompts)",
+    )
+    add_data_flags(parser, required=False)
+    _add_search(parser)
+    add_length_flags(parser)
+    parser.add_argument("--threads", type=count, metavar="N", help="CPU threads; default: all")
+    parser.add_argument("--picture", type=Path, metavar="FILE.png", help="draw the Pareto picture")
+    return parser
+
+
+def _add_search(parser: Parser) -> None:
+    search = parser.add_argument_group("search")
+    search.add_argument(
+        "--policy", choices=tuple(GRIDS), metavar="NAME", help="default: the artifact's"
+    )
+    search.add_argument(
+        "--agreement",
+        type=float,
+        metavar="SHARE",
+        help="least quality, 0 to 1; default: that of the thresholds the artifact has",
+    )
+    search.add_argument(
+        "--checker",
+        choices=("tasks",),
+        help="quality is right answers, by the checkers of --tasks, not agreement",
+    )
+    search.add_argument(
+        "--held-out",
+        type=float,
+        default=0.5,
+        metavar="SHARE",
+        help="of --data, only to measure on; tasks have items held out; default: %(default)s",
+    )
+    search.add_argument(
+        "--batch", type=count, default=16, metavar="N", help="prompts together; default: 16"
+    )
+
+
+def _work(args: argparse.Namespace) -> None:
+    if args.set == "published":
+        _print_change(restore_published(args.artifact), args)
+        return
+    _check(args)
+    searched, held_out = _prompts(args)
+    policy = args.policy or read_manifest(args.artifact).decoding.policy
+    options = TuneOptions(
+        policy=policy,
+        wanted=args.agreement,
+        judged=args.checker is not None,
+        batch=args.batch,
+        max_new_tokens=args.max_new_tokens,
+        block_length=args.block_length,
+    )
+    with (
+        Decoder.open(args.artifact, threads=args.threads) as decoder,
+        tqdm(unit="setting", desc="thresholds", disable=args.quiet) as bar,
+    ):
+        tuned = tune(decoder, searched, held_out, options, bar.update)
+    _print(tuned, args)
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuses what cannot work before any work is done."""
+    if args.data is None and args.tasks is None:
+        raise OptionError("thresholds need prompts: give --data FILE.jsonl or --tasks")
+    if args.checker is not None and args.tasks is None:
+        raise OptionError("--checker tasks judges the answers of --tasks; got --data")
+    if args.agreement is not None and not 0 <= args.agreement <= 1:
+        raise OptionError(f"--agreement is {args.agreement}; expected a share from 0 to 1")
+    if args.picture is not None:
+        check_folder(args.picture, "--picture")
+        check_pictures()
+
+
+def _prompts(args: argparse.Namespace) -> tuple[list[Question], list[Question]]:
+    """Prompts to search on, and others."""
+    if args.data is None:
+        return questions(args, "train"), questions(args, "heldout")
+    return divide(questions(args, "train"), args.held_out, args.seed)
+
+
+def _print(tuned: Tuned, args: argparse.Namespace) -> None:
+    """Writes what is to be written and tells all of it."""
+    if args.picture is not None:
+        draw_pareto(tuned, args.picture)
+    change = None
+    if args.set == "tuned":
+        change = write_tuned(args.artifact, tuned.policy, tuned.chosen.options)
+    if args.json:
+        print_json({**to_dict(tuned), "written": change is not None})
+        return
+    print(report_text(tuned), end="")
+    if change is None:
+        note("nothing was written; --set tuned makes the thresholds the artifact's defaults", args)
+    else:
+        _print_change(change, args)
+
+
+def _print_change(change: Change, args: argparse.Namespace) -> None:
+    if args.json:
+        print_json({"old": _rule(change.old), "new": _rule(change.new)})
+        return
+    print(f"{args.artifact}/dawn.json: {'; '.join(change.lines())}")
+
+
+def _rule(rule: PublishedRule) -> dict[str, object]:
+    return {"policy": rule.policy, "options": dict(rule.options)}

@@ -1,0 +1,1 @@
+"""Two artifacts of one model beside each other, decision by decision."""

@@ -1,0 +1,225 @@
+"""The comparison itself: forced along A's trajectories, then each artifact on its own."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dawn_calibration.answers import Likeness, compare_answers, decode_all
+from dawn_calibration.compare.measures import (
+    Compared,
+    Differences,
+    compare,
+    confidence_thresholds,
+    joined,
+    summarise,
+)
+from dawn_calibration.compare.replay import PairedEngine, Replay
+from dawn_calibration.errors import MismatchError
+from dawn_calibration.prompts import Question, encode_all
+from dawn_runtime import Artifact, Blocks, Decoder, Engine, Policy, open_engine
+from dawn_runtime.manifest import Manifest
+from dawn_runtime.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One artifact, open.
+
+    Attributes:
+        folder: Where it is.
+        decoder: Decodes on `engine`.
+        engine: Runs it.
+    """
+
+    folder: Path
+    decoder: Decoder
+    engine: Engine
+
+    @property
+    def manifest(self) -> Manifest:
+        """What it is."""
+        return self.decoder.manifest
+
+    @property
+    def name(self) -> str:
+        """Folder and precision, for reports."""
+        return f"{self.folder.name} ({self.manifest.precision})"
+
+
+@contextmanager
+def open_side(folder: Path, threads: int | None) -> Iterator[Side]:
+    """Opens an artifact and closes it again.
+
+    Raises:
+        ArtifactError: The folder is missing, damaged, altered or too new.
+        EngineError: The engine cannot load the graph.
+    """
+    engine = open_engine(Artifact.open(folder), threads=threads)
+    try:
+        yield Side(folder, Decoder.open(folder, engine=engine, verify="sizes"), engine)
+    finally:
+        engine.close()
+
+
+@dataclass(frozen=True, slots=True)
+class CompareOptions:
+    """How artifacts are compared.
+
+    Attributes:
+        policy: Rule that decides on both.
+        batch: Prompts decoded together when each is on its own.
+        max_new_tokens: Positions to decode; None takes the default of A.
+        block_length: Of the window; None takes the default of A.
+    """
+
+    policy: Policy
+    batch: int = 16
+    max_new_tokens: int | None = None
+    block_length: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Free:
+    """Answers of one artifact on its own, held against those of A.
+
+    Attributes:
+        name: Of the artifact.
+        likeness: Agreement, forwards and right answers.
+    """
+
+    name: str
+    likeness: Likeness
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Comparison:
+    """Everything that was found.
+
+    Attributes:
+        names: Of A and B.
+        policy: Rule that decided, with its options.
+        prompts: How many there were.
+        overall: Over all forced decisions.
+        groups: Task, or `data` -> the same for its prompts.
+        free: A and B decoding on their own.
+        states: All forced decisions together, for the picture.
+        thresholds: What the rule compares confidences with.
+    """
+
+    names: tuple[str, str]
+    policy: Policy
+    prompts: int
+    overall: Differences
+    groups: Mapping[str, Differences]
+    free: tuple[Free, Free]
+    states: Compared
+    thresholds: tuple[float, ...]
+
+
+def check_same_model(left: Manifest, right: Manifest) -> None:
+    """Refuses artifacts that differ in what makes the model; precision and context may differ.
+
+    Raises:
+        MismatchError: They do.
+    """
+    parts = {
+        "family": (left.family, right.family),
+        "dims": (replace(left.dims, max_length=1), replace(right.dims, max_length=1)),
+        "tokens": (left.tokens, right.tokens),
+        "prediction_shift": (left.prediction_shift, right.prediction_shift),
+        "evidence_layers": (left.evidence_layers, right.evidence_layers),
+    }
+    for name, (ours, theirs) in parts.items():
+        if ours != theirs:
+            raise MismatchError(
+                f"the artifacts are not of one model: {name} is {ours!s:.100} in A and "
+                f"{theirs!s:.100} in B; compare exports of the same checkpoint"
+            )
+
+
+def compare_artifacts(
+    left: Side,
+    right: Side,
+    questions: Sequence[Question],
+    options: CompareOptions,
+    done: Callable[[], object],
+) -> Comparison:
+    """Compares two artifacts of one model.
+
+    Args:
+        left: A, whose trajectories are followed.
+        right: B.
+        questions: The prompts.
+        options: How.
+        done: Called after each prompt, for a progress bar.
+
+    Raises:
+        MismatchError: They are of different models.
+        PromptError: A prompt cannot be decoded.
+        OptionError: The policy looks at earlier steps.
+    """
+    check_same_model(left.manifest, right.manifest)
+    states = _forced(left, right, questions, options, done)
+    thresholds = confidence_thresholds(options.policy)
+    every = [state for group in states.values() for state in group]
+    return Comparison(
+        names=(left.name, right.name),
+        policy=options.policy,
+        prompts=len(questions),
+        overall=summarise(every, thresholds),
+        groups={name: summarise(group, thresholds) for name, group in states.items()},
+        free=_free(left, right, questions, options),
+        states=joined(every),
+        thresholds=thresholds,
+    )
+
+
+def _forced(
+    left: Side,
+    right: Side,
+    questions: Sequence[Question],
+    options: CompareOptions,
+    done: Callable[[], object],
+) -> dict[str, list[Compared]]:
+    """Asks both at every state of A: group -> states."""
+    defaults = left.manifest.decoding
+    window = Blocks(options.block_length or defaults.block_length)
+    paired = PairedEngine(left.engine, right.engine)
+    replay = Replay(paired, left.manifest, options.policy, window)
+    prompts = encode_all(
+        lambda prompt: left.decoder.encode(prompt, max_new_tokens=options.max_new_tokens), questions
+    )
+    states: dict[str, list[Compared]] = defaultdict(list)
+    for question, prompt in zip(questions, prompts, strict=True):
+        room = left.manifest.dims.max_length - len(prompt)
+        count = options.max_new_tokens or min(defaults.max_new_tokens, room)
+        states[question.group] += map(compare, replay.decisions(prompt, count))
+        done()
+    return dict(states)
+
+
+def _free(
+    left: Side, right: Side, questions: Sequence[Question], options: CompareOptions
+) -> tuple[Free, Free]:
+    """Lets each decode on its own, by the same rule."""
+    defaults = left.manifest.decoding
+    settings: Settings = {
+        "policy": options.policy,
+        "block_length": options.block_length or defaults.block_length,
+        "max_new_tokens": options.max_new_tokens,
+        "fallback_length": 0,  # the rule itself, as in the forced part
+    }
+    judged = all(question.item is not None for question in questions)
+    answers = []
+    for side in (left, right):
+        prompts = [side.decoder.encode(question.prompt) for question in questions]
+        answers.append(decode_all(side.decoder, prompts, options.batch, settings))
+    ours, theirs = (
+        Free(side.name, compare_answers(found, answers[0], questions, judged=judged))
+        for side, found in zip((left, right), answers, strict=True)
+    )
+    return ours, theirs

@@ -1,0 +1,60 @@
+"""Pictures of calibration results, as PNG files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dawn_runtime.errors import DependencyError
+
+_DOTS_PER_INCH = 130
+
+
+def check_pictures() -> None:
+    """Finds out before any work whether pictures can be drawn.
+
+    Raises:
+        DependencyError: matplotlib is not installed.
+    """
+    if importlib.util.find_spec("matplotlib") is None:
+        raise DependencyError(
+            "pictures need matplotlib, which is not installed; pip install 'dawn-edge[calibrate]'"
+        )
+
+
+@contextmanager
+def picture(path: Path, rows: int, columns: int, *, title: str) -> Iterator[list[Any]]:
+    """Gives out empty axes and writes what was drawn on them.
+
+    Args:
+        path: Where the PNG shall be; its folder must exist.
+        rows: Rows of axes.
+        columns: Columns of axes.
+        title: Line above all of them.
+
+    Yields:
+        The axes of matplotlib, row by row.
+
+    Raises:
+        DependencyError: matplotlib is not installed.
+    """
+    check_pictures()
+    # Not through pyplot, which keeps global state and looks for a display.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.4 * columns, 3.9 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    yield list(axes.flat)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        figure.savefig(temporary, format="png", dpi=_DOTS_PER_INCH)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,120 @@
+"""Prompts to calibrate on: a file of the user's, or the tasks a program makes and checks."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dawn_calibration.tasks import TASKS, Item, Split, items
+from dawn_runtime.arrays import IntArray
+from dawn_runtime.cli.jsonl import read_prompts
+from dawn_runtime.errors import OptionError, PromptError
+from dawn_runtime.prompts import Prompt
+from dawn_runtime.registry import unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One prompt and where it came from.
+
+    Attributes:
+        prompt: Text, messages or token ids.
+        where: Its place, for messages.
+        item: What its answer can be judged by; None if nobody knows the answer.
+    """
+
+    prompt: Prompt
+    where: str
+    item: Item | None = None
+
+    @property
+    def group(self) -> str:
+        """What it is counted under: its task, or `data`."""
+        return "data" if self.item is None else self.item.task
+
+    def is_right(self, text: str | None) -> bool:
+        """Judges an answer.
+
+        Raises:
+            OptionError: The question has no checker.
+        """
+        if self.item is None:
+            raise OptionError(f"{self.where}: only questions of --tasks can be judged")
+        return TASKS[self.item.task].check(self.item, text or "").correct
+
+
+def questions_of_file(path: Path) -> list[Question]:
+    """Reads a JSON Lines file as `dawn-generate --input` does.
+
+    Raises:
+        PromptError: The file cannot be read, holds no prompt, or a line is malformed.
+    """
+    return [Question(prompt, f"{path} line {line}") for line, prompt in read_prompts(path)]
+
+
+def questions_of_tasks(names: Iterable[str], count: int, split: Split, seed: int) -> list[Question]:
+    """Draws items of tasks as chat messages, one of each task in turn.
+
+    Args:
+        names: Tasks, keys of `TASKS`.
+        count: Items of each.
+        split: Side of the items.
+        seed: Another seed draws others.
+
+    Raises:
+        OptionError: There is no task of that name.
+    """
+    columns = []
+    for name in names:
+        if name not in TASKS:
+            raise OptionError(unknown("task", name, tuple(TASKS)))
+        drawn = itertools.islice(items(TASKS[name], split, seed), count)
+        columns.append([_question(item, number) for number, item in enumerate(drawn, start=1)])
+    return [question for row in zip(*columns, strict=True) for question in row]
+
+
+def encode_all(
+    encode: Callable[[Prompt], IntArray], questions: Iterable[Question]
+) -> list[IntArray]:
+    """Returns the ids of all prompts, so that a bad one is found before any work.
+
+    Args:
+        encode: Reads one prompt, such as `Decoder.encode`.
+        questions: The prompts.
+
+    Raises:
+        PromptError: A prompt cannot be decoded; the message says where it is.
+    """
+    return [_encoded(encode, question) for question in questions]
+
+
+def data_sha256(questions: Iterable[Question]) -> str:
+    """Hash of the prompts in their order, 64 hex digits; where they came from does not count."""
+    digest = hashlib.sha256()
+    for question in questions:
+        text = json.dumps(question.prompt, ensure_ascii=False, sort_keys=True, default=_plain)
+        digest.update(text.encode() + b"\n")
+    return digest.hexdigest()
+
+
+def _encoded(encode: Callable[[Prompt], IntArray], question: Question) -> IntArray:
+    try:
+        return encode(question.prompt)
+    except PromptError as error:
+        raise PromptError(f"{question.where}: {error}") from error
+
+
+def _question(item: Item, number: int) -> Question:
+    return Question(
+        [{"role": "user", "content": item.prompt}], f"task {item.task} item {number}", item
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Arrays of ids as lists."""
+    return value.tolist()

@@ -1,0 +1,1 @@
+"""Activation ranges and smoothing, from the states that decoding goes through."""

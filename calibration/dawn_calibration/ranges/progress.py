@@ -1,0 +1,146 @@
+"""How far a run is, kept in a file so that it can be interrupted and taken up."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dawn_calibration.errors import StateError
+from dawn_calibration.ranges.samples import Samples
+from dawn_calibration.ranges.smoothing import Smoothing
+from dawn_calibration.ranges.statistics import Statistics
+
+PHASES: Final = ("observe", "measure")
+"""First the magnitudes that smoothing is made from, then those after smoothing."""
+
+_HEADER = "header"
+
+
+@dataclass(slots=True)
+class Progress:
+    """Everything that a run has found so far.
+
+    Attributes:
+        run: Identity of the run: 64 hex digits over model, data and options.
+        phase: One of `PHASES`.
+        statistics: Magnitudes of this phase.
+        samples: Rows kept in this phase.
+        done: Prompts finished in this phase.
+        forwards: Runs of the network in all phases.
+        smoothing: Norm -> what the first phase led to; empty before and without smoothing.
+    """
+
+    run: str
+    phase: str
+    statistics: Statistics
+    samples: Samples
+    done: int = 0
+    forwards: int = 0
+    smoothing: dict[str, Smoothing] = field(default_factory=dict)
+
+    def save(self, path: Path) -> None:
+        """Writes the file, whole or not at all."""
+        header = {
+            "run": self.run,
+            "phase": self.phase,
+            "done": self.done,
+            "forwards": self.forwards,
+            "smoothing": {name: asdict(found) for name, found in self.smoothing.items()},
+        }
+        text = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            with temporary.open("wb") as file:
+                np.savez(file, allow_pickle=False, **{_HEADER: text}, **self._arrays())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _arrays(self) -> dict[str, Any]:
+        """All arrays by name; tensors share memory with what is returned on the CPU."""
+        arrays: dict[str, Any] = {"rows": self.statistics.rows, "keys": self.samples.keys}
+        for name, site in self.statistics.sites.items():
+            arrays[f"counts/{name}"] = site.counts.cpu().numpy()
+            arrays[f"channel_max/{name}"] = site.channel_max.cpu().numpy()
+        for name, rows in self.samples.rows.items():
+            arrays[f"samples/{name}"] = rows.cpu().numpy()
+        return arrays
+
+    def fill(self, saved: Mapping[str, NDArray[Any]]) -> None:
+        """Puts saved arrays in the place of the empty ones.
+
+        Raises:
+            StateError: One is missing or has another shape.
+        """
+        for name, target in self._arrays().items():
+            found = saved.get(name)
+            if found is None or found.shape != target.shape or found.dtype != target.dtype:
+                raise StateError(f"array {name!r} is not that of this run")
+        self.statistics.rows[:] = saved["rows"]
+        self.samples.keys[:] = saved["keys"]
+        for name, site in self.statistics.sites.items():
+            site.counts.copy_(torch.from_numpy(saved[f"counts/{name}"]))
+            site.channel_max.copy_(torch.from_numpy(saved[f"channel_max/{name}"]))
+        for name, rows in self.samples.rows.items():
+            rows.copy_(torch.from_numpy(saved[f"samples/{name}"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """Content of the file.
+
+    Attributes:
+        header: Everything but the arrays.
+        arrays: Arrays by name.
+    """
+
+    header: Mapping[str, Any]
+    arrays: Mapping[str, NDArray[Any]]
+
+    @property
+    def smoothing(self) -> dict[str, Smoothing]:
+        """The smoothing found before it was written."""
+        saved: Mapping[str, Mapping[str, Any]] = self.header["smoothing"]
+        return {
+            name: Smoothing(**{**entry, "vector": tuple(entry["vector"])})
+            for name, entry in saved.items()
+        }
+
+
+def read_saved(path: Path, run: str) -> Saved | None:
+    """Reads what an interrupted run has written; None if there is nothing.
+
+    Args:
+        path: The file.
+        run: Identity of the run that wants to take it up.
+
+    Raises:
+        StateError: The file is damaged, or of another run.
+    """
+    if not path.exists():
+        return None
+    try:
+        # Opened here: a broken archive would be left open by NumPy.
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        header = json.loads(arrays.pop(_HEADER).tobytes())
+        saved = Saved(header, arrays)
+        found, _ = header["run"], (header["phase"], header["done"], header["forwards"])
+        _ = saved.smoothing
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise StateError(f"{path}: damaged ({error}); delete it to start anew") from error
+    if found != run:
+        raise StateError(
+            f"{path}: left by a run on another model, data or settings; repeat that run to finish "
+            "it, or delete the file to start anew"
+        )
+    return saved

@@ -1,0 +1,192 @@
+"""Looking inside a network while it decodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from dawn_calibration.ranges.options import RangeOptions
+from dawn_calibration.ranges.samples import Draw, Samples
+from dawn_calibration.ranges.sites import Site
+from dawn_calibration.ranges.statistics import Statistics
+from dawn_calibration.ranges.strata import Strata
+from dawn_models import Transformer
+from dawn_runtime import Decoder, Engine, EngineInfo, StepInputs, StepOutputs
+from dawn_runtime.arrays import IntArray
+from dawn_runtime.errors import EngineError
+
+
+class Recorder:
+    """Counts what passes the sites of a network, and keeps a sample of it.
+
+    Args:
+        model: The network.
+        sites: Where to look.
+        statistics: What is added to.
+        samples: What is added to, at the sites it has.
+        strata: How rows are told apart.
+        mask_id: Token of an undecided position.
+        seed: First number of the seeds of samples.
+    """
+
+    def __init__(
+        self,
+        model: Transformer,
+        sites: tuple[Site, ...],
+        statistics: Statistics,
+        samples: Samples,
+        strata: Strata,
+        mask_id: int,
+        seed: int,
+    ) -> None:
+        self._model = model
+        self._sites = sites
+        self._statistics = statistics
+        self._samples = samples
+        self._strata = strata
+        self._mask_id = mask_id
+        self._seed = seed
+        self._attached = False
+        self._prompt = self._step = self._answer_length = 0
+        self._rows: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        self._draw = Draw(self._rows, self._rows)
+
+    def begin(self, prompt: int) -> None:
+        """Announces the next prompt by its number; its first run has the whole answer masked."""
+        self._prompt, self._step = prompt, 0
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """Records every run of the network inside the block."""
+        handles = []
+        for site in self._sites:
+            first: nn.Module = self._model.get_submodule(site.linears[0])
+            handles.append(first.register_forward_pre_hook(partial(self._see, site.name)))
+        self._attached = True
+        try:
+            yield
+        finally:
+            self._attached = False
+            for handle in handles:
+                handle.remove()
+
+    def expect(self, ids: NDArray[np.int64]) -> None:
+        """Says what the next run of the network sees, int64 [S] tokens."""
+        masked = ids == self._mask_id
+        if self._step == 0:
+            self._answer_length = int(masked.sum())
+        if self._attached:
+            seed = (self._seed, self._prompt, self._step)
+            self._rows = self._strata.of_rows(masked, self._answer_length)
+            self._draw = self._samples.draw(self._rows, seed)
+            self._statistics.rows += np.bincount(self._rows, minlength=len(self._strata))
+        self._step += 1
+
+    def _see(self, name: str, module: nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        """Hook of a product: its input is [1, S, channels]."""
+        del module
+        values = inputs[0][0].float()
+        self._statistics.sites[name].add(values, self._rows, name)
+        if name in self._samples.rows:
+            self._samples.keep(name, values, self._draw)
+
+
+class RecordingEngine:
+    """An engine that tells a recorder what it is about to run.
+
+    Args:
+        engine: Runs the network that the recorder looks into.
+        recorder: Who is told.
+
+    Attributes:
+        forwards: Runs so far.
+    """
+
+    def __init__(self, engine: Engine, recorder: Recorder) -> None:
+        self._engine = engine
+        self._recorder = recorder
+        self.forwards = 0
+
+    def describe(self) -> EngineInfo:
+        """Returns what this engine runs."""
+        return self._engine.describe()
+
+    def run(self, inputs: StepInputs) -> StepOutputs:
+        """Runs one sequence without a cache, and records it.
+
+        Raises:
+            EngineError: It is more than one sequence, or a cached step.
+            ActivationError: A value is NaN or infinite.
+        """
+        if len(inputs.input_ids) != 1 or inputs.past:
+            raise EngineError(
+                f"{self.describe().name}: ranges are recorded of single full passes; "
+                f"got {len(inputs.input_ids)} sequences and {len(inputs.past)} cached arrays"
+            )
+        self._recorder.expect(inputs.input_ids[0])
+        self.forwards += 1
+        return self._engine.run(inputs)
+
+    def close(self) -> None:
+        """Closes the engine."""
+        self._engine.close()
+
+
+class Watcher:
+    """Shows the network one prompt after another and records what it was meant to see.
+
+    Args:
+        decoder: Decodes on `engine`.
+        engine: Runs the network.
+        recorder: Attached while the network shall be watched.
+        options: What is to be seen, and how answers are decoded.
+    """
+
+    def __init__(
+        self, decoder: Decoder, engine: RecordingEngine, recorder: Recorder, options: RangeOptions
+    ) -> None:
+        self._decoder = decoder
+        self._engine = engine
+        self._recorder = recorder
+        self._options = options
+
+    def watch(self, number: int, prompt: IntArray) -> int:
+        """Decodes a prompt to the end and returns the runs of the network it took.
+
+        Args:
+            number: Which prompt it is, from 0.
+            prompt: int64 [P] its ids.
+
+        Raises:
+            ActivationError: A value is NaN or infinite.
+        """
+        before = self._engine.forwards
+        settings = self._options.decoding()
+        self._recorder.begin(number)
+        if self._options.seen == "decoding":
+            with self._recorder.attached():
+                self._decoder.generate(input_ids=prompt, **settings)
+        else:
+            result = self._decoder.generate(input_ids=prompt, **settings)
+            finished = np.concatenate([prompt, result.tokens])
+            with self._recorder.attached():
+                self._engine.run(_whole(finished))
+        return self._engine.forwards - before
+
+
+def _whole(ids: IntArray) -> StepInputs:
+    """One pass over a finished sequence, of which no prediction but the last is wanted."""
+    length = len(ids)
+    return StepInputs(
+        input_ids=ids[None],
+        position_ids=np.arange(length)[None],
+        attention_mask=np.ones((1, 1, length, length), dtype=np.bool_),
+        logit_rows=np.array([[length - 1]]),
+        attention_rows=np.zeros((1, 0), dtype=np.int64),
+    )

@@ -1,0 +1,120 @@
+"""What a calibration of ranges tells people: a page of Markdown and a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dawn_calibration.pictures import picture
+from dawn_calibration.ranges.calibrate import Found
+from dawn_calibration.ranges.strata import Strata
+
+_SITES = {
+    "attention_norm": "inputs of q, k, v",
+    "o_proj": "inputs of o_proj",
+    "mlp_norm": "inputs of gate, up",
+    "down_proj": "inputs of down_proj",
+}
+"""Last part of a site's name -> what it is called in reports."""
+
+
+def report_text(found: Found, strata: Strata) -> str:
+    """Returns the page, Markdown."""
+    lines = ["# Activation ranges", "", *_settings(found), "", *_strata(found, strata)]
+    lines += ["", *_ranges(found, strata)]
+    if found.smoothing:
+        lines += ["", *_smoothing(found)]
+    return "\n".join(lines) + "\n"
+
+
+def draw_ranges(found: Found, strata: Strata, path: Path) -> None:
+    """Draws the largest magnitudes by layer, site and stratum, and the ranges chosen.
+
+    Args:
+        found: What a run has found.
+        strata: How rows were told apart.
+        path: Where the PNG shall be.
+    """
+    from matplotlib.ticker import LogLocator
+
+    title = "Largest activation by layer and share of the answer still masked"
+    with picture(path, 2, 2, title=title) as axes:
+        for axis, (kind, label) in zip(axes, _SITES.items(), strict=True):
+            _draw_site(axis, found, strata, kind)
+            axis.set_title(label)
+            axis.set_xlabel("layer")
+            axis.set_yscale("log")
+            # Plain numbers, also where there is no power of ten.
+            axis.yaxis.set_minor_locator(LogLocator(subs=(1.5, 2, 3, 5, 7)))
+            axis.yaxis.set_major_formatter("{x:g}")
+            axis.yaxis.set_minor_formatter("{x:g}")
+        axes[0].legend(fontsize="x-small", ncols=2)
+
+
+def _draw_site(axis: Any, found: Found, strata: Strata, kind: str) -> None:
+    """One panel: a line for each stratum, crosses for the ranges."""
+    from matplotlib import colormaps
+
+    names = [site.name for site in found.sites if site.name.rpartition(".")[2] == kind]
+    largest = np.stack([found.statistics.sites[name].stratum_max() for name in names])
+    layers = np.arange(len(names))
+    for stratum in np.flatnonzero(found.statistics.rows).tolist():
+        colour = colormaps["viridis"](0.9 * strata.bounds(stratum)[1])
+        style = "-" if strata.is_masked(stratum) else "--"
+        axis.plot(layers, largest[:, stratum], style, color=colour, label=strata.name(stratum))
+    readers = [site.linears[0] for site in found.sites if site.name in names]
+    chosen = [found.calibration.ranges[reader] for reader in readers]
+    axis.plot(layers, chosen, "kx", label="range chosen")
+    axis.set_xticks(layers[:: max(1, len(layers) // 8)])
+
+
+def _settings(found: Found) -> Iterator[str]:
+    calibration = found.calibration
+    model = calibration.model
+    yield f"Model: {model.family}, {model.dims.layers} layers, `{model.weights_sha256[:12]}`."
+    yield f"Data: `{calibration.data_sha256[:12]}`."
+    yield ""
+    for name, value in calibration.settings.items():
+        if not name.startswith("strength."):
+            yield f"- {name}: {value}"
+
+
+def _strata(found: Found, strata: Strata) -> Iterator[str]:
+    yield "## Rows seen"
+    yield ""
+    yield "| stratum (share of the answer masked) | rows |"
+    yield "| --- | ---: |"
+    for number, rows in enumerate(found.statistics.rows.tolist()):
+        yield f"| {strata.name(number)} | {rows:,} |"
+
+
+def _ranges(found: Found, strata: Strata) -> Iterator[str]:
+    """Largest magnitude at masked and unmasked rows, and what is represented of it."""
+    masked = np.array([strata.is_masked(number) for number in range(len(strata))])
+    yield "## Ranges after smoothing"
+    yield ""
+    yield "| input | largest, masked rows | largest, other rows | range | share kept |"
+    yield "| --- | ---: | ---: | ---: | ---: |"
+    for site in found.sites:
+        largest = found.statistics.sites[site.name].stratum_max()
+        chosen = found.calibration.ranges[site.linears[0]]
+        share = 100 * chosen / max(float(largest.max()), chosen)
+        yield (
+            f"| {site.name} | {largest[masked].max():.3g} | {largest[~masked].max():.3g} "
+            f"| {chosen:.3g} | {share:.0f} % |"
+        )
+
+
+def _smoothing(found: Found) -> Iterator[str]:
+    yield "## Smoothing"
+    yield ""
+    yield "Square error of the INT8 products behind a norm on sampled rows, relative to exact ones."
+    yield ""
+    yield "| norm | strength | error | error without |"
+    yield "| --- | ---: | ---: | ---: |"
+    for name, smoothing in found.smoothing.items():
+        strength = "none" if smoothing.strength is None else f"{smoothing.strength:.1f}"
+        yield f"| {name} | {strength} | {smoothing.error:.2e} | {smoothing.plain_error:.2e} |"

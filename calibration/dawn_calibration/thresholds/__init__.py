@@ -1,0 +1,1 @@
+"""Decoding thresholds fitted to a model, at its precision, on the prompts at hand."""

@@ -1,0 +1,97 @@
+"""Decoding defaults of an artifact: replaced in the open, and brought back.
+
+Only `dawn.json` is written, in one step, so the hashes of all other files stay good. What stood
+there when the artifact was exported is kept in it as `decoding.published`, however often the
+defaults are tuned again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dawn_calibration.thresholds.grids import Options
+from dawn_runtime.artifact import read_manifest
+from dawn_runtime.cli.common import atomic_text
+from dawn_runtime.manifest import MANIFEST_FILE, DecodingDefaults, Manifest, PublishedRule
+from dawn_runtime.policies import POLICIES
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What was written.
+
+    Attributes:
+        old: Rule before.
+        new: Rule now; equal to `old` if there was nothing to write.
+    """
+
+    old: PublishedRule
+    new: PublishedRule
+
+    def lines(self) -> list[str]:
+        """Old and new for people, one line for each value that differs."""
+        before, after = self.old.options, self.new.options
+        lines = []
+        if self.old.policy != self.new.policy:
+            lines.append(f"policy: {self.old.policy} -> {self.new.policy}")
+        for name in {**before, **after}:
+            old, new = (options.get(name, "-") for options in (before, after))
+            if old != new:
+                lines.append(f"{name}: {old} -> {new}")
+        return lines or ["nothing to change"]
+
+
+def write_tuned(folder: Path, policy: str, options: Options) -> Change:
+    """Makes a rule the artifact's default; what it was exported with is kept.
+
+    Options at the policy's own default are left out unless the artifact spelled them before.
+
+    Args:
+        folder: The artifact.
+        policy: Name of a policy.
+        options: Its options.
+
+    Raises:
+        ArtifactError: The folder is no artifact.
+        OptionError: The options do not fit the policy.
+    """
+    manifest = read_manifest(folder)
+    decoding = manifest.decoding
+    before = decoding.options if policy == decoding.policy else {}
+    usual = POLICIES.make(policy).options()
+    spelled = {
+        name: value
+        for name, value in POLICIES.make(policy, options).options().items()
+        if name in before or value != usual[name]
+    }
+    if policy == decoding.policy and spelled == before:
+        return Change(_rule(decoding), _rule(decoding))
+    published = decoding.published or _rule(decoding)
+    tuned = replace(decoding, policy=policy, options=spelled, published=published)
+    return _write(folder, manifest, tuned)
+
+
+def restore_published(folder: Path) -> Change:
+    """Brings back the rule the artifact was exported with; nothing happens if it is in place.
+
+    Raises:
+        ArtifactError: The folder is no artifact.
+    """
+    manifest = read_manifest(folder)
+    decoding = manifest.decoding
+    published = decoding.published
+    if published is None:
+        return Change(_rule(decoding), _rule(decoding))
+    restored = replace(decoding, policy=published.policy, options=published.options, published=None)
+    return _write(folder, manifest, restored)
+
+
+def _write(folder: Path, manifest: Manifest, decoding: DecodingDefaults) -> Change:
+    with atomic_text(folder / MANIFEST_FILE) as file:
+        file.write(replace(manifest, decoding=decoding).to_json())
+    return Change(_rule(manifest.decoding), _rule(decoding))
+
+
+def _rule(decoding: DecodingDefaults) -> PublishedRule:
+    return PublishedRule(decoding.policy, decoding.options)

@@ -1,0 +1,96 @@
+"""SmoothQuant: the network stays what it is, and its products lose less in INT8."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dawn_calibration.checkpoints import load_model, open_checkpoint
+from dawn_calibration.ranges.sites import sites_of
+from dawn_calibration.ranges.smoothing import STRENGTHS, fold, round_trip, search, vector_of
+from support.checkpoints import write_checkpoint
+
+
+def outlying(channels: int = 8, rows: int = 64) -> torch.Tensor:
+    """Inputs one channel of which is a hundred times the others."""
+    values = torch.randn(rows, channels, generator=torch.Generator().manual_seed(0))
+    values[:, 3] *= 100
+    return values
+
+
+def weights(outputs: int = 6, channels: int = 8) -> torch.Tensor:
+    return torch.randn(outputs, channels, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("family", ["dream", "llada"])
+def test_a_folded_network_computes_the_same(tmp_path: Path, family: str) -> None:
+    checkpoint = open_checkpoint(write_checkpoint(tmp_path / "checkpoint", family))
+    model, sites = load_model(checkpoint), sites_of(checkpoint.config)
+    ids = torch.arange(12)[None]
+    before = model(ids)
+    random = torch.Generator().manual_seed(2)
+    vectors = {
+        site.name: (0.1 + 5 * torch.rand(site.width, generator=random)).tolist()
+        for site in sites
+        if site.smoothed
+    }
+    assert len(vectors) == 2 * checkpoint.config.num_layers
+    norm = model.get_parameter("layers.0.mlp_norm.weight").clone()
+    fold(model, vectors, sites)
+    assert not torch.allclose(model.get_parameter("layers.0.mlp_norm.weight"), norm)
+    torch.testing.assert_close(model(ids), before, rtol=1e-3, atol=1e-4)
+
+
+@given(st.sampled_from(STRENGTHS))
+def test_a_vector_is_positive_with_a_geometric_mean_of_one(strength: float) -> None:
+    vector = vector_of(outlying().abs().amax(dim=0), weights(), strength)
+    assert bool((vector > 0).all())
+    assert float(vector.log().mean()) == pytest.approx(0, abs=1e-5)
+
+
+def test_a_strength_of_one_makes_all_channels_alike() -> None:
+    largest = torch.tensor([1.0, 4.0, 16.0])
+    smooth = largest / vector_of(largest, torch.ones(2, 3), 1.0)
+    torch.testing.assert_close(smooth, torch.full((3,), 4.0))
+
+
+def test_half_a_strength_is_the_square_root_of_activations_over_weights() -> None:
+    largest, columns = torch.tensor([4.0, 1.0]), torch.tensor([[1.0, 4.0]])
+    # s = sqrt(a / w) is (2, 0.5), of which the geometric mean is 1 already.
+    torch.testing.assert_close(vector_of(largest, columns, 0.5), torch.tensor([2.0, 0.5]))
+
+
+def test_an_outlying_channel_is_smoothed_to_a_fraction_of_the_error() -> None:
+    rows = outlying()
+    found = search(rows, rows.abs().amax(dim=0), [weights()[:4], weights()[4:]])
+    assert found.strength is not None
+    assert found.error < found.plain_error / 5
+
+
+@given(st.integers(0, 1000))
+def test_the_search_never_chooses_worse_than_no_smoothing(seed: int) -> None:
+    rows = torch.randn(16, 8, generator=torch.Generator().manual_seed(seed))
+    found = search(rows, rows.abs().amax(dim=0), [weights()])
+    assert found.error <= found.plain_error
+
+
+def test_channels_that_are_never_active_get_a_finite_vector() -> None:
+    rows = outlying()
+    rows[:, 5] = 0
+    found = search(rows, rows.abs().amax(dim=0), [weights()])
+    assert all(0 < value < float("inf") for value in found.vector)
+    silent = search(torch.zeros(4, 8), torch.zeros(8), [weights()])
+    assert (silent.strength, silent.vector) == (None, (1.0,) * 8)
+
+
+@given(st.lists(st.floats(-8, 8, width=32), min_size=1, max_size=20))
+def test_a_round_trip_is_off_by_half_a_step_at_most(values: list[float]) -> None:
+    tensor, largest = torch.tensor(values), torch.tensor(8.0)
+    assert float((round_trip(tensor, largest) - tensor).abs().max()) <= 8 / 127 / 2 + 1e-5
+
+
+def test_a_round_trip_clips_at_the_range_and_keeps_its_ends() -> None:
+    found = round_trip(torch.tensor([-9.0, -2.0, 0.0, 2.0, 9.0]), torch.tensor(2.0))
+    torch.testing.assert_close(found, torch.tensor([-2.0, -2.0, 0.0, 2.0, 2.0]))
