@@ -17,6 +17,9 @@ from dawn_export.options import (
     VERIFY_MODES,
     ExportOptions,
 )
+from dawn_export.report import ExportReport
+from dawn_export.tensorrt import PlanReport
+from dawn_export.tensorrt.flags import add_flags, check_flags, work_on_plan
 from dawn_runtime.cli.common import Parser, print_json, run_command
 from dawn_runtime.contract import DIALECTS
 
@@ -33,7 +36,6 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--model",
-        required=True,
         metavar="NAME|DIR|HUB-ID",
         help="a checkpoint folder, a name of --list-models, or an id on the Hugging Face Hub",
     )
@@ -46,9 +48,7 @@ def _parser() -> Parser:
         nargs=0,
         help="show the names --model knows, with their licences, and exit",
     )
-    parser.add_argument(
-        "--output", type=Path, required=True, metavar="DIR", help="folder of the artifact"
-    )
+    parser.add_argument("--output", type=Path, metavar="DIR", help="folder of the artifact")
     parser.add_argument("--target", choices=TARGETS, default="cpu", help="default: %(default)s")
     parser.add_argument(
         "--precision", choices=PRECISIONS, default="fp32", help="default: %(default)s"
@@ -87,6 +87,7 @@ def _parser() -> Parser:
         "artifact; without a value: %(const)s",
     )
     parser.add_argument("--force", action="store_true", help="replace an artifact that is there")
+    add_flags(parser)
     return parser
 
 
@@ -99,6 +100,13 @@ class _ListModels(argparse.Action):
 
 
 def _work(args: argparse.Namespace) -> None:
+    check_flags(args)
+    report = None if args.artifact else _export(args)
+    plan = work_on_plan(args.artifact or args.output, args) if args.target == "tensorrt" else None
+    _show(report, plan, args)
+
+
+def _export(args: argparse.Namespace) -> ExportReport:
     options = ExportOptions(
         target=args.target,
         precision=args.precision,
@@ -108,7 +116,7 @@ def _work(args: argparse.Namespace) -> None:
         allow_overflow=args.allow_overflow,
     )
     try:
-        report = export(
+        return export(
             args.model,
             args.output,
             options,
@@ -120,14 +128,26 @@ def _work(args: argparse.Namespace) -> None:
     except VerificationError as error:
         _note(error.verification.text(), args)
         raise
-    for warning in report.warnings:
+
+
+def _show(
+    report: ExportReport | None, plan: PlanReport | str | None, args: argparse.Namespace
+) -> None:
+    """Prints what was exported, and what was built of it."""
+    for warning in report.warnings if report else ():
         _note(f"dawn-export: warning: {warning}", args)
     if args.json:
-        print_json(report.to_dict())
+        document = report.to_dict() if report else {}
+        if plan is not None:
+            document["plan"] = plan if isinstance(plan, str) else plan.to_dict()
+        print_json(document)
         return
-    if report.verification is not None:
+    if report is not None and report.verification is not None:
         print(report.verification.text())
-    print(report.summary())
+    if report is not None:
+        print(report.summary())
+    if plan is not None:
+        print(plan if isinstance(plan, str) else plan.summary())
 
 
 def _note(message: str, args: argparse.Namespace) -> None:

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 TARGET_PRECISIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "cpu": CPU_PRECISIONS,
     "cuda": ("fp32", "fp16", "bf16"),
+    "tensorrt": ("fp16", "bf16", "fp32"),
 }
 """Target -> precisions it can run."""
 
 TARGETS: Final = tuple(TARGET_PRECISIONS)
-"""Devices an artifact can be made for, as ONNX Runtime's providers."""
+"""What an artifact can be made for: ONNX Runtime's providers, or TensorRT."""
 
 PRECISIONS: Final = tuple(KV_DTYPES)
 """Precisions of weights, keys and values."""
@@ -28,9 +29,10 @@ PRECISIONS: Final = tuple(KV_DTYPES)
 VERIFY_MODES: Final = ("all", "sample")
 """How much of the written weights is compared with the checkpoint."""
 
-DEFAULT_DIALECTS: Final = {"cpu": "fused", "cuda": "fused"}
-"""Target -> dialect. With ONNX Runtime 1.31 on the CPU, `fused` was 4 to 24 % faster at 1024 tokens
-on every model tried; at 256 the larger ones were level, a very narrow one up to 8 % slower."""
+DEFAULT_DIALECTS: Final = {"cpu": "fused", "cuda": "fused", "tensorrt": "portable"}
+"""Target -> dialect. Every TensorRT from 10.3 on reads `portable`. With ONNX Runtime 1.31 on the
+CPU, `fused` was 4 to 24 % faster at 1024 tokens on every model tried; at 256 the larger ones were
+level, a very narrow one up to 8 % slower."""
 
 OPSETS: Final = {"portable": 20, "fused": 23}
 """Dialect -> opset. 20 is the newest that TensorRT 10.3 (JetPack 6) reads; `Attention` and

@@ -79,17 +79,17 @@ def test_a_failed_verification_prints_the_table_and_fails(
 def test_help_lists_only_what_works(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     text = capsys.readouterr().out
-    assert "{cpu,cuda}" in text
+    assert "{cpu,cuda,tensorrt}" in text
     assert "{fp32,fp16,bf16}" in text
-    for later in ("int8", "tensorrt", "--calibration"):
+    for later in ("int8", "--calibration"):
         assert later not in text
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "the following arguments are required: --model, --output"),
-        (["--model", "x"], "the following arguments are required: --output"),
+        ([], "give either --model, or --artifact with --target tensorrt"),
+        (["--model", "x"], "--output: missing; give the folder of the artifact"),
         (["--model", "x", "--output", "y", "--precision", "int8"], "invalid choice: 'int8'"),
         (["--model", "x", "--output", "y", "--dialect", "both"], "invalid choice: 'both'"),
         (["--model", "x", "--output", "y", "--target", "tpu"], "invalid choice: 'tpu'"),
