@@ -1,20 +1,31 @@
 """Engines: back ends that run the step graph of an artifact."""
 
+from importlib import import_module
+from importlib.util import find_spec
+
 from dawn_runtime._checks import check_integer
 from dawn_runtime.artifact import Artifact
 from dawn_runtime.engine.protocol import Engine, EngineInfo, StepInputs, StepOutputs
 from dawn_runtime.errors import OptionError
-from dawn_runtime.manifest import GRAPH_FILE
 from dawn_runtime.registry import unknown
 
-ENGINES = ("auto", "onnxruntime-cpu")
-"""Names `open_engine` takes; `auto` is the best that this machine has."""
+_OPENERS = {
+    "onnxruntime-cpu": "dawn_runtime.engine.ort:open_cpu",
+    "onnxruntime-cuda": "dawn_runtime.engine.ort_device:open_cuda",
+    "tensorrt": "dawn_runtime.engine.tensorrt:open_tensorrt",
+}
+"""Name -> function of (artifact, threads); its module is imported when the engine is opened."""
+
+ENGINES = ("auto", *_OPENERS)
+"""Names `open_engine` takes; `auto` is what the artifact and the installed packages are for."""
 
 __all__ = ["ENGINES", "Engine", "EngineInfo", "StepInputs", "StepOutputs", "open_engine"]
 
 
 def open_engine(artifact: Artifact, name: str = "auto", *, threads: int | None = None) -> Engine:
     """Opens an engine on an artifact.
+
+    An engine that does not load is an error with the reason, never another engine.
 
     Args:
         artifact: An opened artifact folder.
@@ -30,6 +41,18 @@ def open_engine(artifact: Artifact, name: str = "auto", *, threads: int | None =
         raise OptionError(unknown("engine", name, ENGINES))
     if threads is not None:
         check_integer("engine", "threads", threads, minimum=1)
-    from dawn_runtime.engine.ort import OrtEngine
+    module, _, function = _OPENERS[_chosen(artifact) if name == "auto" else name].partition(":")
+    engine: Engine = getattr(import_module(module), function)(artifact, threads=threads)
+    return engine
 
-    return OrtEngine(artifact.path(GRAPH_FILE), artifact.manifest, threads=threads)
+
+def _chosen(artifact: Artifact) -> str:
+    """The engine that `auto` stands for."""
+    if any(artifact.folder.glob("*.engine.json")):  # a plan was built for this machine
+        return "tensorrt"
+    if find_spec("onnxruntime") is not None:
+        from dawn_runtime.engine.ort_session import CUDA_PROVIDER, import_onnxruntime
+
+        if CUDA_PROVIDER in import_onnxruntime().get_available_providers():
+            return "onnxruntime-cuda"
+    return "onnxruntime-cpu"
