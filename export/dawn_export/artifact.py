@@ -17,6 +17,7 @@ from pathlib import Path
 from dawn_export.errors import OutputError
 from dawn_export.exchange import exchange
 from dawn_export.leftovers import Staging, clear_leftovers, locked, new_staging, old_name
+from dawn_runtime.engine.tensorrt_plans import plan_files
 from dawn_runtime.errors import ArtifactError
 from dawn_runtime.manifest import MANIFEST_FILE, Manifest
 
@@ -48,7 +49,7 @@ def check_output(output: Path, *, force: bool) -> None:
 
 
 def _own_files(folder: Path) -> set[str]:
-    """What belongs to the artifact in a folder: its manifest and the files that one lists."""
+    """What belongs to the artifact in a folder: its manifest, what that lists, and its plans."""
     path = folder / MANIFEST_FILE
     if not path.exists():
         return set()
@@ -59,7 +60,7 @@ def _own_files(folder: Path) -> set[str]:
             f"{path}: not a manifest that this version reads; choose another folder, or remove "
             "this one yourself"
         ) from error
-    return {MANIFEST_FILE, *files}
+    return {MANIFEST_FILE, *files, *plan_files(folder)}
 
 
 @contextmanager

@@ -12,6 +12,9 @@ from dawn_export.api import export
 from dawn_export.errors import VerificationError
 from dawn_export.options import DEFAULT_DIALECTS, TARGETS, VERIFY_MODES, ExportOptions
 from dawn_export.quantization.calibration_file import read_calibration
+from dawn_export.report import ExportReport
+from dawn_export.tensorrt import PlanReport
+from dawn_export.tensorrt.flags import add_flags, check_flags, work_on_plan
 from dawn_runtime.cli.common import Parser, print_json, run_command
 from dawn_runtime.contract import DIALECTS, PRECISIONS
 
@@ -28,7 +31,6 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--model",
-        required=True,
         metavar="NAME|DIR|HUB-ID",
         help="a checkpoint folder, a name of --list-models, or an id on the Hugging Face Hub",
     )
@@ -41,9 +43,7 @@ def _parser() -> Parser:
         nargs=0,
         help="show the names --model knows, with their licences, and exit",
     )
-    parser.add_argument(
-        "--output", type=Path, required=True, metavar="DIR", help="folder of the artifact"
-    )
+    parser.add_argument("--output", type=Path, metavar="DIR", help="folder of the artifact")
     parser.add_argument("--target", choices=TARGETS, default="cpu", help="default: %(default)s")
     parser.add_argument(
         "--precision", choices=PRECISIONS, default="fp32", help="default: %(default)s"
@@ -95,6 +95,7 @@ def _parser() -> Parser:
         "artifact; without a value: %(const)s",
     )
     parser.add_argument("--force", action="store_true", help="replace an artifact that is there")
+    add_flags(parser)
     return parser
 
 
@@ -107,6 +108,13 @@ class _ListModels(argparse.Action):
 
 
 def _work(args: argparse.Namespace) -> None:
+    check_flags(args)
+    report = None if args.artifact else _export(args)
+    plan = work_on_plan(args.artifact or args.output, args) if args.target == "tensorrt" else None
+    _show(report, plan, args)
+
+
+def _export(args: argparse.Namespace) -> ExportReport:
     options = ExportOptions(
         target=args.target,
         precision=args.precision,
@@ -118,7 +126,7 @@ def _work(args: argparse.Namespace) -> None:
         static_down_proj=args.static_down_proj,
     )
     try:
-        report = export(
+        return export(
             args.model,
             args.output,
             options,
@@ -130,14 +138,26 @@ def _work(args: argparse.Namespace) -> None:
     except VerificationError as error:
         _note(error.verification.text(), args)
         raise
-    for warning in report.warnings:
+
+
+def _show(
+    report: ExportReport | None, plan: PlanReport | str | None, args: argparse.Namespace
+) -> None:
+    """Prints what was exported, and what was built of it."""
+    for warning in report.warnings if report else ():
         _note(f"dawn-export: warning: {warning}", args)
     if args.json:
-        print_json(report.to_dict())
+        document = report.to_dict() if report else {}
+        if plan is not None:
+            document["plan"] = plan if isinstance(plan, str) else plan.to_dict()
+        print_json(document)
         return
-    if report.verification is not None:
+    if report is not None and report.verification is not None:
         print(report.verification.text())
-    print(report.summary())
+    if report is not None:
+        print(report.summary())
+    if plan is not None:
+        print(plan if isinstance(plan, str) else plan.summary())
 
 
 def _note(message: str, args: argparse.Namespace) -> None:

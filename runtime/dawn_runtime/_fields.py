@@ -63,6 +63,13 @@ class Fields:
             self._fail(name, f"is {_kind(value)}; expected a non-empty string")
         return value
 
+    def flag(self, name: str) -> bool:
+        """Reads `true` or `false`."""
+        value = self._get(name)
+        if not isinstance(value, bool):
+            self._fail(name, f"is {_kind(value)}; expected true or false")
+        return value
+
     def number(self, name: str) -> float:
         """Reads a finite number."""
         value = self._get(name)

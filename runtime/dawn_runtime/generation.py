@@ -8,7 +8,7 @@ import numpy as np
 
 from dawn_runtime._checks import check_integer, check_number
 from dawn_runtime.arrays import IntArray
-from dawn_runtime.decoding import DecodeState, Packer, RowState, step
+from dawn_runtime.decoding import DecodeState, Packer, RowState, begin_run
 from dawn_runtime.engine import Engine
 from dawn_runtime.results import FinishReason, Hole, Result
 from dawn_runtime.tokenizer import Tokenizer, whole_characters
@@ -62,9 +62,8 @@ class Generation:
         *,
         templates: Sequence[bool],
     ) -> None:
-        self._engine = engine
-        self._packer = packer
-        self._state = state
+        self._run = begin_run(engine, packer, state)
+        self._rules = state.rules
         self._fallbacks = fallbacks
         self._tokenizer = tokenizer
         self._limits = limits
@@ -75,11 +74,8 @@ class Generation:
 
     def steps(self) -> Iterator[tuple[RowState, ...]]:
         """Yields the rows after every step; time between steps counts for the timeout alone."""
-        while self._state.active and not self._is_over():
-            started = time.perf_counter()
-            self._state = step(self._engine, self._packer, self._state)
-            self._seconds += time.perf_counter() - started
-            yield self._state.rows
+        while self._advance():
+            yield self._run.rows
 
     def cancel(self) -> None:
         """Stops before the next step; may be called from another thread."""
@@ -87,17 +83,25 @@ class Generation:
 
     def results(self) -> list[Result]:
         """Runs what is left to run and returns one result for each row."""
-        for _ in self.steps():
+        while self._advance():
             pass
-        return [self._result(index) for index in range(len(self._state.rows))]
+        return [self._result(index, row) for index, row in enumerate(self._run.rows)]
+
+    def _advance(self) -> bool:
+        """Takes one step if there is one to take."""
+        if not self._run.active or self._is_over():
+            return False
+        started = time.perf_counter()
+        self._run.step()
+        self._seconds += time.perf_counter() - started
+        return True
 
     def _is_over(self) -> bool:
         """Tells whether a limit is reached, and notes which."""
         limits, now = self._limits, time.perf_counter()
         self._begun = now if self._begun is None else self._begun
         if self._stopped is None:
-            taken = max(row.step for row in self._state.rows)
-            if limits.max_forwards is not None and taken >= limits.max_forwards:
+            if limits.max_forwards is not None and self._run.taken >= limits.max_forwards:
                 self._stopped = "max_forwards"
             elif limits.timeout is not None and now - self._begun >= limits.timeout:
                 self._stopped = "timeout"
@@ -108,15 +112,15 @@ class Generation:
             return self._stopped
         return "length" if row.end is None else "end"
 
-    def _result(self, index: int) -> Result:
-        row, policy = self._state.rows[index], self._state.rules[index].policy
+    def _result(self, index: int, row: RowState) -> Result:
+        policy = self._rules[index].policy
         return Result(
             text=self._text(row.answer, whole=row.finished),
             tokens=row.answer,
             forwards=row.step,
             rows_fed=row.fed,
             seconds=self._seconds,
-            engine_seconds=self._state.engine_seconds,
+            engine_seconds=self._run.engine_seconds,
             trace=row.trace(),
             policy=policy.name,
             options=policy.options(),

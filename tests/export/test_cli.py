@@ -88,8 +88,8 @@ def test_help_lists_only_what_works(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "the following arguments are required: --model, --output"),
-        (["--model", "x"], "the following arguments are required: --output"),
+        ([], "give either --model, or --artifact with --target tensorrt"),
+        (["--model", "x"], "--output: missing; give the folder of the artifact"),
         (["--model", "x", "--output", "y", "--precision", "fp8"], "invalid choice: 'fp8'"),
         (["--model", "x", "--output", "y", "--dialect", "both"], "invalid choice: 'both'"),
         (["--model", "x", "--output", "y", "--target", "tpu"], "invalid choice: 'tpu'"),

@@ -210,7 +210,7 @@ def test_a_changed_byte_is_found(
     checkpoint = Checkpoint.open(checkpoints[False])
     options = ExportOptions(precision=precision, evidence_layers=1)
     graph = build_graph(checkpoint.config, options)
-    write_artifact(checkpoint, tmp_path, options, verified=None, progress=False)
+    write_artifact(checkpoint, tmp_path, options, origin=None, verified=None, progress=False)
     stored = onnx.load(tmp_path / GRAPH_FILE, load_external_data=False).graph.initializer
     place = {e.key: e.value for t in stored if t.name == name for e in t.external_data}
     with (tmp_path / WEIGHTS_FILE).open("r+b") as file:

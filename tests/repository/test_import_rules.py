@@ -22,7 +22,7 @@ MAY_IMPORT = {
 NEVER_ON_A_DEVICE = {
     *("torch", "onnx", "onnx_ir", "onnxscript", "safetensors", "transformers", "huggingface_hub"),
 }
-LAZY_ON_A_DEVICE = {"tokenizers", "jinja2", "onnxruntime"}
+LAZY_ON_A_DEVICE = {"tokenizers", "jinja2", "onnxruntime", "cuda", "tensorrt"}
 
 
 def imports(tree: ast.AST) -> Iterator[str]:

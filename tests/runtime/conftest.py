@@ -1,10 +1,11 @@
 """Shared pieces: views of made-up rows, a toy tokenizer, artifact folders without a graph."""
 
+import ctypes
 import hashlib
 import io
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ import pytest
 
 from dawn_runtime import Decoder, RowView
 from dawn_runtime.artifact import Artifact
+from dawn_runtime.cuda import CudaDevice, Device
 from dawn_runtime.engine.fake import FakeEngine, fake_manifest
 from dawn_runtime.manifest import FileEntry, Manifest
+from support.fake_driver import FakeDriver
+from support.host_device import HostDevice, compile_for_host
 from support.text import TextRecorder
 
 MakeView = Callable[..., RowView]
@@ -150,7 +154,7 @@ def run_on_fake(
 ) -> RunCommand:
     """Runs a command on a fake engine; returns status, standard output and standard error."""
 
-    def open_fake(artifact: Artifact, _: str = "", *, threads: int | None = None) -> FakeEngine:
+    def open_fake(artifact: Artifact, _: str = "", **options: object) -> FakeEngine:
         return FakeEngine(artifact.manifest)
 
     monkeypatch.setattr("dawn_runtime.decoder.open_engine", open_fake)
@@ -167,3 +171,34 @@ def run_on_fake(
         return status, captured.out, captured.err
 
     return call
+
+
+@pytest.fixture(scope="session")
+def host_libraries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ctypes.CDLL]:
+    """The kernels of `dawn_runtime/cuda`, compiled for the host."""
+    return compile_for_host(tmp_path_factory.mktemp("kernels"))
+
+
+@pytest.fixture
+def host(host_libraries: dict[str, ctypes.CDLL]) -> HostDevice:
+    """A device over host memory."""
+    return HostDevice(host_libraries)
+
+
+@pytest.fixture
+def driver(host_libraries: dict[str, ctypes.CDLL], monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
+    """A CUDA driver over host memory."""
+    monkeypatch.setattr("dawn_runtime.cuda.gpu.cubin", lambda file, _: file.encode())
+    return FakeDriver(host_libraries)
+
+
+@pytest.fixture(params=["host", "driver", pytest.param("gpu", marks=pytest.mark.gpu)])
+def any_device(request: pytest.FixtureRequest) -> Iterator[Device]:
+    """A device over host memory, one behind a driver that is none, and the GPU."""
+    if request.param == "host":
+        yield request.getfixturevalue("host")
+        return
+    fake = request.getfixturevalue("driver") if request.param == "driver" else None
+    device = CudaDevice(driver=fake)
+    yield device
+    device.close()

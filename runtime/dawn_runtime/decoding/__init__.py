@@ -5,6 +5,7 @@ from dawn_runtime.decoding.kv import Kept, KvStore, kv_bytes
 from dawn_runtime.decoding.loop import DecodeState, Rules, decode, step
 from dawn_runtime.decoding.packing import PADDINGS, Packer, Padding
 from dawn_runtime.decoding.plan import RowPlan, make_plan
+from dawn_runtime.decoding.runs import HostRun, Run, begin_run
 from dawn_runtime.decoding.sampling import Sampling
 from dawn_runtime.decoding.state import Commit, RowState
 from dawn_runtime.decoding.window import WINDOWS, Blocks, Pruned, Single, Sliding, Window
@@ -18,6 +19,7 @@ __all__ = [
     "Commit",
     "DecodeState",
     "Dual",
+    "HostRun",
     "Kept",
     "KvStore",
     "NoCache",
@@ -28,10 +30,12 @@ __all__ = [
     "RowPlan",
     "RowState",
     "Rules",
+    "Run",
     "Sampling",
     "Single",
     "Sliding",
     "Window",
+    "begin_run",
     "decode",
     "kv_bytes",
     "make_plan",

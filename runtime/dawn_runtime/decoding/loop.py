@@ -21,6 +21,7 @@ from dawn_runtime.decoding.sampling import GREEDY, Sampling
 from dawn_runtime.decoding.state import RowState
 from dawn_runtime.decoding.window import Window
 from dawn_runtime.engine.checks import check_outputs
+from dawn_runtime.engine.device import KvMemory, ResidentEngine
 from dawn_runtime.engine.protocol import Engine, StepOutputs
 from dawn_runtime.errors import DawnError
 from dawn_runtime.policies import Needs, Policy, RowView
@@ -58,7 +59,7 @@ class DecodeState:
     rules: tuple[Rules, ...]
     forwards: int = 0
     engine_seconds: float = 0.0
-    kv: KvStore | None = None
+    kv: KvMemory | None = None
 
     @property
     def active(self) -> tuple[int, ...]:
@@ -117,12 +118,13 @@ def step(engine: Engine, packer: Packer, state: DecodeState) -> DecodeState:
     """
     plans = {index: _plan(state, index, packer) for index in state.active}
     store = _store(engine, state, plans)
+    resident = store is not None and not isinstance(store, KvStore)
     runs = []
     for full in (False, True):
         group = {index: plan for index, plan in plans.items() if (plan.layout is not None) == full}
         if group:
             past = () if full or store is None else store.read(tuple(group))
-            runs.append(_run(engine, packer, state, group, past))
+            runs.append(_run(engine, packer, state, group, past, resident=resident))
     rows = list(state.rows)
     for run in runs:
         for place, (index, plan) in enumerate(run.plans.items()):
@@ -145,14 +147,17 @@ def _plan(state: DecodeState, index: int, packer: Packer) -> RowPlan:
     return make_plan(state.rows[index], rules.window, rules.cache, needs, shift)
 
 
-def _store(engine: Engine, state: DecodeState, plans: dict[int, RowPlan]) -> KvStore | None:
+def _store(engine: Engine, state: DecodeState, plans: dict[int, RowPlan]) -> KvMemory | None:
     """Returns the memory for this step, made when a row first keeps something."""
     store = state.kv
     if store is None:
         if not any(plan.stored.size for plan in plans.values()):
             return None
         longest = max(row.length for row in state.rows)
-        store = KvStore(engine.describe(), len(state.rows), longest)
+        if isinstance(engine, ResidentEngine):
+            store = engine.kv_memory(len(state.rows), longest)
+        else:
+            store = KvStore(engine.describe(), len(state.rows), longest)
         store.forwards = state.forwards
     if store.forwards != state.forwards:
         raise DawnError(
@@ -169,6 +174,8 @@ def _run(
     state: DecodeState,
     plans: dict[int, RowPlan],
     past: tuple[KvArray, ...],
+    *,
+    resident: bool,
 ) -> _Run:
     """Runs the engine on some rows of the batch, all in a full pass or all in a cached one."""
     rows = [state.rows[index] for index in plans]
@@ -176,7 +183,9 @@ def _run(
     # logits. A policy that looks at known positions (DAWN: its anchors) gets their logits besides
     # when tokens are drawn; a second run for the masked ones alone would cost far more.
     want_logits = any(state.rules[index].want_logits for index in plans)
-    inputs = packer.pack(rows, list(plans.values()), past, want_logits=want_logits)
+    inputs = packer.pack(
+        rows, list(plans.values()), past, want_logits=want_logits, resident=resident
+    )
     started = time.perf_counter()
     outputs = engine.run(inputs)
     seconds = time.perf_counter() - started
@@ -185,7 +194,7 @@ def _run(
     return _Run(plans, outputs, slots, width, seconds)
 
 
-def _save(store: KvStore, packer: Packer, rows: Sequence[RowState], runs: Sequence[_Run]) -> None:
+def _save(store: KvMemory, packer: Packer, rows: Sequence[RowState], runs: Sequence[_Run]) -> None:
     """Writes the keys that unfinished rows keep of a step into the memory."""
     plans = {index: plan for run in runs for index, plan in run.plans.items()}
     kept = {index: row.kept for index, row in enumerate(rows) if row.kept is not None}

@@ -49,6 +49,7 @@ class Packer:
         past: tuple[KvArray, ...] = (),
         *,
         want_logits: bool = False,
+        resident: bool = False,
     ) -> StepInputs:
         """Builds the inputs of a step, one batch row for each plan.
 
@@ -57,6 +58,7 @@ class Packer:
             plans: Their plans.
             past: Kept keys and values of these rows, each [B, Hkv, P, D]; empty for full passes.
             want_logits: Whether a policy reads logits.
+            resident: Whether keys stay in the engine's own memory.
 
         Raises:
             OptionError: A plan wants a prediction or evidence from a row that it does not feed.
@@ -73,6 +75,7 @@ class Packer:
             past=past,
             want_logits=want_logits,
             want_present=any(plan.stored.size for plan in plans),
+            resident=resident,
         )
 
     def view(

@@ -109,6 +109,11 @@ class RowState:
         return int((self.commit_step >= 0).sum())
 
     @property
+    def known(self) -> int:
+        """Number of positions from `start` on that are not undecided, given ones included."""
+        return int(np.count_nonzero(~self.masked[self.start :]))
+
+    @property
     def settled(self) -> int:
         """Length of the decided prefix: the first undecided position, L if there is none."""
         return int(self.masked.argmax()) if self.masked.any() else self.length

@@ -61,9 +61,14 @@ def read_onnxruntime(versions: GraphVersions | None) -> OnnxRuntime:
     return OnnxRuntime(
         version=answer.document["version"],
         folder=Path(answer.document["folder"]),
-        failures={name: _failure(name, PLAIN) for name in named},
+        failures={name: load_failure(name) for name in named},
         graph_refused="" if versions is None else _failure(CPU, versions),
     )
+
+
+def load_failure(provider: str) -> str:
+    """Returns why a provider does not load on this machine; empty if it does."""
+    return _failure(provider, PLAIN)
 
 
 def _failure(provider: str, versions: GraphVersions) -> str:

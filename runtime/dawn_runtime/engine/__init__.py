@@ -1,28 +1,43 @@
 """Engines: back ends that run the step graph of an artifact."""
 
+from importlib import import_module
+from importlib.util import find_spec
+
 from dawn_runtime._checks import check_integer
 from dawn_runtime.artifact import Artifact
 from dawn_runtime.engine.protocol import Engine, EngineInfo, StepInputs, StepOutputs
 from dawn_runtime.errors import OptionError
-from dawn_runtime.manifest import GRAPH_FILE
 from dawn_runtime.registry import unknown
 
-ENGINES = ("auto", "onnxruntime-cpu")
-"""Names `open_engine` takes; `auto` is the best that this machine has."""
+_OPENERS = {
+    "onnxruntime-cpu": "dawn_runtime.engine.ort:open_cpu",
+    "onnxruntime-cuda": "dawn_runtime.engine.ort_device:open_cuda",
+    "tensorrt": "dawn_runtime.engine.tensorrt:open_tensorrt",
+}
+"""Name -> function of (artifact, threads, options of its own); imported when it is opened."""
+
+ENGINES = ("auto", *_OPENERS)
+"""Names `open_engine` takes; `auto` is what the artifact and the installed packages are for."""
 
 __all__ = ["ENGINES", "Engine", "EngineInfo", "StepInputs", "StepOutputs", "open_engine"]
 
 
-def open_engine(artifact: Artifact, name: str = "auto", *, threads: int | None = None) -> Engine:
+def open_engine(
+    artifact: Artifact, name: str = "auto", *, threads: int | None = None, low_memory: bool = False
+) -> Engine:
     """Opens an engine on an artifact.
+
+    An engine that does not load is an error with the reason, never another engine.
 
     Args:
         artifact: An opened artifact folder.
         name: One of `ENGINES`.
         threads: CPU threads, >= 1; None lets the back end choose.
+        low_memory: Whether weights stay in the mapped file; slower, for models that fit the memory
+            no other way, and for `onnxruntime-cpu` alone.
 
     Raises:
-        OptionError: Unknown engine, or a number of threads below 1.
+        OptionError: Unknown engine, a number of threads below 1, or an engine without `low_memory`.
         DependencyError: The package of the engine is not installed.
         EngineError: The back end cannot load the graph.
     """
@@ -30,6 +45,24 @@ def open_engine(artifact: Artifact, name: str = "auto", *, threads: int | None =
         raise OptionError(unknown("engine", name, ENGINES))
     if threads is not None:
         check_integer("engine", "threads", threads, minimum=1)
-    from dawn_runtime.engine.ort import OrtEngine
+    chosen = _chosen(artifact) if name == "auto" else name
+    if low_memory and chosen != "onnxruntime-cpu":
+        raise OptionError(
+            f"engine: low_memory is for onnxruntime-cpu and not for {chosen}; leave it"
+        )
+    options = {"low_memory": True} if low_memory else {}
+    module, _, function = _OPENERS[chosen].partition(":")
+    engine: Engine = getattr(import_module(module), function)(artifact, threads=threads, **options)
+    return engine
 
-    return OrtEngine(artifact.path(GRAPH_FILE), artifact.manifest, threads=threads)
+
+def _chosen(artifact: Artifact) -> str:
+    """The engine that `auto` stands for."""
+    if any(artifact.folder.glob("*.engine.json")):  # a plan was built for this machine
+        return "tensorrt"
+    if find_spec("onnxruntime") is not None:
+        from dawn_runtime.engine.ort_session import CUDA_PROVIDER, import_onnxruntime
+
+        if CUDA_PROVIDER in import_onnxruntime().get_available_providers():
+            return "onnxruntime-cuda"
+    return "onnxruntime-cpu"

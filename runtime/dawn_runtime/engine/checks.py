@@ -77,10 +77,20 @@ def check_outputs(inputs: StepInputs, outputs: StepOutputs, info: EngineInfo) ->
     for name in ("confidence", "attention"):
         # One sum finds a NaN or an infinity as well as a look at every number, without a copy.
         if not np.isfinite(getattr(outputs, name).sum()):
-            raise EngineError(
-                f"{info.name}: output {name} holds NaN or infinity; check the artifact with "
-                "dawn-export --verify, or export it at a higher precision"
-            )
+            raise not_finite(info, name)
+
+
+def not_finite(info: EngineInfo, name: str) -> EngineError:
+    """Returns the error for an output on which nothing can be decided.
+
+    Args:
+        info: The engine that returned it.
+        name: Name of the output.
+    """
+    return EngineError(
+        f"{info.name}: output {name} holds NaN or infinity; check the artifact with "
+        "dawn-export --verify, or export it at a higher precision"
+    )
 
 
 def _sizes(inputs: StepInputs, info: EngineInfo) -> dict[str, int]:

@@ -16,7 +16,7 @@ import numpy as np
 from dawn_runtime._hashing import Hash, mix, unit
 from dawn_runtime.arrays import BoolArray, FloatArray, IntArray, KvArray
 from dawn_runtime.engine.checks import check_inputs
-from dawn_runtime.engine.protocol import EngineInfo, StepInputs, StepOutputs
+from dawn_runtime.engine.protocol import EngineInfo, StepInputs, StepOutputs, info_of
 from dawn_runtime.errors import EngineError
 from dawn_runtime.manifest import DecodingDefaults, Dims, Manifest, SpecialTokens
 
@@ -123,7 +123,7 @@ class FakeEngine:
     """
 
     def __init__(self, manifest: Manifest, model: FakeModel | None = None) -> None:
-        self._info = _info(manifest)
+        self._info = info_of("fake", manifest)
         if self._info.head_dim < 2 or self._info.kv_dtype != "float32":
             raise EngineError(
                 f"fake: keys are {self._info.kv_dtype} of width {self._info.head_dim}; "
@@ -189,7 +189,7 @@ class ReplayEngine:
     """
 
     def __init__(self, manifest: Manifest, outputs: Iterable[StepOutputs]) -> None:
-        self._info = _info(manifest)
+        self._info = info_of("fake", manifest)
         self._outputs = iter(outputs)
         self.seen: list[StepInputs] = []
 
@@ -211,19 +211,6 @@ class ReplayEngine:
 
     def close(self) -> None:
         """Does nothing: there is no device."""
-
-
-def _info(manifest: Manifest) -> EngineInfo:
-    dims = manifest.dims
-    return EngineInfo(
-        "fake",
-        dims.layers,
-        dims.kv_heads,
-        dims.head_dim,
-        dims.vocab_size,
-        dims.max_length,
-        manifest.kv_dtype,
-    )
 
 
 def _most_probable(logits: FloatArray) -> tuple[IntArray, FloatArray]:

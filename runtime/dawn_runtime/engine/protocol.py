@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from dawn_runtime.arrays import BoolArray, FloatArray, IntArray, KvArray
+from dawn_runtime.manifest import Manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,20 @@ class EngineInfo:
     kv_dtype: str
 
 
+def info_of(name: str, manifest: Manifest) -> EngineInfo:
+    """Returns what an engine of this name runs, given the manifest of its artifact."""
+    dims = manifest.dims
+    return EngineInfo(
+        name=name,
+        layers=dims.layers,
+        kv_heads=dims.kv_heads,
+        head_dim=dims.head_dim,
+        vocab_size=dims.vocab_size,
+        max_length=dims.max_length,
+        kv_dtype=manifest.kv_dtype,
+    )
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class StepInputs:
     """One run of the graph; letters as in `dawn_runtime.contract`.
@@ -52,6 +67,8 @@ class StepInputs:
             means P = 0.
         want_logits: Whether `StepOutputs.logits` is filled.
         want_present: Whether `StepOutputs.present` is filled.
+        resident: Whether `past` comes from the engine's own memory for keys, and `present` is for
+            it; see `dawn_runtime.engine.device.ResidentEngine`.
     """
 
     input_ids: IntArray
@@ -62,6 +79,7 @@ class StepInputs:
     past: tuple[KvArray, ...] = ()
     want_logits: bool = False
     want_present: bool = False
+    resident: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

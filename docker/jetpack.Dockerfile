@@ -1,0 +1,25 @@
+# Jetson Orin with JetPack 6.2: CUDA 12.6, TensorRT 10.3, Python 3.10.
+#
+#   docker build -f docker/jetpack.Dockerfile -t dawn-edge:jetpack .
+#   docker run --rm --runtime nvidia -v $PWD/build:/data dawn-edge:jetpack dawn-doctor /data/artifact
+#
+# Read for plausibility only: neither built nor run on a board. Build it on the board, or on an arm64
+# machine. Not for Thor: there the base is an image of JetPack 7 with CUDA 13 and Python 3.12.
+FROM nvcr.io/nvidia/l4t-tensorrt:r10.3.0-devel
+
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends python3-pip python3-libnvinfer \
+    && rm -rf /var/lib/apt/lists/*
+
+WORKDIR /opt/dawn-edge
+COPY pyproject.toml README.md LICENSE ./
+COPY export export
+COPY runtime runtime
+COPY calibration calibration
+COPY models/dawn_models models/dawn_models
+
+# cuda-python of the CUDA that JetPack brings; without [export], so neither torch nor onnx.
+RUN python3 -m pip install --no-cache-dir ".[tensorrt]" "cuda-python>=12.9,<13"
+
+WORKDIR /data
+CMD ["dawn-doctor"]

@@ -1,0 +1,112 @@
+"""Compiles the kernels of this folder for a GPU through NVRTC, once for each source and GPU.
+
+No compiler and no GPU is needed, only the library: `nvidia-cuda-nvrtc` of the CUDA version in use,
+or the one of an installed CUDA toolkit. Results lie in `$DAWN_CACHE_DIR`, by default
+`~/.cache/dawn-edge`.
+"""
+
+import hashlib
+import os
+import tempfile
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
+
+from dawn_runtime.errors import DependencyError, EngineError
+
+_FOLDER: Final = Path(__file__).parent
+
+# Sums and comparisons of the kernels are to give what NumPy gives; see decide.cu.
+_OPTIONS: Final = ("--std=c++17", "--fmad=false", "--ftz=false", "--prec-div=true")
+
+
+def source(name: str) -> bytes:
+    """Returns the text of `name.cu`."""
+    return (_FOLDER / f"{name}.cu").read_bytes()
+
+
+def cubin(name: str, capability: tuple[int, int], cache: Path | None = None) -> bytes:
+    """Returns `name.cu` compiled for a GPU, from the cache if it is there.
+
+    Args:
+        name: Name of the file without its ending.
+        capability: Compute capability (SM), such as (8, 7).
+        cache: Folder to look in and to leave it in; None is the one in the module's docstring.
+
+    Raises:
+        DependencyError: NVRTC is not installed.
+        EngineError: NVRTC does not compile for this GPU.
+    """
+    compiler = _import()
+    major, minor = _call(compiler, "nvrtcVersion", "find its version")
+    options = (f"--gpu-architecture=sm_{capability[0]}{capability[1]}", *_OPTIONS)
+    key = hashlib.sha256(source(name))
+    key.update(f"{major}.{minor} {' '.join(options)}".encode())
+    folder = cache or Path(os.environ.get("DAWN_CACHE_DIR") or Path.home() / ".cache/dawn-edge")
+    path = folder / f"{name}-{key.hexdigest()[:32]}.cubin"
+    if path.is_file():
+        return path.read_bytes()
+    image = _compile(compiler, name, options)
+    _leave(path, image)
+    return image
+
+
+def _compile(compiler: Any, name: str, options: tuple[str, ...]) -> bytes:
+    text, label = source(name), f"{name}.cu"
+    (program,) = _call(
+        compiler, "nvrtcCreateProgram", f"read {label}", text, label.encode(), 0, [], []
+    )
+    try:
+        status, *_ = compiler.nvrtcCompileProgram(
+            program, len(options), [option.encode() for option in options]
+        )
+        if status:
+            raise EngineError(
+                f"NVRTC cannot compile {label} for {options[0].rpartition('=')[2]}: "
+                f"{_log(compiler, program):.300}; install the nvidia-cuda-nvrtc of a CUDA that "
+                "knows this GPU"
+            )
+        return _text(compiler, "CUBIN", program)
+    finally:
+        compiler.nvrtcDestroyProgram(program)
+
+
+def _log(compiler: Any, program: Any) -> str:
+    log = _text(compiler, "ProgramLog", program).rstrip(b"\0").decode("utf-8", errors="replace")
+    return " ".join(log.split()) or "no reason was given"
+
+
+def _text(compiler: Any, what: str, program: Any) -> bytes:
+    """Fetches one of the results of a program."""
+    (size,) = _call(compiler, f"nvrtcGet{what}Size", f"give {what}", program)
+    text: bytes = b" " * size
+    _call(compiler, f"nvrtcGet{what}", f"give {what}", program, text)
+    return text
+
+
+def _leave(path: Path, image: bytes) -> None:
+    """Writes a file that appears complete or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        file.write(image)
+    Path(file.name).replace(path)
+
+
+def _call(compiler: Any, name: str, action: str, *arguments: Any) -> tuple[Any, ...]:
+    status, *results = getattr(compiler, name)(*arguments)
+    if status:
+        raise EngineError(f"NVRTC cannot {action}: {status.name}; check its installation")
+    return tuple(results)
+
+
+def _import() -> Any:
+    """Imports NVRTC and makes sure that its library is there."""
+    missing = "kernels need cuda-python and nvidia-cuda-nvrtc; pip install 'dawn-edge[cuda]'"
+    try:
+        nvrtc = import_module("cuda.bindings.nvrtc")
+        nvrtc.nvrtcVersion()
+    except ImportError as error:
+        raise DependencyError(f"{missing} ({error})") from error
+    except RuntimeError as error:  # what cuda-python raises for a library that does not load
+        raise DependencyError(f"{missing}: {' '.join(str(error).split()):.200}") from error
+    return nvrtc

@@ -1,0 +1,140 @@
+"""Keys and values of a batch that stay on a device; the twin of `dawn_runtime.decoding.KvStore`."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dawn_runtime.arrays import IntArray
+from dawn_runtime.cuda.arrays import DeviceArray, item_bytes
+from dawn_runtime.cuda.device import Device
+from dawn_runtime.engine.protocol import EngineInfo
+from dawn_runtime.errors import EngineError
+
+_WORD = 4
+_THREADS = 256
+
+
+class DeviceKv:
+    """Keys and values of the unfinished rows of a batch on a device.
+
+    The layout is that of `KvStore`: [B, Hkv, P, D] without a gap for each part, P the slots of the
+    fullest row. One kernel moves all parts at once. A second memory of the same size is allocated
+    only when rows of a batch part ways.
+
+    Args:
+        device: Where the keys are.
+        info: The engine whose keys are kept.
+        batch: Number of rows.
+        length: Tokens of the longest row.
+
+    Attributes:
+        rows: Numbers of the rows that are in the memory, ascending.
+        slots: P, slots of each row.
+        forwards: Runs of the engine that the content has seen.
+
+    Raises:
+        EngineError: Not enough memory, or heads of an odd number of bytes.
+    """
+
+    def __init__(self, device: Device, info: EngineInfo, batch: int, length: int) -> None:
+        width = info.head_dim * item_bytes(info.kv_dtype)
+        if width % _WORD:
+            raise EngineError(
+                f"{info.name}: a head is {info.head_dim} {info.kv_dtype} = {width} bytes wide; "
+                f"expected a multiple of {_WORD}; use engine='onnxruntime-cpu'"
+            )
+        self._device, self._info = device, info
+        self._words = width // _WORD
+        self._parts = 2 * info.layers
+        self._part = batch * length * info.kv_heads * info.head_dim
+        self._memory = device.allocate((self._parts, self._part), info.kv_dtype)
+        self._spare: DeviceArray | None = None
+        # Slots and fed tokens of one write, and the addresses of what is written.
+        self._indices = device.allocate((2, length), "int64")
+        self._places = device.allocate((batch,), "int64")
+        self._sources = device.allocate((self._parts,), "int64")
+        self.rows = tuple(range(batch))
+        self.slots = 0
+        self.forwards = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes, without the memory for rows that part ways."""
+        return self._memory.nbytes
+
+    def read(self, rows: Sequence[int]) -> tuple[DeviceArray, ...]:
+        """Returns the keys and values of some rows, each [len(rows), Hkv, P, D].
+
+        For all rows that is the memory itself, for some of them a copy that the next `read`,
+        `retain` or `reserve` overwrites.
+        """
+        if tuple(rows) == self.rows:
+            return self._views(self._memory, len(self.rows))
+        return self._views(self._gather(self._places_of(rows), self.slots), len(rows))
+
+    def write(
+        self, row: int, slots: IntArray, present: Sequence[DeviceArray], index: int, fed: IntArray
+    ) -> None:
+        """Copies keys and values that the engine returned; arguments as for `KvStore.write`."""
+        (place,) = self._places_of([row])
+        count = len(slots)
+        targets, chosen = self._indices.view((count,)), self._indices.view((count,), skip=count)
+        self._device.upload(targets, slots)
+        self._device.upload(chosen, fed)
+        self._device.upload(self._sources, np.array([array.pointer for array in present]))
+        sizes = (place, self.slots, index, present[0].shape[2], count, self._words)
+        self._device.launch(
+            "kv_write",
+            (self._parts, self._info.kv_heads),
+            _THREADS,
+            (
+                *(self._memory, self._sources, targets, chosen, self._part_words()),
+                *map(np.int32, sizes),
+            ),
+        )
+
+    def retain(self, rows: Sequence[int]) -> None:
+        """Forgets every row but these, so that reading all of them needs no copy."""
+        if tuple(rows) != self.rows:
+            self._rearrange(self._places_of(rows), tuple(rows), self.slots)
+
+    def reserve(self, slots: int, rewritten: Sequence[int]) -> None:
+        """Makes room for a number of slots in each row; arguments as for `KvStore.reserve`."""
+        if tuple(rewritten) == self.rows:
+            self.slots = slots
+        elif slots > self.slots:
+            self._rearrange(list(range(len(self.rows))), self.rows, slots)
+
+    def _rearrange(self, places: list[int], rows: tuple[int, ...], slots: int) -> None:
+        """Moves the content of the rows at some places to the front, with a number of slots."""
+        gathered = self._gather(places, slots)
+        self._memory, self._spare = gathered, self._memory
+        self.rows, self.slots = rows, slots
+
+    def _gather(self, places: list[int], slots: int) -> DeviceArray:
+        """Copies the rows at some places into the second memory, with a number of slots."""
+        if self._spare is None:
+            self._spare = self._device.allocate(self._memory.shape, self._memory.dtype)
+        self._device.upload(self._places.view((len(places),)), np.array(places))
+        sizes = (self._info.kv_heads, slots, self.slots, min(slots, self.slots), self._words)
+        self._device.launch(
+            "kv_gather",
+            (self._parts, len(places) * self._info.kv_heads),
+            _THREADS,
+            (
+                *(self._spare, self._memory, self._places, self._part_words()),
+                *map(np.int32, sizes),
+            ),
+        )
+        return self._spare
+
+    def _part_words(self) -> np.int64:
+        words: np.int64 = np.int64(self._part // self._info.head_dim * self._words)
+        return words
+
+    def _places_of(self, rows: Sequence[int]) -> list[int]:
+        return [self.rows.index(row) for row in rows]
+
+    def _views(self, memory: DeviceArray, rows: int) -> tuple[DeviceArray, ...]:
+        shape = (rows, self._info.kv_heads, self.slots, self._info.head_dim)
+        return tuple(memory.view(shape, skip=part * self._part) for part in range(self._parts))

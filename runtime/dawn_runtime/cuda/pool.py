@@ -1,0 +1,36 @@
+"""Named arrays on a device that are allocated once and grow when they must."""
+
+from dataclasses import dataclass, field
+from math import prod
+
+from dawn_runtime.cuda.arrays import DeviceArray
+from dawn_runtime.cuda.device import Device
+
+
+@dataclass(slots=True, eq=False)
+class Pool:
+    """Arrays by name; an array keeps its address until a larger one of its name is asked for.
+
+    Attributes:
+        device: Where they are.
+    """
+
+    device: Device
+    _arrays: dict[str, DeviceArray] = field(default_factory=dict)
+
+    def get(self, name: str, shape: tuple[int, ...], dtype: str) -> DeviceArray:
+        """Returns the array of a name in a shape; what it holds is undefined.
+
+        Args:
+            name: Name; always used with the same type.
+            shape: Wanted shape.
+            dtype: NumPy name of the element type, or `bfloat16`.
+
+        Raises:
+            EngineError: Not enough memory.
+        """
+        there = self._arrays.get(name)
+        if there is None or prod(there.shape) < prod(shape):
+            there = self.device.allocate((max(prod(shape), 1),), dtype)
+            self._arrays[name] = there
+        return there.view(shape)

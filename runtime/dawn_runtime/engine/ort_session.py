@@ -1,0 +1,136 @@
+"""Sessions of ONNX Runtime: opening one on a provider that really loads, and its errors."""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from dawn_runtime.errors import DependencyError, EngineError
+
+CPU_PROVIDER: Final = "CPUExecutionProvider"
+CUDA_PROVIDER: Final = "CUDAExecutionProvider"
+
+_ERRORS_ONLY = 3
+"""Log severity of ONNX Runtime: errors and worse."""
+
+
+def open_session(
+    engine: str,
+    graph: Path,
+    providers: Sequence[str],
+    options: Sequence[Mapping[str, str]] | None = None,
+    *,
+    threads: int | None = None,
+    low_memory: bool = False,
+) -> Any:
+    """Opens a session whose first provider is the one asked for.
+
+    ONNX Runtime falls back to the CPU with no more than a line in its log; this does not.
+
+    Args:
+        engine: Name of the engine, for messages.
+        graph: Path of `model.onnx`.
+        providers: Names of providers, the one asked for first.
+        options: Their options; None for none.
+        threads: Threads inside one operator on the CPU; None lets ONNX Runtime choose.
+        low_memory: Whether weights stay in the mapped file, instead of copies in the layout and
+            type that the kernels like best.
+
+    Raises:
+        DependencyError: onnxruntime is not installed, or was built without the provider.
+        EngineError: The provider or the graph does not load.
+    """
+    onnxruntime = import_onnxruntime()
+    first = providers[0]
+    if first not in onnxruntime.get_available_providers():
+        raise DependencyError(
+            f"{engine}: onnxruntime {onnxruntime.__version__} was built without {first}; "
+            f"pip install 'dawn-edge[cuda]' in place of onnxruntime, or use {_ON_CPU}"
+        )
+    settings = _settings(onnxruntime, threads=threads, low_memory=low_memory)
+    with translated(engine, f"load {graph.name}"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about falling back, which is an error below
+        session = onnxruntime.InferenceSession(
+            str(graph),
+            sess_options=settings,
+            providers=list(providers),
+            provider_options=None if options is None else [dict(entry) for entry in options],
+        )
+    if session.get_providers()[0] != first:
+        raise EngineError(_does_not_load(engine, first))
+    session.disable_fallback()
+    return session
+
+
+def _settings(onnxruntime: Any, *, threads: int | None, low_memory: bool) -> Any:
+    """Options of a session."""
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = _ERRORS_ONLY
+    # It plans one block of memory for every set of input shapes it meets and keeps the plans and
+    # the blocks. Decoding meets ever new shapes, so that only grows; see scripts/soak.py.
+    settings.enable_mem_pattern = False
+    if threads is not None:
+        settings.intra_op_num_threads = threads
+    if low_memory:
+        # The level above turns all FP16 weights into FP32 ones as soon as the session is opened;
+        # prepacking copies every matrix; the arena never gives a converted one back.
+        settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        settings.add_session_config_entry("session.disable_prepacking", "1")
+        settings.enable_cpu_mem_arena = False
+    return settings
+
+
+_ON_CPU = "engine='onnxruntime-cpu'"
+
+
+def _does_not_load(engine: str, provider: str) -> str:
+    """Says why a provider does not load, as a process of its own finds out."""
+    from dawn_runtime.doctor.providers import load_failure
+
+    reason = load_failure(provider) or "it loads alone, but not with this graph"
+    return (
+        f"{engine}: {provider} does not load: {reason:.300}; the usual cause is another major "
+        "version of CUDA, cuDNN or TensorRT than onnxruntime was built with, see dawn-doctor; "
+        f"{_ON_CPU} runs without it"
+    )
+
+
+@contextmanager
+def translated(engine: str, action: str) -> Iterator[None]:
+    """Turns what ONNX Runtime raises into an `EngineError` of one line.
+
+    Args:
+        engine: Name of the engine.
+        action: What is being done, after "cannot".
+    """
+    try:
+        yield
+    except _error_classes() as error:
+        reason = " ".join(str(error).split())
+        raise EngineError(f"{engine}: cannot {action}: {reason:.300}") from error
+
+
+@cache
+def _error_classes() -> tuple[type[Exception], ...]:
+    """Its own exceptions, which share no base class, and the two its Python layer raises."""
+    members = vars(import_onnxruntime().capi.onnxruntime_pybind11_state).values()
+    own = [m for m in members if isinstance(m, type) and issubclass(m, Exception)]
+    return (*own, RuntimeError, ValueError)
+
+
+def import_onnxruntime() -> Any:
+    """Imports onnxruntime, which has no type information.
+
+    Raises:
+        DependencyError: It is not installed.
+    """
+    try:
+        import onnxruntime  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise DependencyError(
+            "the engine needs onnxruntime, which is not installed; pip install 'dawn-edge[cpu]' "
+            "or, with an NVIDIA GPU, 'dawn-edge[cuda]'"
+        ) from error
+    return onnxruntime

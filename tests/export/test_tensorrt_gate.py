@@ -1,0 +1,134 @@
+"""NVIDIA's own parser and builder take the graphs we make, and those of real size hold no more.
+
+A quantised precision joins by a line in `CASES`.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+
+from dawn_export import ExportOptions, export
+from dawn_export.describe import file_entry
+from dawn_export.graph import build_graph
+from dawn_export.options import OPSETS
+from dawn_models import read_config
+from dawn_runtime.artifact import read_manifest
+from dawn_runtime.engine.tensorrt_plans import read_plans
+from make_random_checkpoint import GEOMETRIES
+from support.checkpoints import write_checkpoint
+
+GATE = Path(__file__).parent.parent / "support" / "tensorrt_gate.py"
+OPERATORS = Path(__file__).parent.parent / "data" / "tensorrt_10_3_operators.json"
+
+FAMILIES = {"dream": "dream-7b", "llada": "llada-8b"}
+"""Family -> the geometry of its real size."""
+
+CASES = [("portable", "fp16"), ("portable", "bf16"), ("portable", "fp32"), ("fused", "fp16")]
+"""Dialect and precision of everything that is made for TensorRT."""
+
+TYPE_NAMES = {"fp16": "FP16", "bf16": "BF16", "fp32": "FP32"}
+LOGICAL = {"BOOL", "INT64", "INT32"}
+
+# Heads of 64: fused attention has kernels for few widths, and none for those of the other tests.
+WIDE: dict[str, dict[str, Any]] = {
+    "dream": {"hidden_size": 128, "num_attention_heads": 2, "num_key_value_heads": 1},
+    "llada": {"d_model": 128, "n_heads": 2, "n_kv_heads": 2},
+}
+
+Made = Callable[[str, str, str], Path]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
+    """Artifacts of two layers, exported when first asked for."""
+    root = tmp_path_factory.mktemp("gate")
+
+    def artifact(family: str, dialect: str, precision: str) -> Path:
+        folder = root / f"{family}-{dialect}-{precision}"
+        if not folder.exists():
+            checkpoint = write_checkpoint(root / family, family, **WIDE[family])
+            options = ExportOptions("tensorrt", precision, dialect, evidence_layers=2)
+            export(checkpoint, folder, options)
+        return folder
+
+    return artifact
+
+
+def gate(folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(GATE), str(folder)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def operators(graph: Path) -> set[str]:
+    model = onnx.load(str(graph), load_external_data=False)
+    return {node.op_type for node in model.graph.node}
+
+
+def real_operators(family: str, dialect: str, folder: Path) -> set[str]:
+    """Those of the graph of a model of real size; it has no weights."""
+    (folder / "config.json").write_text(json.dumps(GEOMETRIES[FAMILIES[family]]))
+    options = ExportOptions("tensorrt", "fp16", dialect)
+    return {node.op_type for node in build_graph(read_config(folder)[1], options).model.graph}
+
+
+def listed() -> dict[str, list[str]]:
+    table: dict[str, list[str]] = json.loads(OPERATORS.read_text(encoding="utf-8"))["operators"]
+    return table
+
+
+def assert_read_by_10_3(used: set[str], precision: str) -> None:
+    """TensorRT 10.3 knows every operator, at this precision or on ids and masks."""
+    table = listed()
+    for name in used:
+        assert name in table, f"{name} is not in the list of TensorRT 10.3"
+        types = set(table[name])
+        assert TYPE_NAMES[precision] in types or types <= LOGICAL, f"{name} takes {types} alone"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("dialect", "precision"), CASES)
+def test_the_graph_is_parsed_and_built(
+    made: Made, tmp_path: Path, family: str, dialect: str, precision: str
+) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    folder = made(family, dialect, precision)
+    done = gate(folder)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (record,) = read_plans(folder)
+    assert int(done.stdout) == record.file.size > 10_000
+    used = operators(folder / "model.onnx")
+    if dialect == "portable":
+        assert_read_by_10_3(used, precision)
+    if precision == "fp16":  # of the others, the operators are the same
+        assert real_operators(family, dialect, tmp_path) <= used
+
+
+def test_the_gate_stays_shut_for_a_graph_that_the_parser_does_not_know(
+    made: Made, tmp_path: Path
+) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    model = onnx.load(str(made("dream", *CASES[0]) / "model.onnx"), load_external_data=False)
+    next(node for node in model.graph.node if node.op_type == "Cos").op_type = "Det"
+    folder = tmp_path / "artifact"
+    folder.mkdir()
+    for path in made("dream", *CASES[0]).glob("*[!e]"):
+        (folder / path.name).write_bytes(path.read_bytes())
+    onnx.save(model, str(folder / "model.onnx"))
+    manifest = read_manifest(folder)
+    files = {**manifest.files, "model.onnx": file_entry(folder / "model.onnx")}
+    (folder / "dawn.json").write_text(replace(manifest, files=files).to_json())
+    done = gate(folder)
+    assert done.returncode != 0
+    assert "ExportError" in done.stderr
+
+
+def test_the_opset_of_the_portable_dialect_is_the_newest_that_10_3_reads() -> None:
+    assert json.loads(OPERATORS.read_text(encoding="utf-8"))["opset"] == OPSETS["portable"]
+    assert not {"Attention", "RMSNormalization", "RotaryEmbedding"} & set(listed())

@@ -1,0 +1,200 @@
+"""The GPU as a device: memory, errors and closing, behind a driver that is none; its kernels."""
+
+import gc
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dawn_runtime.cuda import KERNELS, CudaDevice, DeviceArray, cubin
+from dawn_runtime.cuda.kernels import source
+from dawn_runtime.cuda.pool import Pool
+from dawn_runtime.errors import DependencyError, EngineError
+from support.fake_driver import FakeDriver
+from support.host_device import get, put
+
+CAPABILITIES = [(8, 7), (9, 0), (11, 0)]
+
+
+@pytest.fixture
+def device(driver: FakeDriver) -> CudaDevice:
+    return CudaDevice(driver=driver)
+
+
+def test_a_device_says_what_it_is(device: CudaDevice) -> None:
+    assert (device.kind, device.capability, device.cuda_version) == ("cuda", (8, 7), (12, 6))
+
+
+def test_free_and_total_memory_are_those_of_the_driver(device: CudaDevice) -> None:
+    assert device.memory() == (1 << 30, 1 << 33)
+
+
+def test_memory_is_zeroed_and_copies_come_back(device: CudaDevice) -> None:
+    assert get(device, device.allocate((3, 2), "float32")).tolist() == [[0, 0]] * 3
+    array = np.arange(6).reshape(2, 3)
+    np.testing.assert_array_equal(get(device, put(device, array)), array)
+    pinned = device.host_array((2, 3), "int64")
+    device.download(pinned, put(device, array))
+    np.testing.assert_array_equal(pinned, array)
+
+
+def test_memory_is_freed_when_nobody_uses_it(device: CudaDevice, driver: FakeDriver) -> None:
+    array = device.allocate((4,), "int64")
+    view, pinned = array.view((2,), skip=1), device.host_array((4,), "int32")
+    part = pinned[1:]
+    del array, pinned
+    gc.collect()
+    assert len(driver.memory) == 2, "parts keep the whole"
+    assert part.tolist() == [0, 0, 0]
+    del view, part
+    gc.collect()
+    assert driver.memory == {}
+
+
+def test_closing_frees_everything_once(device: CudaDevice, driver: FakeDriver) -> None:
+    kept = [device.allocate((4,), "int64"), device.allocate((0,), "float32")]
+    device.close()
+    device.close()
+    assert driver.memory == {}
+    assert driver.calls.count("cuStreamDestroy") == 1
+    assert driver.calls.count("cuDevicePrimaryCtxRelease") == 1
+    with pytest.raises(EngineError, match="cuda: the device is closed; open the artifact again"):
+        device.allocate((1,), "int64")
+    del kept
+    gc.collect()
+
+
+def test_a_hundred_devices_leave_nothing_behind(driver: FakeDriver) -> None:
+    for _ in range(100):
+        one = CudaDevice(driver=driver)
+        put(one, np.zeros(8))
+        one.record(lambda: None)()
+        one.close()
+    assert driver.memory == {}
+    for made, gone in [
+        ("cuStreamCreate", "cuStreamDestroy"),
+        ("cuEventCreate", "cuEventDestroy"),
+        ("cuDevicePrimaryCtxRetain", "cuDevicePrimaryCtxRelease"),
+        ("cuStreamEndCapture", "cuGraphDestroy"),
+    ]:
+        assert driver.calls.count(made) == driver.calls.count(gone) >= 100, made
+
+
+@pytest.mark.parametrize(
+    ("function", "result", "hint"),
+    [
+        ("cuMemAlloc", "CUDA_ERROR_OUT_OF_MEMORY", "use a shorter answer, a smaller batch or a l"),
+        ("cuStreamSynchronize", "CUDA_ERROR_ILLEGAL_ADDRESS", "if the device is lost, open it ag"),
+        ("cuModuleLoadData", "CUDA_ERROR_NO_BINARY_FOR_GPU", "install the nvidia-cuda-nvrtc of a"),
+    ],
+)
+def test_what_the_driver_refuses_is_one_line_with_a_hint(
+    function: str, result: str, hint: str, device: CudaDevice, driver: FakeDriver
+) -> None:
+    driver.failing[function] = result
+
+    def use() -> None:
+        array = device.allocate((1,), "int64")
+        device.synchronize()
+        device.launch("kv_write", (1, 1), 1, (array,))
+
+    with pytest.raises(EngineError, match=f"cuda: {function} fails with {result}; .*{hint}"):
+        use()
+    driver.failing.clear()
+    device.close()
+
+
+def test_a_lost_device_is_closed_and_another_opened(device: CudaDevice, driver: FakeDriver) -> None:
+    for name in ("cuMemFree", "cuStreamDestroy", "cuEventDestroy", "cuStreamSynchronize"):
+        driver.failing[name] = "CUDA_ERROR_ILLEGAL_ADDRESS"
+    array = device.allocate((1,), "int64")
+    with pytest.raises(EngineError, match="CUDA_ERROR_ILLEGAL_ADDRESS"):
+        device.synchronize()
+    device.close()
+    driver.failing.clear()
+    assert get(CudaDevice(driver=driver), put(CudaDevice(driver=driver), np.ones(2))).tolist()
+    del array
+
+
+def test_a_copy_of_another_size_is_refused(device: CudaDevice) -> None:
+    with pytest.raises(EngineError, match=r"a copy of int64 \(3,\) and int64 \(2,\) would move 24"):
+        device.upload(device.allocate((2,), "int64"), np.arange(3))
+
+
+def test_the_context_is_made_current_in_every_thread(
+    device: CudaDevice, driver: FakeDriver
+) -> None:
+    before = driver.calls.count("cuCtxSetCurrent")
+    worker = threading.Thread(target=device.synchronize)
+    worker.start()
+    worker.join()
+    device.synchronize()
+    assert driver.calls.count("cuCtxSetCurrent") == before + 1
+
+
+def test_recorded_work_runs_when_it_is_repeated_and_not_before(
+    device: CudaDevice, driver: FakeDriver
+) -> None:
+    source_array, found = put(device, np.array([3])), device.host_array((1,), "int64")
+    repeat = device.record(lambda: device.download(found, source_array))
+    assert found.tolist() == [0]
+    repeat()
+    assert found.tolist() == [3]
+    device.upload(source_array, np.array([4]))
+    repeat()
+    assert found.tolist() == [4]
+    del repeat
+    gc.collect()
+    assert driver.calls.count("cuGraphExecDestroy") == 1
+
+
+def test_a_pool_keeps_addresses_until_more_is_wanted(device: CudaDevice) -> None:
+    pool = Pool(device)
+    first = pool.get("a", (4, 2), "float32")
+    assert pool.get("a", (2, 3), "float32").pointer == first.pointer
+    assert pool.get("b", (4, 2), "float32").pointer != first.pointer
+    assert pool.get("a", (9,), "float32").shape == (9,)
+
+
+def test_a_view_beyond_the_end_is_refused() -> None:
+    with pytest.raises(EngineError, match=r"\(2, 2\) behind 3 elements needs 7 of them"):
+        DeviceArray(64, (6,), "int32").view((2, 2), skip=3)
+    assert DeviceArray(64, (6,), "bfloat16").view((2,), skip=3).pointer == 70
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES, ids=str)
+@pytest.mark.parametrize("file", sorted(set(KERNELS.values())))
+def test_kernels_compile_for_the_gpus_of_boards_and_datacenters(
+    file: str, capability: tuple[int, int], tmp_path: Path
+) -> None:
+    pytest.importorskip("cuda.bindings.nvrtc")
+    try:
+        image = cubin(file, capability, tmp_path)
+    except DependencyError as error:
+        pytest.skip(str(error))
+    assert image[:4] == b"\x7fELF"
+    for name, other in KERNELS.items():
+        assert (name.encode() in image) == (other == file)
+    (cached,) = tmp_path.iterdir()
+    cached.write_bytes(b"from the cache")
+    assert cubin(file, capability, tmp_path) == b"from the cache"
+
+
+def test_a_kernel_that_does_not_compile_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("cuda.bindings.nvrtc")
+    monkeypatch.setattr("dawn_runtime.cuda.kernels.source", lambda _: b"this is no program")
+    try:
+        with pytest.raises(EngineError, match=r"NVRTC cannot compile kv\.cu for sm_90: ") as caught:
+            cubin("kv", (9, 0), tmp_path)
+    except DependencyError as error:
+        pytest.skip(str(error))
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_kernel_is_where_it_is_looked_for() -> None:
+    for name, file in KERNELS.items():
+        assert f'extern "C" __global__ void {name}('.encode() in source(file)

@@ -1,0 +1,224 @@
+"""ONNX Runtime with bound inputs and outputs, over host memory, against the engine of the CPU."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from dawn_runtime import (
+    Artifact,
+    Decoder,
+    Engine,
+    EngineError,
+    StepInputs,
+    open_engine,
+)
+from dawn_runtime.cuda import CudaDevice, DeviceArray
+from dawn_runtime.engine import ENGINES
+from dawn_runtime.engine.device import DeviceEngine, DeviceStep, ResidentEngine
+from dawn_runtime.engine.ort import OrtEngine
+from dawn_runtime.engine.ort_device import OrtDeviceEngine, _GraphIds
+from dawn_runtime.engine.ort_session import CPU_PROVIDER, CUDA_PROVIDER, open_session
+from dawn_runtime.errors import DependencyError
+from dawn_runtime.manifest import GRAPH_FILE
+from support.host_device import HostDevice, get, put
+
+Exported = Callable[..., Path]
+
+
+@pytest.fixture(scope="module", params=[("dream", "fp32"), ("llada", "fp32"), ("dream", "fp16")])
+def artifact(request: pytest.FixtureRequest, exported: Exported) -> Artifact:
+    family, precision = request.param
+    return Artifact.open(exported(family, "fused", precision))
+
+
+@pytest.fixture
+def engines(artifact: Artifact, host: HostDevice) -> Iterator[tuple[OrtDeviceEngine, Engine]]:
+    graph, manifest = artifact.path(GRAPH_FILE), artifact.manifest
+    bound = OrtDeviceEngine(graph, manifest, host, threads=1)
+    plain = OrtEngine(graph, manifest, threads=1)
+    yield bound, plain
+    bound.close()
+    plain.close()
+
+
+def inputs_of(vocabulary: int, *, batch: int = 2, length: int = 9, queries: int = 4) -> StepInputs:
+    rng = np.random.default_rng(length)
+    every = np.tile(np.arange(length), (batch, 1))
+    return StepInputs(
+        rng.integers(0, vocabulary, (batch, length)),
+        every,
+        np.ones((batch, 1, length, length), dtype=bool),
+        every[:, 2:],
+        every[:, :queries],
+    )
+
+
+def assert_same(left: Any, right: Any) -> None:
+    for name in ("tokens", "confidence", "attention", "logits"):
+        np.testing.assert_array_equal(getattr(left, name), getattr(right, name), err_msg=name)
+    for one, other in zip(left.present, right.present, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("queries", [0, 4])
+@pytest.mark.parametrize("wanted", [False, True])
+def test_a_bound_run_gives_what_a_plain_run_gives(
+    wanted: bool, queries: int, engines: tuple[OrtDeviceEngine, Engine]
+) -> None:
+    bound, plain = engines
+    inputs = inputs_of(bound.describe().vocab_size, queries=queries)
+    inputs = replace(inputs, want_logits=wanted, want_present=wanted)
+    first = bound.run(inputs)
+    assert_same(first, plain.run(inputs))
+    kept = [array.copy() for array in (first.tokens, first.attention)]
+    bound.run(inputs_of(bound.describe().vocab_size, length=7))
+    np.testing.assert_array_equal(first.tokens, kept[0])
+    np.testing.assert_array_equal(first.attention, kept[1])
+
+
+def test_keys_that_stay_on_the_device_are_those_that_come_to_the_host(
+    engines: tuple[OrtDeviceEngine, Engine], host: HostDevice
+) -> None:
+    bound, plain = engines
+    inputs = replace(inputs_of(bound.describe().vocab_size), want_present=True)
+    expected = plain.run(inputs).present
+    found = bound.run(replace(inputs, resident=True)).present
+    for one, other in zip(found, expected, strict=True):
+        assert isinstance(one, DeviceArray)
+        np.testing.assert_array_equal(get(host, one), other)
+    mask = np.ones((2, 1, 9, 18), dtype=bool)
+    cached = replace(inputs, attention_mask=mask, want_present=False)
+    assert_same(
+        bound.run(replace(cached, past=found, resident=True)),
+        plain.run(replace(cached, past=expected)),
+    )
+    assert_same(
+        bound.run(replace(cached, past=expected)), plain.run(replace(cached, past=expected))
+    )
+
+
+def test_a_run_on_the_device_gives_what_a_plain_run_gives(
+    engines: tuple[OrtDeviceEngine, Engine], host: HostDevice
+) -> None:
+    bound, plain = engines
+    for length in (9, 5, 9, 9):
+        inputs = inputs_of(bound.describe().vocab_size, length=length)
+        arrays = (put(host, getattr(inputs, field.name)) for field in fields(DeviceStep))
+        outputs = bound.run_on_device(DeviceStep(*arrays))
+        expected = plain.run(inputs)
+        for name in ("tokens", "confidence", "attention"):
+            np.testing.assert_array_equal(
+                get(host, getattr(outputs, name)), getattr(expected, name)
+            )
+
+
+def test_a_run_is_worth_a_cuda_graph_when_it_comes_for_the_fourth_time() -> None:
+    graphs = _GraphIds()
+    assert [graphs.number("a") for _ in range(6)] == [-1, -1, -1, 1, 1, 1]
+    assert [graphs.number("b") for _ in range(4)] == [-1, -1, -1, 2]
+    for key in range(40):
+        for _ in range(4):
+            graphs.number(key)
+    assert max(graphs.number(key) for key in range(40)) == 32, "they are never freed"
+    assert graphs.number("a") == 1
+
+
+def test_runs_to_be_captured_give_what_others_give(artifact: Artifact, host: HostDevice) -> None:
+    graph, manifest = artifact.path(GRAPH_FILE), artifact.manifest
+    engine = OrtDeviceEngine(graph, manifest, host, threads=1, cuda_graphs=True)
+    inputs = inputs_of(manifest.dims.vocab_size)
+    step = DeviceStep(*(put(host, getattr(inputs, field.name)) for field in fields(DeviceStep)))
+    found = [get(host, engine.run_on_device(step).confidence) for _ in range(6)]
+    for confidence in found:
+        np.testing.assert_array_equal(confidence, found[0])
+    engine.close()
+
+
+@pytest.mark.parametrize("cache", ["none", "dual"])
+@pytest.mark.parametrize("policy", ["dawn", "threshold", "factor"])
+def test_decoding_is_that_of_the_cpu_engine(
+    policy: str, cache: str, engines: tuple[OrtDeviceEngine, Engine], artifact: Artifact
+) -> None:
+    settings: dict[str, Any] = {"policy": policy, "cache": cache, "block_length": 8}
+    bound, plain = (
+        Decoder(artifact.manifest, engine).generate_batch(
+            [[5, 6, 7], [9]], max_new_tokens=32, **settings
+        )
+        for engine in engines
+    )
+    assert [result.trace for result in bound] == [result.trace for result in plain]
+
+
+def test_the_engine_offers_all_that_a_device_can(engines: tuple[OrtDeviceEngine, Engine]) -> None:
+    bound, plain = engines
+    assert isinstance(bound, DeviceEngine)
+    assert isinstance(bound, ResidentEngine)
+    assert not isinstance(plain, DeviceEngine)
+    assert not isinstance(plain, ResidentEngine)
+
+
+def test_a_closed_engine_says_so(engines: tuple[OrtDeviceEngine, Engine]) -> None:
+    bound, _ = engines
+    bound.close()
+    bound.close()
+    with pytest.raises(EngineError, match="onnxruntime-cpu: the engine is closed; open the art"):
+        bound.run(inputs_of(16))
+
+
+def test_a_build_without_cuda_is_named(artifact: Artifact) -> None:
+    if CUDA_PROVIDER in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime was built with CUDA")
+    graph = artifact.path(GRAPH_FILE)
+    with pytest.raises(DependencyError, match="was built without CUDAExecutionProvider; pip ins"):
+        open_session("onnxruntime-cuda", graph, [CUDA_PROVIDER, CPU_PROVIDER])
+
+
+def test_a_provider_that_does_not_load_is_an_error_with_the_reason(
+    artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = [CUDA_PROVIDER, CPU_PROVIDER]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: named)
+    reason = "libcublasLt.so.13: cannot open shared object file"
+    monkeypatch.setattr("dawn_runtime.doctor.providers.load_failure", lambda _: reason)
+    with pytest.raises(EngineError) as caught:
+        open_session("onnxruntime-cuda", artifact.path(GRAPH_FILE), named)
+    message = str(caught.value)
+    assert f"CUDAExecutionProvider does not load: {reason}; the usual cause is another" in message
+    assert "engine='onnxruntime-cpu' runs without it" in message
+    assert "\n" not in message
+
+
+def test_without_a_driver_the_cuda_engine_is_refused_and_nothing_takes_its_place(
+    artifact: Artifact,
+) -> None:
+    try:
+        CudaDevice().close()
+    except DependencyError:
+        with pytest.raises(DependencyError, match=r"cuda-python|NVIDIA driver"):
+            open_engine(artifact, "onnxruntime-cuda")
+    else:
+        pytest.skip("there is a GPU")
+
+
+def test_auto_is_cuda_where_onnxruntime_was_built_with_it(
+    artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+    monkeypatch.setattr(
+        "dawn_runtime.engine.ort_device.open_cuda", lambda *_, **__: opened.append(1)
+    )
+    open_engine(artifact, threads=1).close()
+    assert opened == []
+    named = [CUDA_PROVIDER, CPU_PROVIDER]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: named)
+    open_engine(artifact)
+    assert opened == [1]
+
+
+def test_engines_are_listed_with_auto_first() -> None:
+    assert ENGINES == ("auto", "onnxruntime-cpu", "onnxruntime-cuda", "tensorrt")

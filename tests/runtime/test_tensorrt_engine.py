@@ -1,0 +1,368 @@
+"""The TensorRT engine over a fake `tensorrt`, a fake CUDA driver and real graphs."""
+
+import gc
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dawn_export.tensorrt import EngineOptions
+from dawn_runtime import Decoder
+from dawn_runtime.artifact import Artifact
+from dawn_runtime.cuda import CudaDevice
+from dawn_runtime.engine import tensorrt as engine_module
+from dawn_runtime.engine.device import DeviceEngine, DeviceStep, ResidentEngine
+from dawn_runtime.engine.ort import OrtEngine
+from dawn_runtime.engine.protocol import StepInputs
+from dawn_runtime.engine.tensorrt import TensorRTEngine, open_tensorrt
+from dawn_runtime.errors import DependencyError, EngineError, OptionError
+from support.fake_driver import FakeDriver
+from support.tensorrt_machine import FEW, FakeMachine, copied, small_artifact
+
+VERSIONS = ["10.3.0", "11.4.0"]
+
+
+@pytest.fixture(scope="module")
+def portable(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_artifact(tmp_path_factory.mktemp("portable"), precision="fp32")
+
+
+@pytest.fixture
+def folder(portable: Path, tmp_path: Path) -> Path:
+    return copied(portable, tmp_path / "artifact")
+
+
+@pytest.fixture
+def machine(driver: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> FakeMachine:
+    made = FakeMachine(monkeypatch)
+    made.world.enqueue = driver._do
+    monkeypatch.setattr(engine_module, "CudaDevice", lambda: CudaDevice(driver=driver))
+    return made
+
+
+@pytest.fixture
+def engine(machine: FakeMachine, folder: Path) -> Iterator[TensorRTEngine]:
+    machine.build(folder)
+    opened = open_tensorrt(Artifact.open(folder))
+    yield opened
+    opened.close()
+
+
+def reference(folder: Path) -> OrtEngine:
+    artifact = Artifact.open(folder)
+    return OrtEngine(artifact.path("model.onnx"), artifact.manifest, threads=1)
+
+
+def full_pass(rows: int = 3, evidence: int = 2, batch: int = 1, length: int = 12) -> StepInputs:
+    rng = np.random.default_rng(length + rows)
+    return StepInputs(
+        input_ids=rng.integers(0, 40, (batch, length)),
+        position_ids=np.tile(np.arange(length), (batch, 1)),
+        attention_mask=np.ones((batch, 1, length, length), dtype=bool),
+        logit_rows=rng.integers(0, length, (batch, rows)),
+        attention_rows=rng.integers(0, length, (batch, evidence)),
+    )
+
+
+def cached_pass(past: tuple[Any, ...], fed: int = 4) -> StepInputs:
+    step, kept = full_pass(rows=2, evidence=1, length=fed), past[0].shape[2]
+    mask = np.ones((1, 1, fed, kept + fed), dtype=bool)
+    positions = np.arange(kept, kept + fed)[None]
+    return replace(step, past=past, attention_mask=mask, position_ids=positions)
+
+
+def assert_same(left: Any, right: Any) -> None:
+    assert np.array_equal(left.tokens, right.tokens)
+    for name in ("confidence", "attention"):
+        np.testing.assert_allclose(getattr(left, name), getattr(right, name), atol=1e-6)
+    assert len(left.present) == len(right.present)
+    for mine, other in zip(left.present, right.present, strict=True):
+        np.testing.assert_allclose(mine, other, atol=1e-5)
+
+
+def test_the_engine_offers_memory_and_runs_on_the_device(engine: TensorRTEngine) -> None:
+    assert isinstance(engine, ResidentEngine)
+    assert isinstance(engine, DeviceEngine)
+    assert engine.describe().name == "tensorrt"
+
+
+@pytest.mark.parametrize(("rows", "evidence"), [(1, 0), (3, 2), (8, 8), (12, 12)])
+def test_a_full_pass_is_that_of_the_cpu_however_rows_are_rounded(
+    engine: TensorRTEngine, folder: Path, rows: int, evidence: int
+) -> None:
+    step = replace(full_pass(rows, evidence), want_present=True)
+    assert_same(engine.run(step), reference(folder).run(step))
+
+
+def test_a_cached_pass_is_that_of_the_cpu(engine: TensorRTEngine, folder: Path) -> None:
+    cpu = reference(folder)
+    kept = cpu.run(replace(full_pass(), want_present=True)).present
+    step = replace(cached_pass(kept), want_present=True)
+    assert_same(engine.run(step), cpu.run(step))
+
+
+def test_keys_of_a_full_pass_outlast_a_cached_one(engine: TensorRTEngine, folder: Path) -> None:
+    step = replace(full_pass(), want_present=True)
+    expected = reference(folder).run(step).present
+    kept = engine.run(replace(step, resident=True)).present
+    engine.run(replace(cached_pass(kept), want_present=True, resident=True))
+    for array, other in zip(kept, expected, strict=True):
+        host = np.zeros(array.shape, dtype=array.dtype)
+        engine.device.download(host, array)
+        engine.device.synchronize()
+        np.testing.assert_allclose(host, other, atol=1e-5)
+
+
+def test_keys_at_other_addresses_are_read_from_there(engine: TensorRTEngine, folder: Path) -> None:
+    cpu = reference(folder)
+    first, other = (
+        cpu.run(replace(full_pass(rows=rows), want_present=True)).present for rows in (2, 3)
+    )
+    places = [
+        [engine.device.allocate(array.shape, str(array.dtype)) for array in first] for _ in range(2)
+    ]
+    for arrays, values in zip(places, (first, other), strict=True):
+        for target, array in zip(arrays, values, strict=True):
+            engine.device.upload(target, array)
+    for arrays, values in [*zip(places, (first, other), strict=True)] * 3:
+        found = engine.run(replace(cached_pass(tuple(arrays)), resident=True))
+        assert_same(found, cpu.run(cached_pass(tuple(values))))
+
+
+def test_later_runs_leave_earlier_outputs_alone(engine: TensorRTEngine) -> None:
+    step = full_pass()
+    first = engine.run(step)
+    before = first.confidence.copy()
+    engine.run(replace(step, input_ids=(step.input_ids + 1) % 40))
+    assert np.array_equal(first.confidence, before)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("cache", ["none", "prefix", "dual"])
+def test_decoding_is_that_of_the_cpu(
+    machine: FakeMachine, folder: Path, cache: str, version: str
+) -> None:
+    machine.install(version)
+    machine.build(folder)
+    manifest = Artifact.open(folder).manifest
+    prompts = [[1, 2, 3, 4, 5], [6, 7, 8]]
+    results = []
+    for opened in (open_tensorrt(Artifact.open(folder)), reference(folder)):
+        decoder = Decoder(manifest, opened)
+        settings = {"cache": cache, "max_new_tokens": 16, "block_length": 8, "policy": "dawn"}
+        found = decoder.generate_batch(prompts, stop_at_eos=False, **settings)  # type: ignore[arg-type]
+        results.append([result.tokens.tolist() for result in found])
+        opened.close()
+    assert results[0] == results[1]
+    assert machine.world.runs > 2
+
+
+def test_the_third_run_of_a_kind_is_one_launch_of_a_graph(
+    engine: TensorRTEngine, machine: FakeMachine, driver: FakeDriver
+) -> None:
+    first, second = engine.run(full_pass()), engine.run(full_pass())
+    bound = machine.world.bound
+    assert driver.calls.count("cuGraphInstantiate") == 1
+    driver.calls.clear()
+    third = engine.run(full_pass())
+    assert machine.world.bound == bound
+    assert driver.calls.count("cuGraphLaunch") == 1
+    assert driver.calls.count("cuMemcpyHtoDAsync") == 1
+    assert driver.calls.count("cuMemcpyDtoHAsync") == 1
+    assert "cuMemAlloc" not in driver.calls
+    assert_same(first, second)
+    assert_same(first, third)
+
+
+def test_numbers_of_rows_within_a_block_share_a_graph(
+    engine: TensorRTEngine, driver: FakeDriver
+) -> None:
+    for rows in (8, 7, 6, 5, 1):
+        engine.run(full_pass(rows=rows, evidence=rows))
+    assert driver.calls.count("cuGraphInstantiate") == 1
+
+
+def test_a_run_on_the_device_is_that_of_the_cpu(engine: TensorRTEngine, folder: Path) -> None:
+    step, device = full_pass(rows=3, evidence=12), engine.device
+    arrays = {}
+    for name in ("input_ids", "position_ids", "attention_mask", "logit_rows", "attention_rows"):
+        host = getattr(step, name)
+        arrays[name] = device.allocate(host.shape, str(host.dtype))
+        device.upload(arrays[name], host)
+    expected = reference(folder).run(step)
+    for _ in range(3):
+        found = engine.run_on_device(DeviceStep(**arrays))
+        for name in ("tokens", "confidence", "attention"):
+            array = getattr(found, name)
+            host = np.zeros(array.shape, dtype=array.dtype)
+            device.download(host, array)
+            device.synchronize()
+            np.testing.assert_allclose(host, getattr(expected, name), atol=1e-6)
+
+
+def test_a_step_outside_the_profiles_names_the_flag(engine: TensorRTEngine) -> None:
+    with pytest.raises(EngineError, match=r"S from 1 to 48; build it again with a larger --max-l"):
+        engine.run(full_pass(length=49))
+    with pytest.raises(EngineError, match=r"B from 1 to 2; build it again with a larger --batch"):
+        engine.run(full_pass(batch=3))
+
+
+def test_logits_come_only_from_a_plan_built_with_them(machine: FakeMachine, folder: Path) -> None:
+    step = replace(full_pass(), want_logits=True)
+    machine.build(folder)
+    opened = open_tensorrt(Artifact.open(folder))
+    with pytest.raises(EngineError, match=r"logits are wanted .* build it again with --logits"):
+        opened.run(step)
+    opened.close()
+    machine.build(folder, replace(FEW, logits=True))
+    opened = open_tensorrt(Artifact.open(folder))
+    expected = reference(folder).run(step)
+    np.testing.assert_allclose(opened.run(step).logits, expected.logits, atol=1e-5)
+    opened.close()
+
+
+def test_a_closed_engine_says_so_and_can_be_closed_again(engine: TensorRTEngine) -> None:
+    engine.close()
+    engine.close()
+    with pytest.raises(EngineError, match="the engine is closed; open the artifact again"):
+        engine.run(full_pass())
+
+
+def test_threads_are_refused(folder: Path) -> None:
+    with pytest.raises(OptionError, match="threads=2, but its work runs on the GPU"):
+        open_tensorrt(Artifact.open(folder), threads=2)
+
+
+def test_without_a_plan_the_command_to_build_one_is_named(
+    machine: FakeMachine, folder: Path
+) -> None:
+    with pytest.raises(EngineError, match=r"holds no TensorRT plan; build one: dawn-export"):
+        open_tensorrt(Artifact.open(folder))
+
+
+def test_without_tensorrt_its_reason_is_given(
+    machine: FakeMachine, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.build(folder)
+    monkeypatch.setitem(__import__("sys").modules, "tensorrt", None)
+    with pytest.raises(DependencyError, match=r"tensorrt runs the plans .*cannot be imported"):
+        open_tensorrt(Artifact.open(folder))
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [("context", "cannot make a context"), ("shape", "cannot set"), ("run", "cannot run")],
+)
+def test_after_a_fault_the_artifact_can_be_opened_again(
+    machine: FakeMachine, folder: Path, fault: str, message: str
+) -> None:
+    machine.build(folder)
+    opened = open_tensorrt(Artifact.open(folder))
+    machine.world.faults.add(fault)
+    with pytest.raises(EngineError, match=f"tensorrt 10.3.0: {message}") as caught:
+        opened.run(full_pass())
+    assert "\n" not in str(caught.value)
+    opened.close()
+    machine.world.faults.clear()
+    again = open_tensorrt(Artifact.open(folder))
+    again.run(full_pass())
+    again.close()
+
+
+def test_a_lost_device_is_one_error_and_closing_still_works(
+    machine: FakeMachine, folder: Path, driver: FakeDriver
+) -> None:
+    machine.build(folder)
+    opened = open_tensorrt(Artifact.open(folder))
+    driver.failing["cuStreamSynchronize"] = "CUDA_ERROR_DEVICE_UNAVAILABLE"
+    with pytest.raises(EngineError, match="CUDA_ERROR_DEVICE_UNAVAILABLE"):
+        opened.run(full_pass())
+    opened.close()
+    driver.failing.clear()
+    again = open_tensorrt(Artifact.open(folder))
+    again.run(full_pass())
+    again.close()
+    assert not driver.memory
+
+
+def test_too_little_memory_at_opening_leaves_nothing_behind(
+    machine: FakeMachine, folder: Path, driver: FakeDriver
+) -> None:
+    machine.build(folder)
+    driver.failing["cuMemAlloc"] = "CUDA_ERROR_OUT_OF_MEMORY"
+    with pytest.raises(EngineError, match="CUDA_ERROR_OUT_OF_MEMORY"):
+        open_tensorrt(Artifact.open(folder))
+    assert not driver.memory
+    gc.collect()
+    assert not list(machine.world.live)
+
+
+def test_nothing_is_left_of_a_hundred_engines(
+    machine: FakeMachine, folder: Path, driver: FakeDriver
+) -> None:
+    machine.build(folder)
+    artifact = Artifact.open(folder)
+    for _ in range(100):
+        opened = open_tensorrt(artifact)
+        for _ in range(3):
+            opened.run(full_pass())
+        opened.close()
+        assert not driver.memory
+    del opened
+    gc.collect()
+    assert not list(machine.world.live)
+    assert driver.calls.count("cuGraphExecDestroy") == driver.calls.count("cuGraphInstantiate")
+
+
+def test_weights_left_out_of_a_plan_are_put_in_when_it_is_loaded(
+    machine: FakeMachine, folder: Path
+) -> None:
+    options = EngineOptions(max_length=48, block_length=8, stripped=True)
+    machine.build(folder, options)
+    opened = open_tensorrt(Artifact.open(folder))
+    assert_same(opened.run(full_pass()), reference(folder).run(full_pass()))
+    opened.close()
+    machine.world.faults.add("refit")
+    with pytest.raises(EngineError, match=r"cannot put the weights of .* weights differ"):
+        open_tensorrt(Artifact.open(folder))
+
+
+def test_the_lean_runtime_says_what_it_cannot_do(
+    machine: FakeMachine, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = EngineOptions(max_length=48, block_length=8, stripped=True, version_compatible=True)
+    machine.build(folder, options)
+    monkeypatch.delattr(machine.trt.module, "OnnxParserRefitter")
+    with pytest.raises(EngineError, match=r"the lean runtime cannot put weights into a plan"):
+        open_tensorrt(Artifact.open(folder))
+
+
+def test_a_newer_release_runs_a_version_compatible_plan(machine: FakeMachine, folder: Path) -> None:
+    options = EngineOptions(max_length=48, block_length=8, version_compatible=True)
+    machine.build(folder, options)
+    machine.install("11.4.0")
+    opened = open_tensorrt(Artifact.open(folder))  # the fake checks that host code is allowed
+    assert_same(opened.run(full_pass()), reference(folder).run(full_pass()))
+    opened.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m.install("10.4.0"), "was built by version 10.3.0, this machine has 10.4.0"),
+        (lambda m: m.world.faults.add("load"), "tensorrt 10.3.0: refuses .*is not compatible"),
+    ],
+)
+def test_a_plan_that_does_not_fit_is_one_line_and_leaves_nothing(
+    machine: FakeMachine, folder: Path, driver: FakeDriver, change: Any, message: str
+) -> None:
+    machine.build(folder)
+    change(machine)
+    with pytest.raises(EngineError, match=message) as caught:
+        open_tensorrt(Artifact.open(folder))
+    assert "dawn-export --target tensorrt --artifact" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not driver.memory
