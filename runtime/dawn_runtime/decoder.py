@@ -73,6 +73,7 @@ class Decoder:
         *,
         engine: str | Engine = "auto",
         threads: int | None = None,
+        low_memory: bool = False,
         verify: str = "auto",
     ) -> "Decoder":
         """Opens an artifact folder.
@@ -81,13 +82,16 @@ class Decoder:
             folder: Folder written by `dawn-export`.
             engine: A name of `dawn_runtime.engine.ENGINES`, or an engine of one's own.
             threads: CPU threads of an engine given by name; None lets it choose.
+            low_memory: Whether weights stay in the mapped file: slower, for models that fit the
+                memory no other way, on the CPU.
             verify: Which files are hashed: `auto` (up to 256 MiB each), `full` or `sizes` (none).
 
         Raises:
             ArtifactError: The folder is missing, damaged, altered or too new.
             DependencyError: A package that is needed is not installed.
             EngineError: The engine cannot load the graph.
-            OptionError: Unknown engine or verify mode, or a number of threads below 1.
+            OptionError: Unknown engine or verify mode, a number of threads below 1, or `low_memory`
+                with an engine that has no such thing.
         """
         artifact = Artifact.open(folder, verify=verify)
         tokenizer = None
@@ -96,9 +100,11 @@ class Decoder:
         chat = ChatTemplate.from_artifact(artifact)
         runner = engine
         if isinstance(runner, str):
-            runner = open_engine(artifact, runner, threads=threads)
-        elif threads is not None:
-            raise OptionError("threads go with an engine given by name; got an engine object")
+            runner = open_engine(artifact, runner, threads=threads, low_memory=low_memory)
+        elif threads is not None or low_memory:
+            raise OptionError(
+                "threads and low_memory go with an engine given by name; got an engine object"
+            )
         decoder = cls(artifact.manifest, runner, tokenizer=tokenizer, chat=chat)
         decoder._owns_engine = isinstance(engine, str)
         return decoder

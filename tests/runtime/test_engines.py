@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from onnxruntime import GraphOptimizationLevel
 
 from dawn_runtime import (
     Artifact,
@@ -231,6 +232,17 @@ def test_onnxruntime_runs_the_contract(graph_path: Path) -> None:
 def test_onnxruntime_keeps_no_memory_for_shapes_it_has_met(graph_path: Path) -> None:
     options = OrtEngine(graph_path, MANIFEST, threads=1)._session.get_session_options()
     assert not options.enable_mem_pattern
+
+
+def test_low_memory_leaves_weights_where_they_are_and_changes_no_result(graph_path: Path) -> None:
+    engine = OrtEngine(graph_path, MANIFEST, threads=1, low_memory=True)
+    options = engine._session.get_session_options()
+    assert options.graph_optimization_level == GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    assert options.get_session_config_entry("session.disable_prepacking") == "1"
+    assert not options.enable_cpu_mem_arena
+    inputs = full_pass([[1, 2, 3]])
+    usual = OrtEngine(graph_path, MANIFEST, threads=1).run(inputs)
+    np.testing.assert_array_equal(engine.run(inputs).tokens, usual.tokens)
 
 
 def test_onnxruntime_returns_logits_and_keys_on_request(graph_path: Path) -> None:

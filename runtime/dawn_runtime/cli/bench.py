@@ -15,6 +15,7 @@ import numpy as np
 
 from dawn_runtime.arrays import IntArray
 from dawn_runtime.cli.common import Parser, count, key_value, run_command
+from dawn_runtime.cli.engine_flags import add_engine_flags, open_decoder
 from dawn_runtime.decoder import Decoder
 from dawn_runtime.decoding import CACHES, WINDOWS
 from dawn_runtime.manifest import Manifest
@@ -96,16 +97,14 @@ def _parser() -> Parser:
     parser.add_argument("--window", metavar="NAME", help=f"one of {', '.join(WINDOWS.names())}")
     parser.add_argument("--block-length", type=count, metavar="N", help="default: the artifact's")
     parser.add_argument("--batch", type=count, default=1, metavar="N", help="rows; default: 1")
-    parser.add_argument(
-        "--threads", type=count, metavar="N", help="CPU threads; default: all cores"
-    )
+    add_engine_flags(parser)
     parser.add_argument("--repeat", type=count, default=3, metavar="N", help="default: 3")
     return parser
 
 
 def _work(args: argparse.Namespace) -> None:
     measured: list[Measurement] = []
-    with Decoder.open(args.artifact, threads=args.threads) as decoder:
+    with open_decoder(args) as decoder:
         prompts = _prompts(decoder.manifest, args.batch, args.prompt_tokens)
         if not args.json:
             print(f"{_machine()}\n{_HEAD}", flush=True)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from dawn_runtime.cli import generate_flags as flags
 from dawn_runtime.cli.common import atomic_text, print_json, run_command
+from dawn_runtime.cli.engine_flags import open_decoder
 from dawn_runtime.cli.jsonl import read_prompts
 from dawn_runtime.decoder import Decoder
 from dawn_runtime.errors import PromptError
@@ -25,7 +26,7 @@ def _work(args: argparse.Namespace) -> None:
     flags.check(args)
     settings = flags.settings(args)
     batch = None if args.input is None else read_prompts(args.input)
-    with Decoder.open(args.artifact, threads=args.threads) as decoder:
+    with open_decoder(args) as decoder:
         if batch is not None:
             _answer_file(decoder, batch, settings, args)
         elif args.fill is not None:

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from dawn_runtime.cli.common import Parser, count, key_value
+from dawn_runtime.cli.engine_flags import add_engine_flags
 from dawn_runtime.decoding import CACHES, PADDINGS, WINDOWS
 from dawn_runtime.errors import OptionError
 from dawn_runtime.policies import POLICIES
@@ -109,7 +110,7 @@ def _add_running(parser: Parser) -> None:
         "--max-forwards", type=int, metavar="N", help="stop after N runs with what is there"
     )
     running.add_argument("--stream", action="store_true", help="print text as it becomes certain")
-    running.add_argument("--threads", type=int, metavar="N", help="CPU threads; default: all cores")
+    add_engine_flags(running)
 
 
 def _choices(names: tuple[str, ...]) -> str:
