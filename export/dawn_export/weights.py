@@ -87,9 +87,8 @@ def write_weights(
         for weight in _in_order(weights, reader.order):
             bar.set_postfix_str(weight.name, refresh=False)
             lost[weight.name] = writer.write(weight)
-            check_losses(
-                weight.name, lost[weight.name], writer.dtype, allow_overflow=allow_overflow
-            )
+            name = _named(weight)
+            check_losses(name, lost[weight.name], writer.dtype, allow_overflow=allow_overflow)
         entry = data.finish()
     return WrittenWeights(
         values=sum(losses.values for losses in lost.values()),
@@ -103,6 +102,12 @@ def _in_order(weights: Sequence[StoredWeight], order: Sequence[str]) -> list[Sto
     """By the place of their first parameter."""
     places = {name: i for i, name in enumerate(order)}
     return sorted(weights, key=lambda weight: min(map(places.__getitem__, weight.layout.members)))
+
+
+def _named(weight: StoredWeight) -> str:
+    """Its name, and of what it is fused if that is several parameters, for messages."""
+    members = weight.layout.members
+    return weight.name if len(members) == 1 else f"{weight.name} (made of {', '.join(members)})"
 
 
 def _bar(total: int, *, progress: bool) -> tqdm[NoReturn]:

@@ -19,8 +19,8 @@ from dawn_export.source_rows import BLOCK_BYTES, all_rows, row_blocks
 from dawn_export.stored import Integers, StoredWeight
 from dawn_models import TensorReader
 
-_COLUMNS = 128
-"""Fewest columns that are turned at once, a multiple of every block."""
+_COLUMNS = 32
+"""Fewest columns that are turned at once; a matrix of a whole vocabulary is tall."""
 
 
 def write_integers(
@@ -44,22 +44,39 @@ def write_integers(
     integers = weight.layout.integers
     if integers is None:
         raise ValueError(f"weight {weight.name} is not stored as integers")
-    found: list[torch.Tensor] = []
+    scale = _room_for_scales(reader, weight, integers, dtype)
+    done = 0
     if not weight.layout.transposed:
         for block in row_blocks(reader, weight):
             rows = _smoothed(block, factor, losses)
-            found.append(scales(rows, integers.bits, integers.block, dtype))
-            append(stored_integers(quantize(rows, found[-1], integers.bits), integers))
-        return torch.cat(found)
+            own = scale[done : done + len(rows)]
+            own.copy_(scales(rows, integers.bits, integers.block, dtype))
+            append(stored_integers(quantize(rows, own, integers.bits), integers))
+            done += len(rows)
+        return scale
     matrix = all_rows(reader, weight)
     step = max(1, BLOCK_BYTES // (matrix.shape[1] * matrix.itemsize))
-    for rows in torch.split(matrix, step):
-        smoothed = _smoothed(rows, factor, losses)
-        found.append(scales(smoothed, integers.bits, integers.block, dtype))
-    scale = torch.cat(found)
+    for part in torch.split(matrix, step):
+        rows = _smoothed(part, factor, losses)
+        scale[done : done + len(rows)].copy_(scales(rows, integers.bits, integers.block, dtype))
+        done += len(rows)
     for columns in _turned(matrix, factor, scale, integers):
         append(stored_integers(columns, integers))
     return scale.t().contiguous()
+
+
+def _room_for_scales(
+    reader: TensorReader, weight: StoredWeight, integers: Integers, dtype: torch.dtype
+) -> torch.Tensor:
+    """Scales [out, in / block], not filled yet.
+
+    Made before the blocks are read: small tensors that stay, made between large ones that go, keep
+    the allocator from using the large places again.
+    """
+    shapes = [reader.shape(name) for name in weight.layout.members]
+    return torch.empty(
+        sum(shape[0] for shape in shapes), shapes[0][1] // integers.block, dtype=dtype
+    )
 
 
 def _smoothed(rows: torch.Tensor, factor: torch.Tensor | None, losses: Losses) -> torch.Tensor:
@@ -78,13 +95,14 @@ def _turned(
 ) -> Iterator[torch.Tensor]:
     """Integers [columns, out], from the first column on."""
     width = matrix.shape[1]
-    step = max(_COLUMNS, BLOCK_BYTES // (matrix.shape[0] * 4) // _COLUMNS * _COLUMNS)
+    whole = integers.block == width
+    fewest = _COLUMNS if whole else max(_COLUMNS, integers.block)
+    step = max(fewest, BLOCK_BYTES // (matrix.shape[0] * 4) // fewest * fewest)
     for i in range(0, width, step):
         # Contiguous first: torch is fast at turning what is contiguous and of one type.
         columns = matrix[:, i : i + step].contiguous().float()
         if factor is not None:
             columns.mul_(factor[i : i + step])
-        whole = integers.block == width
         own = scale if whole else scale[:, i // integers.block : (i + step) // integers.block]
         yield quantize(columns.nan_to_num_(), own, integers.bits).t().contiguous()
 
