@@ -14,7 +14,7 @@ from dawn_calibration.tasks import TASKS, Item, Split, items
 from dawn_runtime.arrays import IntArray
 from dawn_runtime.cli.jsonl import read_prompts
 from dawn_runtime.errors import OptionError, PromptError
-from dawn_runtime.prompts import Prompt
+from dawn_runtime.prompts import Filling, Prompt
 from dawn_runtime.registry import unknown
 
 
@@ -52,9 +52,15 @@ def questions_of_file(path: Path) -> list[Question]:
     """Reads a JSON Lines file as `dawn-generate --input` does.
 
     Raises:
-        PromptError: The file cannot be read, holds no prompt, or a line is malformed.
+        PromptError: The file cannot be read, holds no prompt, or a line is malformed or a template.
     """
-    return [Question(prompt, f"{path} line {line}") for line, prompt in read_prompts(path)]
+    questions = []
+    for line, prompt in read_prompts(path):
+        where = f"{path} line {line}"
+        if isinstance(prompt, Filling):
+            raise PromptError(f"{where}: is a template; give prompts, messages or input_ids")
+        questions.append(Question(prompt, where))
+    return questions
 
 
 def questions_of_tasks(names: Iterable[str], count: int, split: Split, seed: int) -> list[Question]:

@@ -214,6 +214,7 @@ def test_the_command_writes_file_report_and_picture_and_deletes_its_state(
         ('{"input_ids": [1]}\n{"text": "x"}\n', "line 2: expected an object with exactly one of"),
         ('{"input_ids": [1, 4000]}\n', "line 1: the prompt holds id 4000"),
         ('{"input_ids": []}\n', "line 1: the prompt is empty"),
+        ('{"template": ["a", 2]}\n', "line 1: is a template"),
         ('{"prompt": "text"}\n', "line 1: this artifact has no tokenizer"),
     ],
 )
