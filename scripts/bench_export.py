@@ -163,7 +163,7 @@ def show(name: str, runs: list[Run]) -> dict[str, float]:
 def run_steps(folder: Path) -> dict[str, float]:
     """Opens the artifact and times a full step and one over what that cached."""
     started = time.perf_counter()
-    engine = open_engine(Artifact.open(folder))
+    engine = open_engine(Artifact.open(folder), low_memory=True)
     seconds = {"open": time.perf_counter() - started}
     rows = np.arange(TOKENS)[None]
     none = rows[:, :0]

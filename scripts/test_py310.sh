@@ -17,13 +17,13 @@ python310() {
     return 1
 }
 
-wanted="$(cat pyproject.toml constraints-py310.txt)"
+wanted="$(cat pyproject.toml constraints.txt)"
 if [ ! -f .venv310/installed ] || [ "$(cat .venv310/installed)" != "$wanted" ]; then
     python="$(python310)"
     echo "installing the runtime into .venv310" >&2
     "$python" -m venv .venv310
     .venv310/bin/python -m pip install --quiet --disable-pip-version-check \
-        --constraint constraints-py310.txt --editable ".[cpu]" hypothesis pytest pytest-xdist onnx
+        --constraint constraints.txt --editable ".[cpu]" hypothesis pytest pytest-xdist onnx
     printf '%s\n' "$wanted" >.venv310/installed
 fi
 

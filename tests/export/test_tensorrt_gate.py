@@ -1,7 +1,4 @@
-"""NVIDIA's own parser and builder take the graphs we make, and those of real size hold no more.
-
-A quantised precision joins by a line in `CASES`.
-"""
+"""NVIDIA's own parser and builder take the graphs we make, and those of real size hold no more."""
 
 import json
 import subprocess
@@ -18,10 +15,11 @@ from dawn_export import ExportOptions, export
 from dawn_export.describe import file_entry
 from dawn_export.graph import build_graph
 from dawn_export.options import OPSETS
-from dawn_models import read_config
+from dawn_models import Checkpoint, read_config
 from dawn_runtime.artifact import read_manifest
 from dawn_runtime.engine.tensorrt_plans import read_plans
 from make_random_checkpoint import GEOMETRIES
+from support.calibrations import calibrate, made_up
 from support.checkpoints import write_checkpoint
 
 GATE = Path(__file__).parent.parent / "support" / "tensorrt_gate.py"
@@ -30,8 +28,20 @@ OPERATORS = Path(__file__).parent.parent / "data" / "tensorrt_10_3_operators.jso
 FAMILIES = {"dream": "dream-7b", "llada": "llada-8b"}
 """Family -> the geometry of its real size."""
 
-CASES = [("portable", "fp16"), ("portable", "bf16"), ("portable", "fp32"), ("fused", "fp16")]
+CASES = [
+    ("portable", "fp16"),
+    ("portable", "bf16"),
+    ("portable", "fp32"),
+    ("portable", "int8"),
+    ("portable", "int8-weights"),
+    ("portable", "int4"),
+    ("fused", "fp16"),
+    ("fused", "int8"),
+]
 """Dialect and precision of everything that is made for TensorRT."""
+
+SAME_OPERATORS = ("bf16", "fp32")
+"""Precisions whose graphs hold what those of fp16 do."""
 
 TYPE_NAMES = {"fp16": "FP16", "bf16": "BF16", "fp32": "FP32"}
 LOGICAL = {"BOOL", "INT64", "INT32"}
@@ -54,7 +64,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
         folder = root / f"{family}-{dialect}-{precision}"
         if not folder.exists():
             checkpoint = write_checkpoint(root / family, family, **WIDE[family])
-            options = ExportOptions("tensorrt", precision, dialect, evidence_layers=2)
+            ranges = calibrate(Checkpoint.open(checkpoint)) if precision == "int8" else None
+            options = ExportOptions(
+                "tensorrt", precision, dialect, evidence_layers=2, calibration=ranges
+            )
             export(checkpoint, folder, options)
         return folder
 
@@ -71,11 +84,13 @@ def operators(graph: Path) -> set[str]:
     return {node.op_type for node in model.graph.node}
 
 
-def real_operators(family: str, dialect: str, folder: Path) -> set[str]:
+def real_operators(family: str, dialect: str, precision: str, folder: Path) -> set[str]:
     """Those of the graph of a model of real size; it has no weights."""
     (folder / "config.json").write_text(json.dumps(GEOMETRIES[FAMILIES[family]]))
-    options = ExportOptions("tensorrt", "fp16", dialect)
-    return {node.op_type for node in build_graph(read_config(folder)[1], options).model.graph}
+    config = read_config(folder)[1]
+    ranges = made_up(config) if precision == "int8" else None
+    options = ExportOptions("tensorrt", precision, dialect, calibration=ranges)
+    return {node.op_type for node in build_graph(config, options).model.graph}
 
 
 def listed() -> dict[str, list[str]]:
@@ -83,13 +98,13 @@ def listed() -> dict[str, list[str]]:
     return table
 
 
-def assert_read_by_10_3(used: set[str], precision: str) -> None:
-    """TensorRT 10.3 knows every operator, at this precision or on ids and masks."""
+def assert_read_by_10_3(used: set[str], activations: str) -> None:
+    """TensorRT 10.3 knows every operator, on this type or on ids and masks."""
     table = listed()
     for name in used:
         assert name in table, f"{name} is not in the list of TensorRT 10.3"
         types = set(table[name])
-        assert TYPE_NAMES[precision] in types or types <= LOGICAL, f"{name} takes {types} alone"
+        assert TYPE_NAMES[activations] in types or types <= LOGICAL, f"{name} takes {types} alone"
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -105,9 +120,9 @@ def test_the_graph_is_parsed_and_built(
     assert int(done.stdout) == record.file.size > 10_000
     used = operators(folder / "model.onnx")
     if dialect == "portable":
-        assert_read_by_10_3(used, precision)
-    if precision == "fp16":  # of the others, the operators are the same
-        assert real_operators(family, dialect, tmp_path) <= used
+        assert_read_by_10_3(used, read_manifest(folder).activations)
+    if precision not in SAME_OPERATORS:
+        assert real_operators(family, dialect, precision, tmp_path) <= used
 
 
 def test_the_gate_stays_shut_for_a_graph_that_the_parser_does_not_know(

@@ -10,12 +10,13 @@ import torch
 from dawn_export.quantization.calibration_file import (
     NORMS,
     Calibration,
+    ModelFingerprint,
     Stratum,
     linear_names,
     norm_names,
 )
-from dawn_export.quantization.fingerprint import fingerprint
-from dawn_models import Checkpoint, Transformer, load_transformer
+from dawn_export.quantization.fingerprint import fingerprint, model_dims
+from dawn_models import Checkpoint, ModelConfig, Transformer, load_transformer
 
 
 def calibrate(checkpoint: Checkpoint, *, smooth: bool = False) -> Calibration:
@@ -38,6 +39,18 @@ def calibrate(checkpoint: Checkpoint, *, smooth: bool = False) -> Calibration:
         settings={"clip": "max"},
         ranges={name: float(values.max()) for name, values in largest.items()},
         smoothing=smoothing,
+    )
+
+
+def made_up(config: ModelConfig) -> Calibration:
+    """Ranges of 1 for a model of any size, whose graph alone is of interest."""
+    dims = model_dims(config, config.max_length)
+    return Calibration(
+        model=ModelFingerprint(config.family, dims, "0" * 64, "0" * 64),
+        data_sha256="0" * 64,
+        strata=(Stratum(0.0, 1.0, masked=True, rows=1),),
+        settings={},
+        ranges=dict.fromkeys(linear_names(config.num_layers), 1.0),
     )
 
 

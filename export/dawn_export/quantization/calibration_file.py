@@ -97,7 +97,7 @@ class Stratum:
     """Rows that were seen at one stage of decoding.
 
     Attributes:
-        lowest: Smallest share of masked positions in the sequence, 0 to 1.
+        lowest: Smallest share of masked positions in the answer, 0 to 1.
         highest: Largest one.
         masked: Whether the rows were masked positions themselves.
         rows: How many were seen.

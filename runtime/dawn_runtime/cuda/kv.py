@@ -11,6 +11,9 @@ from dawn_runtime.engine.protocol import EngineInfo
 from dawn_runtime.errors import EngineError
 
 _WORD = 4
+_ALIGNMENT = 256
+"""Bytes that the place of every part is a multiple of: TensorRT asks for it."""
+
 _THREADS = 256
 
 
@@ -37,7 +40,8 @@ class DeviceKv:
     """
 
     def __init__(self, device: Device, info: EngineInfo, batch: int, length: int) -> None:
-        width = info.head_dim * item_bytes(info.kv_dtype)
+        item = item_bytes(info.kv_dtype)
+        width = info.head_dim * item
         if width % _WORD:
             raise EngineError(
                 f"{info.name}: a head is {info.head_dim} {info.kv_dtype} = {width} bytes wide; "
@@ -46,7 +50,8 @@ class DeviceKv:
         self._device, self._info = device, info
         self._words = width // _WORD
         self._parts = 2 * info.layers
-        self._part = batch * length * info.kv_heads * info.head_dim
+        part_bytes = -(-batch * length * info.kv_heads * width // _ALIGNMENT) * _ALIGNMENT
+        self._part = part_bytes // item
         self._memory = device.allocate((self._parts, self._part), info.kv_dtype)
         self._spare: DeviceArray | None = None
         # Slots and fed tokens of one write, and the addresses of what is written.
@@ -129,8 +134,7 @@ class DeviceKv:
         return self._spare
 
     def _part_words(self) -> np.int64:
-        words: np.int64 = np.int64(self._part // self._info.head_dim * self._words)
-        return words
+        return np.int64(self._part * item_bytes(self._memory.dtype) // _WORD)
 
     def _places_of(self, rows: Sequence[int]) -> list[int]:
         return [self.rows.index(row) for row in rows]
