@@ -134,7 +134,8 @@ class DeviceKv:
         return self._spare
 
     def _part_words(self) -> np.int64:
-        return np.int64(self._part * item_bytes(self._memory.dtype) // _WORD)
+        words: np.int64 = np.int64(self._part * item_bytes(self._memory.dtype) // _WORD)
+        return words
 
     def _places_of(self, rows: Sequence[int]) -> list[int]:
         return [self.rows.index(row) for row in rows]
