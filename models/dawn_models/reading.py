@@ -26,6 +26,10 @@ TORCH_DTYPES: Mapping[str, torch.dtype] = {
 }
 """Name of an element type in safetensors -> torch's type."""
 
+_AHEAD = 256 * 2**20
+"""Bytes that the system is asked to have ready beyond what was read: more than a large matrix, so
+that the disk is busy while that one is worked on."""
+
 
 @dataclass(frozen=True)
 class _Place:
@@ -68,6 +72,7 @@ class TensorReader:
         }
         self.order = sorted(checkpoint.tensors, key=self._position)
         self._file: tuple[Path, int] | None = None
+        self._asked = 0
         self._buffer = torch.empty(0, dtype=torch.uint8)
 
     def _position(self, parameter: str) -> tuple[Path, int]:
@@ -109,20 +114,23 @@ class TensorReader:
             self._buffer = torch.empty(0, dtype=torch.uint8)  # before the new one, not beside it
             self._buffer = torch.empty(count, dtype=torch.uint8)
         part = self._buffer[:count]
-        _read(
-            place.info.file,
-            self._open(place.info.file),
-            part,
-            place.offset + first * place.row_bytes,
-        )
+        descriptor, start = self._open(place.info.file), place.offset + first * place.row_bytes
+        _read(place.info.file, descriptor, part, start)
+        self._ask_ahead(descriptor, start + count)
         return part.view(place.dtype).view(last - first, *place.info.shape[1:])
+
+    def _ask_ahead(self, descriptor: int, end: int) -> None:
+        """Lets the system fetch what comes behind `end`, half of `_AHEAD` at a time."""
+        if hasattr(os, "posix_fadvise") and self._asked - end < _AHEAD // 2:
+            os.posix_fadvise(descriptor, end, _AHEAD, os.POSIX_FADV_WILLNEED)
+            self._asked = end + _AHEAD
 
     def _open(self, path: Path) -> int:
         """Descriptor of a shard; the one that was open before is closed."""
         if self._file is None or self._file[0] != path:
             self._close()
             try:
-                self._file = (path, os.open(path, os.O_RDONLY))
+                self._file, self._asked = (path, os.open(path, os.O_RDONLY)), 0
             except OSError as error:
                 raise WeightsError(f"{path}: cannot be read: {error.strerror}") from error
         return self._file[1]

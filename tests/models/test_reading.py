@@ -1,5 +1,7 @@
 """Parts of tensors, read into memory that is used again."""
 
+import itertools
+import os
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,30 @@ def test_the_buffer_is_used_again(tmp_path: Path) -> None:
         second = reader.rows("head.weight", 0, 8)
         assert second.data_ptr() == first.data_ptr()
         assert not torch.equal(first, kept)
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="this system takes no advice")
+def test_the_system_is_asked_for_what_comes_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr("dawn_models.reading._AHEAD", 1000)
+    monkeypatch.setattr(os, "posix_fadvise", lambda _, start, size, __: asked.append((start, size)))
+    checkpoint = Checkpoint.open(write_checkpoint(tmp_path / "checkpoint", "dream"))
+    with TensorReader(checkpoint) as reader:
+        name = reader.order[0]
+        size = reader.row_bytes(name)
+        for row in range(len(checkpoint.tensor(name))):
+            reader.rows(name, row, row + 1)
+    first = asked[0][0]
+    assert [start for start, _ in asked] == sorted({start for start, _ in asked})
+    for start, length in asked:
+        assert length == 1000
+        assert (start - first) % size == 0
+    # Never nearer than half of it, never further than it reaches.
+    steps = [later - earlier for (earlier, _), (later, _) in itertools.pairwise(asked)]
+    assert steps
+    assert all(500 <= step <= 500 + size for step in steps)
 
 
 def test_a_file_that_became_shorter_is_one_clear_line(tmp_path: Path) -> None:

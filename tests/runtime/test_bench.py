@@ -2,10 +2,14 @@
 
 import functools
 import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dawn_runtime.artifact import read_manifest
 from dawn_runtime.cli.bench import main
 
 Run = Any
@@ -55,6 +59,32 @@ def test_json_alone_and_every_combination(run: Run) -> None:
     found = [(one["policy"], one["cache"]) for one in measured]
     pairs = [(policy, cache) for policy in ("threshold", "dawn") for cache in ("none", "dual")]
     assert found == pairs, "no handing over to a plain rule, however short the answer"
+
+
+def test_artifacts_are_timed_in_turn(run: Run, artifact_folder: Path) -> None:
+    other = artifact_folder.with_name("other")
+    shutil.copytree(artifact_folder, other)
+    status, out, err = run(*SMALL, "--cache", "none", "--repeat", "3", "--compare", str(other))
+    lines = out.splitlines()
+    assert (status, err, len(lines)) == (0, "", 6)
+    assert lines[1].split()[-3:] == ["x", "ARTIFACT", "artifact"]
+    assert [line.split()[-1] for line in lines[2:4]] == [str(artifact_folder), str(other)]
+    assert "as fast as the first artifact" in lines[4]
+    first, second = json.loads(lines[5])["measured"]
+    assert first["speedup"] == 1
+    assert second["speedup"] > 0
+    assert (first["forwards"], first["rows_fed"]) == (second["forwards"], second["rows_fed"])
+
+
+def test_artifacts_of_two_models_are_not_compared(run: Run, artifact_folder: Path) -> None:
+    other = artifact_folder.with_name("other")
+    shutil.copytree(artifact_folder, other)
+    manifest = read_manifest(other)
+    larger = replace(manifest, dims=replace(manifest.dims, hidden=manifest.dims.hidden * 2))
+    (other / "dawn.json").write_text(larger.to_json())
+    status, _, err = run(*SMALL, "--compare", str(other))
+    assert status == 2
+    assert "its sizes are not those of" in err
 
 
 def test_the_default_is_the_policy_of_the_artifact(run: Run) -> None:

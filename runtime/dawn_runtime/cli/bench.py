@@ -7,7 +7,8 @@ import platform
 import statistics
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from dawn_runtime.cli.common import Parser, count, key_value, run_command
 from dawn_runtime.cli.engine_flags import add_engine_flags, open_decoder
 from dawn_runtime.decoder import Decoder
 from dawn_runtime.decoding import CACHES, WINDOWS
+from dawn_runtime.errors import OptionError
 from dawn_runtime.manifest import Manifest
 from dawn_runtime.policies import POLICIES
 from dawn_runtime.results import Result
@@ -32,6 +34,7 @@ _LEGEND = (
     "x first: tokens/s, those of the first line being 1; forwards: runs of the engine; rows fed: "
     "positions computed in them; outside %: share of the time spent outside the engine"
 )
+_PAIRED = "; x ARTIFACT: how many times as fast as the first artifact, in the median of all turns"
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class Measurement:
         rows_fed: Positions fed, over all rows and runs.
         milliseconds_per_forward: `seconds` over `forwards`.
         outside_share: Part of `seconds` that was not spent inside the engine.
+        artifact: Folder of the artifact.
+        speedup: Seconds of the first artifact over those of this one in the same turn, median.
     """
 
     policy: str
@@ -57,6 +62,8 @@ class Measurement:
     rows_fed: int
     milliseconds_per_forward: float
     outside_share: float
+    artifact: str
+    speedup: float
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -97,6 +104,14 @@ def _parser() -> Parser:
     parser.add_argument("--window", metavar="NAME", help=f"one of {', '.join(WINDOWS.names())}")
     parser.add_argument("--block-length", type=count, metavar="N", help="default: the artifact's")
     parser.add_argument("--batch", type=count, default=1, metavar="N", help="rows; default: 1")
+    parser.add_argument(
+        "--compare",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="ARTIFACT",
+        help="another artifact of the model, timed in turn with the first; may be repeated",
+    )
     add_engine_flags(parser)
     parser.add_argument("--repeat", type=count, default=3, metavar="N", help="default: 3")
     return parser
@@ -104,29 +119,37 @@ def _parser() -> Parser:
 
 def _work(args: argparse.Namespace) -> None:
     measured: list[Measurement] = []
-    with open_decoder(args) as decoder:
-        prompts = _prompts(decoder.manifest, args.batch, args.prompt_tokens)
+    with ExitStack() as stack:
+        paths = [args.artifact, *args.compare]
+        decoders = [stack.enter_context(open_decoder(args, path)) for path in paths]
+        first = decoders[0].manifest
+        _check_same_model(first, [decoder.manifest for decoder in decoders], paths)
+        prompts = _prompts(first, args.batch, args.prompt_tokens)
         if not args.json:
-            print(f"{_machine()}\n{_HEAD}", flush=True)
-        for policy in args.policy or [decoder.manifest.decoding.policy]:
+            print(f"{_machine()}\n{_head(args)}", flush=True)
+        for policy in args.policy or [first.decoding.policy]:
             for cache in args.cache or ["none", "dual"]:
-                measured.append(_measure(decoder, prompts, policy, cache, args))
+                new = _measure(decoders, paths, prompts, _settings(policy, cache, args), args)
+                measured += new
                 if not args.json:
-                    print(_line(measured[-1], measured[0]), flush=True)
+                    print(*(_line(one, measured[0], args) for one in new), sep="\n", flush=True)
     if not args.json and not args.quiet:
-        print(_LEGEND)
+        print(_LEGEND + (_PAIRED if args.compare else ""))
     print(json.dumps(_report(args, measured)))
 
 
-def _measure(
-    decoder: Decoder,
-    prompts: list[IntArray],
-    policy: str,
-    cache: str,
-    args: argparse.Namespace,
-) -> Measurement:
-    """Decodes the same prompts again and again, after two steps to warm up."""
-    settings: Settings = {
+def _check_same_model(first: Manifest, others: Sequence[Manifest], paths: Sequence[Path]) -> None:
+    """Refuses to time answers of different models against each other."""
+    for other, path in zip(others, paths, strict=True):
+        if replace(other.dims, max_length=0) != replace(first.dims, max_length=0):
+            raise OptionError(
+                f"--compare {path}: its sizes are not those of {paths[0]}; "
+                "give artifacts of one model"
+            )
+
+
+def _settings(policy: str, cache: str, args: argparse.Namespace) -> Settings:
+    return {
         "max_new_tokens": args.new_tokens,
         "policy": policy,
         "options": dict(map(key_value, args.set)),
@@ -136,20 +159,48 @@ def _measure(
         "fallback_length": 0,
         "stop_at_eos": False,
     }
+
+
+def _measure(
+    decoders: Sequence[Decoder],
+    paths: Sequence[Path],
+    prompts: list[IntArray],
+    settings: Settings,
+    args: argparse.Namespace,
+) -> list[Measurement]:
+    """Decodes the same prompts again and again, after two steps to warm up; artifacts in turn."""
     warm_up: Settings = {**settings, "max_forwards": 2}
-    decoder.generate_batch(prompts, **warm_up)
-    runs = [decoder.generate_batch(prompts, **settings) for _ in range(args.repeat)]
+    for decoder in decoders:
+        decoder.generate_batch(prompts, **warm_up)
+    turns = [
+        [decoder.generate_batch(prompts, **settings) for decoder in decoders]
+        for _ in range(args.repeat)
+    ]
+    cache = str(settings["cache"])
+    return [
+        _summary(str(path), cache, [turn[place] for turn in turns], [turn[0] for turn in turns])
+        for place, path in enumerate(paths)
+    ]
+
+
+def _summary(
+    artifact: str, cache: str, runs: list[list[Result]], first: list[list[Result]]
+) -> Measurement:
+    """Medians over the runs of one artifact, and beside those of the first one."""
     seconds = statistics.median(run[0].seconds for run in runs)
     forwards = max(result.forwards for result in runs[0])
+    pairs = zip(first, runs, strict=True)
     return Measurement(
         policy=runs[0][0].policy,
         cache=cache,
-        tokens_per_second=args.new_tokens * len(prompts) / seconds,
+        tokens_per_second=sum(len(result.tokens) for result in runs[0]) / seconds,
         seconds=seconds,
         forwards=forwards,
         rows_fed=sum(result.rows_fed for result in runs[0]),
         milliseconds_per_forward=1e3 * seconds / forwards,
         outside_share=statistics.median(_outside(run[0]) for run in runs),
+        artifact=artifact,
+        speedup=statistics.median(theirs[0].seconds / own[0].seconds for theirs, own in pairs),
     )
 
 
@@ -165,11 +216,18 @@ def _prompts(manifest: Manifest, rows: int, length: int) -> list[IntArray]:
     return list(np.random.default_rng(0).choice(ordinary, size=(rows, length)))
 
 
-def _line(one: Measurement, first: Measurement) -> str:
+def _head(args: argparse.Namespace) -> str:
+    """Names of the columns; those of a comparison are there if there is one."""
+    return f"{_HEAD}{'x ARTIFACT':>12}  artifact" if args.compare else _HEAD
+
+
+def _line(one: Measurement, first: Measurement, args: argparse.Namespace) -> str:
+    paired = f"{one.speedup:>12.2f}  {one.artifact}" if args.compare else ""
     return (
         f"{one.policy:<14}{one.cache:<18}{one.tokens_per_second:>9.2f}"
         f"{one.tokens_per_second / first.tokens_per_second:>8.2f}{one.forwards:>9}"
         f"{one.rows_fed:>9}{one.milliseconds_per_forward:>11.2f}{100 * one.outside_share:>10.1f}"
+        f"{paired}"
     )
 
 

@@ -1,6 +1,7 @@
 """Flags of the commands that run an artifact: which engine, and how."""
 
 import argparse
+from pathlib import Path
 
 from dawn_runtime.cli.common import count
 from dawn_runtime.decoder import Decoder
@@ -25,8 +26,16 @@ def add_engine_flags(parser: argparse.ArgumentParser | argparse._ArgumentGroup) 
     )
 
 
-def open_decoder(args: argparse.Namespace) -> Decoder:
-    """Opens the artifact of the command line with the engine it asks for."""
+def open_decoder(args: argparse.Namespace, artifact: Path | None = None) -> Decoder:
+    """Opens an artifact with the engine that the command line asks for.
+
+    Args:
+        args: Parsed arguments, those of `add_engine_flags` among them.
+        artifact: Its folder; None is the one of the command line.
+    """
     return Decoder.open(
-        args.artifact, engine=args.engine, threads=args.threads, low_memory=args.low_memory
+        artifact or args.artifact,
+        engine=args.engine,
+        threads=args.threads,
+        low_memory=args.low_memory,
     )
