@@ -171,10 +171,17 @@ def rewrite_manifest(folder: Path, **changes: Any) -> None:
 
 
 def test_bfloat16_needs_a_gpu_that_has_it(machine: FakeMachine, folder: Path) -> None:
-    rewrite_manifest(folder, precision="bf16")
+    rewrite_manifest(folder, precision="bf16", activations="bf16")
     machine.set_gpu(replace(ORIN, capability=(7, 2)))
     with pytest.raises(ExportError, match=r"capability 7\.2 computes in fp32, fp16, int8, the"):
         machine.build(folder)
+
+
+def test_blocks_of_int4_are_read_though_their_opset_is_newer(
+    machine: FakeMachine, folder: Path
+) -> None:
+    rewrite_manifest(folder, precision="int4", activations="fp16", opset=21)
+    machine.build(folder)
 
 
 def test_a_graph_beyond_the_parser_is_refused_by_its_opset(
