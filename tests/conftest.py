@@ -7,9 +7,14 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from dawn_runtime.doctor.cuda import read_cuda
 from support.golden import GOLDEN
+
+# No test is timed: one that is slow on a busy machine is not wrong.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 Exported = Callable[..., Path]
 

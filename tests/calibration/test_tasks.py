@@ -159,7 +159,7 @@ def test_hostile_text_is_wrong_and_the_reason_is_one_line(name: str, text: str) 
 
 
 @every_task
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_no_text_makes_a_checker_raise(name: str, data: st.DataObject) -> None:
     item = data.draw(st.sampled_from(sample(name)[:20]))
@@ -181,7 +181,7 @@ def test_an_item_of_another_task_is_refused(name: str) -> None:
 
 @every_task
 @given(prompt=st.text())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_reading_a_foreign_prompt_finds_no_problem(name: str, prompt: str) -> None:
     assert TASKS[name].read(prompt) is None
 

@@ -5,7 +5,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
@@ -56,7 +56,6 @@ def encode(tokenizer: ReadTokenizer, text: str) -> list[int]:
     return ids
 
 
-@settings(deadline=None)
 @given(MIXED)
 def test_ids_equal_those_of_a_plain_byte_pair_encoder(
     reference: Reference, built: ReadTokenizer, text: str
@@ -64,14 +63,12 @@ def test_ids_equal_those_of_a_plain_byte_pair_encoder(
     assert encode(built, text) == reference.encode(text)
 
 
-@settings(deadline=None)
 @given(TEXTS)
 def test_a_text_comes_back_in_normal_form(built: ReadTokenizer, text: str) -> None:
     ids = encode(built, text)
     assert built.tokenizer.decode(ids) == unicodedata.normalize("NFC", text)
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(ADDED)))
 def test_added_tokens_are_single_ids_wherever_they_stand(
     built: ReadTokenizer, tokens: list[str]

@@ -92,7 +92,7 @@ def test_one_wrong_key_changes_what_is_decoded(break_key: str) -> None:
     shift=st.integers(0, 1),
     data=st.data(),
 )
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=3)
 def test_a_row_decodes_in_a_batch_what_it_decodes_alone(
     policy: Policy, cache: Cache, prompts: list[list[int]], shift: int, data: st.DataObject
 ) -> None:

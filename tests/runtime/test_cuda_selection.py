@@ -141,7 +141,7 @@ def test_kernels_choose_the_same_in_long_rows(any_device: Device) -> None:
         assert_same(State(rng, 700, 2, policy), any_device)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(rows=st.integers(1, 400), seed=st.integers(0, 10**6))
 def test_numpy_sums_columns_in_the_order_of_the_rows(rows: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

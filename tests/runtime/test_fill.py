@@ -122,7 +122,7 @@ def test_the_first_token_may_be_open_unless_it_is_predicted_from_the_one_before(
     ids=st.lists(st.sampled_from([1, 2, 3, MASK, MASK]), min_size=1, max_size=24),
     policy=st.sampled_from(POLICIES),
 )
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 def test_given_tokens_never_change_and_all_others_are_decided(
     window: Window, shift: int, ids: list[int], policy: Any
 ) -> None:

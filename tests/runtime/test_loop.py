@@ -60,7 +60,7 @@ def test_whatever_a_policy_answers_the_loop_stays_on_the_rails(positions: tuple[
     prompts=st.lists(st.lists(st.integers(0, 28), min_size=1, max_size=7), min_size=2, max_size=4),
     data=st.data(),
 )
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 def test_a_row_does_not_depend_on_its_neighbours_or_on_padding(
     policy: Policy, shift: int, prompts: list[list[int]], data: st.DataObject
 ) -> None:
@@ -73,7 +73,7 @@ def test_a_row_does_not_depend_on_its_neighbours_or_on_padding(
 
 
 @given(seed=st.integers(0, 1000), new=st.integers(1, 24), block=st.integers(1, 24))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_decoding_is_deterministic_and_ordered_by_blocks(seed: int, new: int, block: int) -> None:
     for policy in (OnePerStep(), Threshold(0.5), DAWN):
         first, second = (run([[4, 5]], new, policy, Blocks(block), seed=seed) for _ in range(2))

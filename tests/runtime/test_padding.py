@@ -21,7 +21,7 @@ PROMPTS = st.lists(
 @pytest.mark.parametrize("cache", ["none", "prefix", "dual", "dual:refresh=3"])
 @pytest.mark.parametrize("shift", [0, 1])
 @given(requests=PROMPTS, policy=st.sampled_from(POLICIES), end=st.booleans())
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 def test_rows_do_not_depend_on_padding_neighbours_or_batch(
     cache: str, shift: int, requests: list[tuple[list[int], int]], policy: Policy, end: bool
 ) -> None:

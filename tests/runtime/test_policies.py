@@ -80,7 +80,7 @@ def rows(draw: st.DrawFn) -> tuple[Any, ...]:
 
 
 @given(policy=policies(), row=rows())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_every_policy_chooses_candidates_and_at_least_one(
     policy: Policy, row: tuple[Any, ...], make_view: MakeView
 ) -> None:
@@ -93,7 +93,7 @@ def test_every_policy_chooses_candidates_and_at_least_one(
 
 
 @given(policy=policies(), row=rows())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_every_policy_gives_the_same_answer_twice_and_writes_nothing(
     policy: Policy, row: tuple[Any, ...], make_view: MakeView
 ) -> None:
@@ -106,7 +106,7 @@ def test_every_policy_gives_the_same_answer_twice_and_writes_nothing(
 
 
 @given(row=rows(), tau_edge=st.floats(0.01, 0.5), tau_low=UNIT)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_free_candidates_of_dawn_never_conflict(
     row: tuple[Any, ...], tau_edge: float, tau_low: float, make_view: MakeView
 ) -> None:
@@ -122,7 +122,7 @@ def test_free_candidates_of_dawn_never_conflict(
 
 
 @given(row=rows(), tau_edge=st.floats(0.01, 0.5))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_with_union_no_free_candidate_depends_on_a_settled_one(
     row: tuple[Any, ...], tau_edge: float, make_view: MakeView
 ) -> None:

@@ -41,7 +41,7 @@ def test_file_that_is_no_tokenizer_is_named(tmp_path: Path) -> None:
 
 
 @given(text=st.text(max_size=20), data=st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_pieces_are_whole_characters_and_add_up(
     text: str, data: st.DataObject, tokenizer: Tokenizer
 ) -> None:

@@ -132,7 +132,7 @@ def test_a_sliding_window_is_refreshed_when_it_has_left_the_old_one_behind() -> 
     prompts=st.lists(st.lists(st.integers(0, 28), min_size=1, max_size=7), min_size=2, max_size=3),
     data=st.data(),
 )
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 def test_a_row_does_not_depend_on_its_neighbours(
     window: Window, prompts: list[list[int]], data: st.DataObject
 ) -> None:
