@@ -120,7 +120,6 @@ def assert_read_by_10_3(used: set[str], precision: str, activations: str) -> Non
 def test_the_graph_is_parsed_and_built(
     made: Made, tmp_path: Path, family: str, dialect: str, precision: str
 ) -> None:
-    pytest.importorskip("tensorrt_rtx")
     folder = made(family, dialect, precision)
     done = gate(folder)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -136,7 +135,6 @@ def test_the_graph_is_parsed_and_built(
 def test_the_gate_stays_shut_for_a_graph_that_the_parser_does_not_know(
     made: Made, tmp_path: Path
 ) -> None:
-    pytest.importorskip("tensorrt_rtx")
     model = onnx.load(str(made("dream", *CASES[0]) / "model.onnx"), load_external_data=False)
     next(node for node in model.graph.node if node.op_type == "Cos").op_type = "Det"
     folder = tmp_path / "artifact"

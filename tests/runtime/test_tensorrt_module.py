@@ -7,7 +7,8 @@ import pytest
 
 from dawn_runtime.engine.tensorrt_module import TensorRT, find_tensorrt, make_log, reason, release
 from dawn_runtime.errors import DependencyError
-from support.fake_tensorrt import Severity, fake_tensorrt
+from support.fake_tensorrt import fake_tensorrt
+from support.fake_tensorrt_world import Severity
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,8 @@ from dawn_export.tensorrt import EngineOptions, PlanReport, build_plan
 from dawn_runtime.doctor.cuda import Cuda, Gpu
 from dawn_runtime.engine.tensorrt_module import TensorRT
 from support.checkpoints import write_checkpoint
-from support.fake_tensorrt import World, fake_tensorrt
+from support.fake_tensorrt import fake_tensorrt
+from support.fake_tensorrt_world import World
 
 ORIN = Gpu("Orin", (8, 7), integrated=True, free_bytes=8 * 10**9, total_bytes=8 * 10**9)
 FEW = EngineOptions(max_length=48, block_length=8, batch=2)

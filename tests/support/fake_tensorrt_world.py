@@ -1,0 +1,120 @@
+"""What both halves of the fake TensorRT share: what it does and saw, enumerations, base classes."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+MAGIC = b"plan"
+
+
+@dataclass
+class World:
+    """What the module does and saw.
+
+    Attributes:
+        enqueue: Runs work now, or keeps it where a CUDA graph is being captured.
+        faults: Names of what shall fail: parse, build, load, refit, context, shape, run.
+        live: Objects that were made and not yet collected, by class name.
+        runs: How often an engine ran.
+        bound: How often a shape or an address was set.
+        capability: Of the GPU that plans are built for and run on.
+        attention: Whether the release knows attention layers.
+    """
+
+    enqueue: Callable[[Callable[[], None]], None] = lambda work: work()
+    faults: set[str] = field(default_factory=set)
+    live: weakref.WeakSet[Any] = field(default_factory=weakref.WeakSet)
+    runs: int = 0
+    bound: int = 0
+    capability: str = "8.7"
+    attention: bool = False
+
+
+_CURRENT: list[World] = []
+
+
+def current() -> World:
+    """The world of the module that was made last."""
+    return _CURRENT[0]
+
+
+def enter(world: World) -> None:
+    """Makes a world the current one."""
+    _CURRENT[:] = [world]
+
+
+class Severity(IntEnum):
+    INTERNAL_ERROR = 0
+    ERROR = 1
+    WARNING = 2
+
+
+class ILogger:
+    """As the real one: abstract, what is logged goes to a subclass."""
+
+    Severity = Severity
+    INTERNAL_ERROR, ERROR, WARNING = Severity.INTERNAL_ERROR, Severity.ERROR, Severity.WARNING
+
+    def __init__(self) -> None:
+        self.initialised = True
+
+    def log(self, severity: Severity, msg: str) -> None:
+        raise NotImplementedError
+
+
+class IProgressMonitor:
+    """As the real one: abstract, progress goes to a subclass."""
+
+    def __init__(self) -> None:
+        self.initialised = True
+
+    def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+        raise NotImplementedError
+
+    def step_complete(self, phase_name: str, step: int) -> bool:
+        raise NotImplementedError
+
+    def phase_finish(self, phase_name: str) -> None:
+        raise NotImplementedError
+
+
+class NetworkDefinitionCreationFlag(IntEnum):
+    STRONGLY_TYPED = 1
+
+
+class BuilderFlag(IntEnum):
+    TF32 = 7
+    VERSION_COMPATIBLE = 13
+    STRIP_PLAN = 19
+    REFIT_IDENTICAL = 20
+
+
+class ProfilingVerbosity(IntEnum):
+    LAYER_NAMES_ONLY = 0
+    DETAILED = 2
+
+
+class ExecutionContextAllocationStrategy(IntEnum):
+    STATIC = 0
+    USER_MANAGED = 2
+
+
+class LayerInformationFormat(IntEnum):
+    ONELINE = 0
+    JSON = 1
+
+
+def open_session(model: str) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(
+        str(Path(model)), sess_options=options, providers=["CPUExecutionProvider"]
+    )
