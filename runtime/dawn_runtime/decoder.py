@@ -1,7 +1,6 @@
 """`Decoder`: an artifact, an engine and a tokenizer behind a few calls."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -15,9 +14,9 @@ from dawn_runtime.engine import Engine, open_engine
 from dawn_runtime.errors import EngineError, OptionError, PromptError
 from dawn_runtime.generation import Generation
 from dawn_runtime.manifest import Manifest
-from dawn_runtime.prompts import Filling, Prompt, PromptReader, Template
+from dawn_runtime.prompts import Filling, Prompt, PromptReader, Template, located, the_one
 from dawn_runtime.results import Result
-from dawn_runtime.settings import Plan, Settings, make_plan
+from dawn_runtime.settings import Plan, Settings, make_plan, refuse_length
 from dawn_runtime.streams import CommitStream, TextStream
 from dawn_runtime.tokenizer import Tokenizer
 
@@ -130,7 +129,7 @@ class Decoder:
             PromptError: The prompt cannot be decoded by this artifact.
             EngineError: The engine failed.
         """
-        return self._begin([_only(prompt, messages, input_ids)], settings).results()[0]
+        return self._begin([the_one(prompt, messages, input_ids)], settings).results()[0]
 
     def encode(self, prompt: Prompt | Filling, *, max_new_tokens: int | None = None) -> IntArray:
         """Returns the token ids of a prompt as decoding sees them, int64 [P].
@@ -144,7 +143,7 @@ class Decoder:
             PromptError: The prompt cannot be decoded by this artifact.
         """
         if isinstance(prompt, Filling):
-            _refuse_length({"max_new_tokens": max_new_tokens})
+            refuse_length({"max_new_tokens": max_new_tokens})
             return self._reader.read_filling(prompt)[0]
         ids = self._reader.read(prompt)
         self._reader.new_tokens(ids, max_new_tokens, self.manifest.decoding.max_new_tokens)
@@ -216,7 +215,7 @@ class Decoder:
             EngineError: The engine failed (while iterating).
         """
         tokenizer = self._reader.text_tokenizer()
-        return TextStream(self._begin([_only(prompt, messages, input_ids)], settings), tokenizer)
+        return TextStream(self._begin([the_one(prompt, messages, input_ids)], settings), tokenizer)
 
     def watch(
         self,
@@ -231,7 +230,7 @@ class Decoder:
         Arguments and errors as for `generate`. Each item is a tuple of commits; `stream.result`
         holds the same as `generate` returns.
         """
-        return CommitStream(self._begin([_only(prompt, messages, input_ids)], settings))
+        return CommitStream(self._begin([the_one(prompt, messages, input_ids)], settings))
 
     def close(self) -> None:
         """Closes the engine if `open` made it."""
@@ -254,11 +253,11 @@ class Decoder:
         plan = make_plan(settings, self.manifest.decoding)
         templates = [isinstance(prompt, Filling) for prompt in prompts]
         if any(templates):
-            _refuse_length(settings)
+            refuse_length(settings)
         rows = []
         for number, prompt in enumerate(prompts):
             where = f"prompts[{number}]: " if len(prompts) > 1 else ""
-            with _located(where):
+            with located(where):
                 rows.append(self._row(prompt, plan))
         chosen = [plan.rules_for(int(row.masked.sum())) for row in rows]
         return Generation(
@@ -282,29 +281,3 @@ class Decoder:
         count = self._reader.new_tokens(ids, plan.max_new_tokens, default)
         end_tokens = self.manifest.tokens.eos if plan.stop_at_eos else ()
         return RowState.begin(ids, count, mask_id, end_tokens)
-
-
-@contextmanager
-def _located(where: str) -> Iterator[None]:
-    """Says in front of what is wrong with a prompt which one it is."""
-    try:
-        yield
-    except PromptError as error:
-        raise PromptError(f"{where}{error}") from error
-
-
-def _refuse_length(settings: Settings) -> None:
-    """Refuses settings that say how long an answer is, where its holes do."""
-    for name in ("max_new_tokens", "stop_at_eos"):
-        if settings.get(name) is not None:
-            raise OptionError(f"fill takes no {name}: every hole is decided as long as it is")
-
-
-def _only(*given: Prompt | Filling | None) -> Prompt | Filling:
-    """Returns the one prompt that is given."""
-    present = [prompt for prompt in given if prompt is not None]
-    if len(present) != 1:
-        raise PromptError(
-            f"got {len(present)} prompts; give exactly one of prompt, messages and input_ids"
-        )
-    return present[0]

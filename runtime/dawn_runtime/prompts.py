@@ -1,6 +1,7 @@
 """From what a caller may give (text, messages, ids) to checked token ids."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -189,3 +190,33 @@ class PromptReader:
                 "(is the tokenizer that of the model?)"
             )
         return array.astype(np.int64)
+
+
+@contextmanager
+def located(where: str) -> Iterator[None]:
+    """Says in front of what is wrong with a prompt which one it is.
+
+    Args:
+        where: Such as `prompts[3]: `, or nothing.
+
+    Raises:
+        PromptError: What is inside raises one.
+    """
+    try:
+        yield
+    except PromptError as error:
+        raise PromptError(f"{where}{error}") from error
+
+
+def the_one(*given: Prompt | Filling | None) -> Prompt | Filling:
+    """Returns the one prompt that is given.
+
+    Raises:
+        PromptError: There is none, or several are.
+    """
+    present = [prompt for prompt in given if prompt is not None]
+    if len(present) != 1:
+        raise PromptError(
+            f"got {len(present)} prompts; give exactly one of prompt, messages and input_ids"
+        )
+    return present[0]

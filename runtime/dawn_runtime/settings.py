@@ -162,3 +162,14 @@ def _window(settings: Settings, defaults: DecodingDefaults) -> Window:
             f"got window {window!r}"
         )
     return made
+
+
+def refuse_length(settings: Settings) -> None:
+    """Refuses settings that say how long an answer is, where its holes do.
+
+    Raises:
+        OptionError: There is one.
+    """
+    for name in ("max_new_tokens", "stop_at_eos"):
+        if settings.get(name) is not None:
+            raise OptionError(f"fill takes no {name}: every hole is decided as long as it is")
