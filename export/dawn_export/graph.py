@@ -38,7 +38,7 @@ from dawn_export.passes import (
 )
 from dawn_export.pieces import Piece, cut
 from dawn_export.quantization.calibration_file import ATTENTION_INPUTS
-from dawn_export.quantization.integers import limit
+from dawn_export.quantization.integers import used
 from dawn_export.stored import Layout, StoredWeight
 from dawn_export.tracing import trace
 from dawn_models import ModelConfig
@@ -227,5 +227,5 @@ def _set_ranges(ranges: Mapping[str, ir.Value], options: ExportOptions) -> None:
         members = FUSED.get(name, (name,))
         largest = max(calibration.ranges[f"{layer}.{member}"] for member in members)
         kind = (value.dtype or ir.DataType.FLOAT).numpy()
-        scale = np.array(largest / limit(8), dtype=kind)
+        scale = np.array(largest / used(8)[1], dtype=kind)
         value.const_value = ir.tensor(scale, name=value.name)

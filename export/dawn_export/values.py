@@ -5,7 +5,8 @@ Neither side goes through what wrote the file: written values are found by the o
 
 ========  =========================================================================================
 numbers   bit by bit, after smoothing and conversion
-integers  ``|w - q * scale| <= scale / 2``, and in mode `all` every scale is max|w| / limit
+integers  `q` is the nearest to ``w / scale`` that is used, and in mode `all` every scale is
+          ``max|w| / 127`` or, at 4 bits, one of those that are searched
 ========  =========================================================================================
 
 ======  ==========================================================================================
@@ -27,7 +28,9 @@ import onnx_ir as ir
 import torch
 
 from dawn_export.pieces import TORCH_DTYPES
-from dawn_export.quantization.integers import limit, unpack_nibbles
+from dawn_export.quantization.integers import used
+from dawn_export.quantization.scales import relative_sizes
+from dawn_export.readback import signed_integers, written_bytes
 from dawn_export.report import ValueCheck
 from dawn_export.stored import Integers, StoredWeight
 from dawn_models import Checkpoint
@@ -113,23 +116,14 @@ def _sides(
     if layout.transposed:
         source = source.t()
         factor = None if factor is None else factor[:, None]
-    stored = [initializers[str(value.name)].const_value for value in weight.initializers]
-    first, last = stored[0], stored[-1]
+    first, last = weight.initializers[0], weight.initializers[-1]
     if layout.integers is None:
-        return _Sides(source, factor, _mapped(folder, first, dtype).view(source.shape), None)
-    scale = _mapped(folder, last, dtype)
+        numbers = written_bytes(folder, initializers, first, dtype)
+        return _Sides(source, factor, numbers.view(source.shape), None)
+    scale = written_bytes(folder, initializers, last, dtype)
     out = source.shape[1 if layout.transposed else 0]
     scale = scale.view(-1, out) if layout.transposed else scale.view(out, -1)
-    return _Sides(source, factor, _mapped(folder, first, torch.uint8), scale)
-
-
-def _mapped(folder: Path, tensor: ir.TensorProtocol | None, dtype: torch.dtype) -> torch.Tensor:
-    """What the graph says about a weight, as a flat view of the file that nobody writes to."""
-    if not isinstance(tensor, ir.ExternalTensor) or tensor.length is None:
-        raise TypeError(f"{tensor} is no tensor of an external data file")
-    path = folder / tensor.location
-    content = np.memmap(path, np.uint8, "c", offset=tensor.offset or 0, shape=(tensor.length,))
-    return torch.from_numpy(content).view(dtype)
+    return _Sides(source, factor, written_bytes(folder, initializers, first, torch.uint8), scale)
 
 
 def _compare(sides: _Sides, weight: StoredWeight, mode: str) -> tuple[int, int]:
@@ -157,8 +151,9 @@ def _differing(
     width = sides.source.shape[-1]
     if weight.layout.integers is not None:
         found, scale = _integer_tile(sides, weight, rows, columns)
-        error = (expected.float() - found.float() * scale).abs_()
-        return int((error > scale * _HALF_A_STEP).sum())
+        lowest, highest = used(_integers(weight).bits)
+        steps = (expected.float() / scale).clamp_(lowest, highest)
+        return int(((steps - found.float()).abs_() > _HALF_A_STEP).sum())
     # What is out of range stays within it, as the options allowed; nothing else is changed.
     limits = torch.finfo(sides.written.dtype)
     expected = expected.to(sides.written.dtype).clamp(limits.min, limits.max)
@@ -173,10 +168,7 @@ def _integer_tile(
     integers, transposed = _integers(weight), weight.layout.transposed
     height, width = sides.source.shape
     part = sides.written.view(height, -1)[rows]
-    if integers.bits == 4:
-        values = unpack_nibbles(part, signed=not integers.offset) - integers.offset
-    else:
-        values = (part ^ integers.offset).view(torch.int8)
+    values = signed_integers(part, integers)
     if sides.scale is None:
         raise ValueError(f"weight {weight.name} has no scales")
     row_numbers, column_numbers = torch.arange(height)[rows], torch.arange(width)[columns]
@@ -188,21 +180,24 @@ def _integer_tile(
 
 
 def _wrong_scales(sides: _Sides, weight: StoredWeight) -> int:
-    """How many scales are not max|w| / limit, up to the rounding of their type."""
+    """How many scales are not as large as they may be, up to the rounding of their type."""
     if sides.scale is None:
         return 0
     integers, transposed = _integers(weight), weight.layout.transposed
     source, scale = (t.t() if transposed else t for t in (sides.source, sides.scale))
     factor = sides.factor.flatten() if sides.factor is not None else None
+    sizes = relative_sizes(integers.bits)
     wrong, step = 0, max(1, _BLOCK_VALUES // source.shape[1])
     for i in range(0, len(source), step):
         part = source[i : i + step].float()
         part = part if factor is None else part * factor
         largest = part.view(len(part), -1, integers.block).abs().amax(dim=2)
-        expected = torch.where(largest > 0, largest / limit(integers.bits), 1.0)
         found = scale[i : i + step].float()
-        allowed = expected * _SCALE_ERROR + torch.finfo(sides.scale.dtype).tiny
-        wrong += int(((found - expected).abs() > allowed).sum())
+        found = found.abs() if integers.bits == 4 and integers.offset else found
+        lowest, highest = (torch.where(largest > 0, largest * r, 1.0) for r in sizes)
+        tiny = torch.finfo(sides.scale.dtype).tiny
+        low = found < lowest * (1 - _SCALE_ERROR) - tiny
+        wrong += int((low | (found > highest * (1 + _SCALE_ERROR) + tiny)).sum())
     return wrong
 
 

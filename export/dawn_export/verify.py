@@ -49,11 +49,15 @@ def verify(
     values = check_values(
         folder, weights, checkpoint, manifest.kv_dtype, mode, folded(options.calibration)
     )
-    return Verification(values, _end_to_end(folder, manifest, checkpoint, options))
+    return Verification(values, _end_to_end(folder, manifest, checkpoint, weights, options))
 
 
 def _end_to_end(
-    folder: Path, manifest: Manifest, checkpoint: Checkpoint, options: ExportOptions
+    folder: Path,
+    manifest: Manifest,
+    checkpoint: Checkpoint,
+    weights: Sequence[StoredWeight],
+    options: ExportOptions,
 ) -> EndToEnd:
     total = manifest.dims.layers
     if manifest.activations not in ACTIVATIONS:
@@ -63,8 +67,9 @@ def _end_to_end(
     if layers == 0:
         return EndToEnd(0, total, (), "not even one layer fits the free memory")
     if layers == total:
-        return EndToEnd(total, total, check_parity(folder / GRAPH_FILE, manifest, checkpoint))
+        found = check_parity(folder / GRAPH_FILE, manifest, checkpoint, weights)
+        return EndToEnd(total, total, found)
     first = first_layers(checkpoint, layers)
     with first_layers_graph(folder, manifest, first, options) as (graph, described):
-        differences = check_parity(graph, described, first)
+        differences = check_parity(graph, described, first, weights)
     return EndToEnd(layers, total, differences, "more does not fit the free memory")

@@ -7,7 +7,7 @@ from dawn_models.config import ModelConfig
 from dawn_models.errors import CheckpointError, ConfigError, WeightsError
 from dawn_models.families import FAMILIES, family_named, read_config
 from dawn_models.families.family import Family
-from dawn_models.loading import load_transformer
+from dawn_models.loading import load_transformer, make_transformer
 from dawn_models.reading import TensorReader
 from dawn_models.transformer import KeyValue, StepResult, Transformer
 
@@ -26,6 +26,7 @@ __all__ = [
     "WeightsError",
     "family_named",
     "load_transformer",
+    "make_transformer",
     "parameter_shapes",
     "read_config",
 ]

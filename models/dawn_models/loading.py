@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 
 from dawn_models.checkpoint import Checkpoint
+from dawn_models.config import ModelConfig
 from dawn_models.transformer import Transformer
 
 
@@ -14,12 +17,24 @@ def load_transformer(checkpoint: Checkpoint, dtype: torch.dtype = torch.float32)
     Raises:
         WeightsError: a shard cannot be read.
     """
-    with torch.device("meta"):
-        model = Transformer(checkpoint.config)
     weights = {name: tensor.to(dtype) for name, tensor in checkpoint}
-    if checkpoint.config.tied_head:
-        weights["head.weight"] = weights["embedding.weight"]
-    model.load_state_dict(weights, strict=True, assign=True)
-    if checkpoint.config.tied_head:
+    return make_transformer(checkpoint.config, weights)
+
+
+def make_transformer(config: ModelConfig, weights: Mapping[str, torch.Tensor]) -> Transformer:
+    """Build a transformer around its weights, in evaluation mode.
+
+    Args:
+        config: geometry.
+        weights: every tensor of `parameter_shapes(config)`, by name; they are not copied.
+
+    Raises:
+        RuntimeError: a tensor is missing, unexpected or mis-shaped.
+    """
+    with torch.device("meta"):
+        model = Transformer(config)
+    tied = {"head.weight": weights["embedding.weight"]} if config.tied_head else {}
+    model.load_state_dict({**weights, **tied}, strict=True, assign=True)
+    if config.tied_head:
         model.head.weight = model.embedding.weight
     return model.eval().requires_grad_(False)

@@ -23,6 +23,7 @@ from dawn_export import (
     values,
     verify,
 )
+from dawn_export.graph import build_graph
 from dawn_export.parity import TOLERANCES, check_parity
 from dawn_export.truncation import layers_that_fit
 from dawn_models import Checkpoint, read_config
@@ -142,10 +143,11 @@ def test_a_sample_of_a_large_weight_finds_a_wrong_conversion(
         export(small, tmp_path / "out", TWO_LAYERS, verify="sample")
 
 
+@pytest.mark.parametrize("precision", ["fp32", "int4"])
 def test_a_model_that_does_not_fit_is_run_on_its_first_layers(
-    exported: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    exported: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
 ) -> None:
-    source = exported("dream")
+    source = exported("dream", precision=precision)
     folder = tmp_path / "artifact"
     folder.mkdir()
     for name in (GRAPH_FILE, WEIGHTS_FILE):
@@ -153,7 +155,9 @@ def test_a_model_that_does_not_fit_is_run_on_its_first_layers(
     checkpoint = Checkpoint.open(GOLDEN / "dream-random")
     monkeypatch.setattr(verify, "layers_that_fit", lambda config, free: 1)
     manifest = Artifact.open(source).manifest
-    found = verify._end_to_end(folder, manifest, checkpoint, ExportOptions())
+    options = ExportOptions(precision=precision, evidence_layers=len(manifest.evidence_layers))
+    weights = build_graph(checkpoint.config, options).weights
+    found = verify._end_to_end(folder, manifest, checkpoint, weights, options)
     assert (found.layers, found.of_layers) == (1, manifest.dims.layers)
     assert found.reason == "more does not fit the free memory"
     assert len(found.differences) == 22

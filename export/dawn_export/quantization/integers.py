@@ -1,14 +1,11 @@
 """From numbers to small integers and back: pure functions on blocks of a matrix.
 
 A matrix is [out, in] as checkpoints hold it. A scale belongs to `block` consecutive input channels
-of one output channel:
+of one output channel (`dawn_export.quantization.scales`):
 
-    scale = max|w| / limit          limit = 2 ** (bits - 1) - 1: 127 or 7
-    q     = round(w / scale)        ties to even, clipped to [-limit, limit]
-    |w - q * scale| <= scale / 2
+    q = round(w / scale)        ties to even, clipped to [-127, 127] or, at 4 bits, [-8, 7]
 
-A scale is rounded to the type it is stored in before it divides, so that the bound holds for what
-a reader computes; rounding makes max|w| exceed the range by less than half a step.
+Eight bits leave -128 out, which would be used by no scale of `max|w| / 127`.
 """
 
 from __future__ import annotations
@@ -21,9 +18,14 @@ _SMALLEST_BLOCK = 16
 """Fewest input channels that share a scale in ONNX Runtime's and TensorRT's kernels."""
 
 
-def limit(bits: int) -> int:
-    """Largest integer that is used, and minus the smallest."""
-    return int(2 ** (bits - 1)) - 1
+def used(bits: int) -> tuple[int, int]:
+    """Smallest and largest integer that a weight of 8 or 4 bits is rounded to."""
+    return (-8, 7) if bits == 4 else (-127, 127)
+
+
+def nearest(steps: torch.Tensor, bits: int) -> torch.Tensor:
+    """Rounds multiples of a scale, in place, to the nearest integers that are used."""
+    return steps.round_().clamp_(*used(bits))
 
 
 def block_size(name: str, width: int, preferred: int | None) -> int:
@@ -48,45 +50,26 @@ def block_size(name: str, width: int, preferred: int | None) -> int:
     return size
 
 
-def scales(weight: torch.Tensor, bits: int, block: int, dtype: torch.dtype) -> torch.Tensor:
-    """Scales of rows of a matrix.
-
-    Args:
-        weight: [rows, in], finite.
-        bits: 8 or 4.
-        block: Input channels that share a scale; divides `in`.
-        dtype: Type the scales are stored in.
-
-    Returns:
-        [rows, in / block], all above zero; where all values are zero it is 1.
-    """
-    largest = _blocks(weight, block).abs().amax(dim=-1).float()
-    smallest = torch.finfo(dtype).tiny
-    found = (largest / limit(bits)).clamp_(min=smallest).to(dtype)
-    return torch.where(largest > 0, found, torch.ones_like(found))
-
-
 def quantize(weight: torch.Tensor, scale: torch.Tensor, bits: int) -> torch.Tensor:
     """Rounds rows of a matrix to integers.
 
     Args:
         weight: [rows, in].
-        scale: [rows, in / block], from `scales`.
+        scale: [rows, in / block], not zero.
         bits: 8 or 4.
 
     Returns:
         int8 [rows, in].
     """
     block = weight.shape[1] // scale.shape[1]
-    steps = _blocks(weight.float(), block) / scale.float().unsqueeze(-1)
-    most = limit(bits)
-    return steps.round_().clamp_(-most, most).to(torch.int8).view(weight.shape)
+    steps = blocks(weight.float(), block) / scale.float().unsqueeze(-1)
+    return nearest(steps, bits).to(torch.int8).view(weight.shape)
 
 
 def dequantize(integers: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     """The numbers that integers [rows, in] stand for, in float32."""
     block = integers.shape[1] // scale.shape[1]
-    numbers = _blocks(integers.float(), block) * scale.float().unsqueeze(-1)
+    numbers = blocks(integers.float(), block) * scale.float().unsqueeze(-1)
     return numbers.view(integers.shape)
 
 
@@ -105,6 +88,6 @@ def unpack_nibbles(packed: torch.Tensor, *, signed: bool) -> torch.Tensor:
     return ((halves ^ 8) - 8) if signed else halves
 
 
-def _blocks(weight: torch.Tensor, block: int) -> torch.Tensor:
+def blocks(weight: torch.Tensor, block: int) -> torch.Tensor:
     """[rows, in] -> [rows, in / block, block]."""
     return weight.reshape(weight.shape[0], weight.shape[1] // block, block)

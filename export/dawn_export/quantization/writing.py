@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator
 import torch
 
 from dawn_export.conversion import Losses
-from dawn_export.quantization.integers import pack_nibbles, quantize, scales
+from dawn_export.quantization.integers import pack_nibbles, quantize
+from dawn_export.quantization.scales import scales
 from dawn_export.source_rows import BLOCK_BYTES, all_rows, row_blocks
 from dawn_export.stored import Integers, StoredWeight
 from dawn_models import TensorReader
@@ -50,7 +51,7 @@ def write_integers(
         for block in row_blocks(reader, weight):
             rows = _smoothed(block, factor, losses)
             own = scale[done : done + len(rows)]
-            own.copy_(scales(rows, integers.bits, integers.block, dtype))
+            own.copy_(_scales(rows, integers, dtype))
             append(stored_integers(quantize(rows, own, integers.bits), integers))
             done += len(rows)
         return scale
@@ -58,7 +59,7 @@ def write_integers(
     step = max(1, BLOCK_BYTES // (matrix.shape[1] * matrix.itemsize))
     for part in torch.split(matrix, step):
         rows = _smoothed(part, factor, losses)
-        scale[done : done + len(rows)].copy_(scales(rows, integers.bits, integers.block, dtype))
+        scale[done : done + len(rows)].copy_(_scales(rows, integers, dtype))
         done += len(rows)
     for columns in _turned(matrix, factor, scale, integers):
         append(stored_integers(columns, integers))
@@ -77,6 +78,12 @@ def _room_for_scales(
     return torch.empty(
         sum(shape[0] for shape in shapes), shapes[0][1] // integers.block, dtype=dtype
     )
+
+
+def _scales(rows: torch.Tensor, integers: Integers, dtype: torch.dtype) -> torch.Tensor:
+    """Scales of rows. Where integers have a sign TensorRT may read them, which wants scales > 0."""
+    negative = integers.offset != 0
+    return scales(rows, integers.bits, integers.block, dtype, negative=negative)
 
 
 def _smoothed(rows: torch.Tensor, factor: torch.Tensor | None, losses: Losses) -> torch.Tensor:
