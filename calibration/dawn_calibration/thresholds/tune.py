@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dawn_calibration.answers import Likeness, compare_answers, decode_all
+from dawn_calibration.judges import Judge
 from dawn_calibration.errors import CalibrationError
 from dawn_calibration.prompts import Question, encode_all
 from dawn_calibration.thresholds.grids import Options, grid_of
@@ -30,7 +31,7 @@ class TuneOptions:
     Attributes:
         policy: The rule.
         wanted: Least quality, 0 to 1; None asks for that of the thresholds the artifact has.
-        judged: Whether quality is right answers, by the checkers of the tasks, not agreement.
+        judge: Who says which answers are right, if that is quality; None takes agreement.
         batch: Prompts decoded together.
         max_new_tokens: Positions to decode; None takes the artifact's default.
         block_length: Of the window; None takes the artifact's default.
@@ -38,7 +39,7 @@ class TuneOptions:
 
     policy: str
     wanted: float | None = None
-    judged: bool = False
+    judge: Judge | None = None
     batch: int = 16
     max_new_tokens: int | None = None
     block_length: int | None = None
@@ -142,9 +143,7 @@ class Benchmark:
         return decode_all(self._decoder, self._prompts, self._options.batch, settings)
 
     def _compare(self, results: Sequence[Result]) -> Likeness:
-        return compare_answers(
-            results, self._reference, self._questions, judged=self._options.judged
-        )
+        return compare_answers(results, self._reference, self._questions, self._options.judge)
 
 
 def tune(
@@ -166,7 +165,7 @@ def tune(
     Raises:
         OptionError: The policy has no thresholds.
         PromptError: A prompt cannot be decoded.
-        CalibrationError: The answers are too short for the rule.
+        CalibrationError: The answers are too short for the rule, or their judge fails.
     """
     grid = grid_of(options.policy)
     prompts = Benchmark(decoder, searched, options)
