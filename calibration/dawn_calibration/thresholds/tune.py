@@ -5,17 +5,17 @@ The rule's thresholds are searched on some prompts and judged on others that the
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from dawn_calibration.answers import Likeness, compare_answers, decode_all
-from dawn_calibration.judges import Judge
 from dawn_calibration.errors import CalibrationError
+from dawn_calibration.judges import Judge
 from dawn_calibration.prompts import Question, encode_all
 from dawn_calibration.thresholds.grids import Options, grid_of
+from dawn_calibration.thresholds.length import Lengths, anchored, searchable
 from dawn_calibration.thresholds.search import Point, Search
 from dawn_runtime import Decoder, OnePerStep, Result
 from dawn_runtime.arrays import IntArray
@@ -75,7 +75,7 @@ class Tuned:
         careful: One token per step on the same prompts.
         held_out: One token per step, start and chosen on the other prompts.
         prompts: Number of prompts searched on and of the others.
-        length: Mean length of the sequences, prompt and answer together, in tokens.
+        lengths: Of the sequences searched on.
     """
 
     policy: str
@@ -86,7 +86,7 @@ class Tuned:
     careful: Likeness
     held_out: tuple[Measured, ...]
     prompts: tuple[int, int]
-    length: float
+    lengths: Lengths
 
 
 class Benchmark:
@@ -114,12 +114,12 @@ class Benchmark:
         self.careful = self._compare(self._reference)
 
     @property
-    def length(self) -> float:
-        """Mean length of prompt and answer together, as fed to the engine."""
+    def lengths(self) -> Lengths:
+        """Lengths of prompt and answer together, as fed to the engine."""
         manifest = self._decoder.manifest
         wanted = self._options.max_new_tokens or manifest.decoding.max_new_tokens
         longest = manifest.dims.max_length
-        return statistics.mean(min(len(prompt) + wanted, longest) for prompt in self._prompts)
+        return Lengths.of([min(len(prompt) + wanted, longest) for prompt in self._prompts])
 
     def try_rule(self, policy: str, options: Options) -> Likeness:
         """Decodes by a rule and compares.
@@ -176,8 +176,11 @@ def tune(
         return likeness
 
     start = starting_options(decoder, options.policy)
-    search = Search(options.policy, evaluate, start, options.wanted)
-    first, chosen = search.best, search.run(grid)
+    begin = anchored(options.policy, start, prompts.lengths)
+    search = Search(options.policy, evaluate, begin, options.wanted)
+    # The artifact's own options decide as those of the first point do.
+    first = replace(search.best, options=start)
+    chosen = search.run(searchable(grid, prompts.lengths))
     others = Benchmark(decoder, held_out, options)
     return Tuned(
         policy=options.policy,
@@ -192,7 +195,7 @@ def tune(
             Measured("tuned", others.try_rule(options.policy, chosen.options)),
         ),
         prompts=(len(searched), len(held_out)),
-        length=prompts.length,
+        lengths=prompts.lengths,
     )
 
 
