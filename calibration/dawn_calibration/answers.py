@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dawn_calibration.judges import Judge
 from dawn_calibration.prompts import Question
 from dawn_runtime import Decoder, Result
 from dawn_runtime.arrays import IntArray
@@ -48,8 +49,7 @@ def compare_answers(
     results: Sequence[Result],
     reference: Sequence[Result],
     questions: Sequence[Question],
-    *,
-    judged: bool,
+    judge: Judge | None = None,
 ) -> Likeness:
     """Compares answers with those of a reference.
 
@@ -57,19 +57,17 @@ def compare_answers(
         results: The answers, one for each question.
         reference: What they should be.
         questions: What was asked.
-        judged: Whether the questions' own checkers are asked too.
+        judge: Who says which answers are right; None if nobody does.
 
     Raises:
-        OptionError: A question has no checker.
+        OptionError: The judge knows nothing of a question.
+        CheckerError: The judge is a program that fails.
     """
     shares = [
         agreement(ours.tokens, theirs.tokens)
         for ours, theirs in zip(results, reference, strict=True)
     ]
-    right = None
-    if judged:
-        pairs = zip(questions, results, strict=True)
-        right = statistics.mean(question.is_right(result.text) for question, result in pairs)
+    right = None if judge is None else statistics.mean(judge(questions, results))
     return Likeness(
         agreement=statistics.mean(shares),
         equal=statistics.mean(share == 1.0 for share in shares),

@@ -4,7 +4,8 @@
     └── CalibrationError      a calibration that cannot be done as asked
         ├── ActivationError   the model computes NaN or infinity; the message names the layer
         ├── StateError        the state of an interrupted run is damaged, or of another run
-        └── MismatchError     two artifacts are not of the same model
+        ├── MismatchError     two artifacts are not of the same model
+        └── CheckerError      a program that shall judge answers fails
 
 Options with bad values raise the runtime's `OptionError`, prompts its `PromptError`.
 """
@@ -28,3 +29,7 @@ class StateError(CalibrationError):
 
 class MismatchError(CalibrationError):
     """Two artifacts that shall be compared differ in more than their precision."""
+
+
+class CheckerError(CalibrationError):
+    """The program that shall judge answers fails, or prints no verdicts."""

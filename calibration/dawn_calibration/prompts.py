@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,16 @@ class Question:
     Attributes:
         prompt: Text, messages or token ids.
         where: Its place, for messages.
-        item: What its answer can be judged by; None if nobody knows the answer.
+        item: What its answer can be judged by; None if it is from no task.
+        index: Its number among the prompts of its file, counted from 0.
+        fields: Its line of the file; empty if it is from a task.
     """
 
     prompt: Prompt
     where: str
     item: Item | None = None
+    index: int = 0
+    fields: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def group(self) -> str:
@@ -41,7 +45,7 @@ class Question:
         """Judges an answer.
 
         Raises:
-            OptionError: The question has no checker.
+            OptionError: It is from no task.
         """
         if self.item is None:
             raise OptionError(f"{self.where}: only questions of --tasks can be judged")
@@ -55,11 +59,11 @@ def questions_of_file(path: Path) -> list[Question]:
         PromptError: The file cannot be read, holds no prompt, or a line is malformed or a template.
     """
     questions = []
-    for line, prompt in read_prompts(path):
-        where = f"{path} line {line}"
-        if isinstance(prompt, Filling):
+    for index, line in enumerate(read_prompts(path)):
+        where = f"{path} line {line.number}"
+        if isinstance(line.prompt, Filling):
             raise PromptError(f"{where}: is a template; give prompts, messages or input_ids")
-        questions.append(Question(prompt, where))
+        questions.append(Question(line.prompt, where, index=index, fields=line.fields))
     return questions
 
 

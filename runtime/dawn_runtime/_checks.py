@@ -37,15 +37,20 @@ def check_number(
     return number
 
 
-def check_integer(owner: str, name: str, value: object, *, minimum: int) -> int:
-    """Returns an integer >= minimum as a Python int; arguments as for `check_number`.
+def check_integer(
+    owner: str, name: str, value: object, *, minimum: int, maximum: int | None = None
+) -> int:
+    """Returns an integer within bounds as a Python int; arguments as for `check_number`.
 
     Raises:
-        OptionError: The value is not an integer or too small.
+        OptionError: The value is not an integer or out of range.
     """
-    if isinstance(value, _INTEGERS) and not isinstance(value, bool) and value >= minimum:
-        return int(value)
-    raise OptionError(f"{owner}: {name} is {value!r}; expected an integer >= {minimum}")
+    if isinstance(value, _INTEGERS) and not isinstance(value, bool):
+        number = int(value)
+        if minimum <= number and (maximum is None or number <= maximum):
+            return number
+    expected = f">= {minimum}" if maximum is None else f"from {minimum} to {maximum}"
+    raise OptionError(f"{owner}: {name} is {value!r}; expected an integer {expected}")
 
 
 def check_choice(owner: str, name: str, value: object, choices: tuple[str, ...]) -> None:

@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 from dawn_calibration.answers import Likeness, agreement, compare_answers
 from dawn_calibration.cli import main
 from dawn_calibration.errors import CalibrationError
+from dawn_calibration.judges import judge_tasks
 from dawn_calibration.prompts import Question, data_sha256, questions_of_tasks
 from dawn_calibration.tasks import split_of
 from dawn_calibration.thresholds.defaults import restore_published, write_tuned
 from dawn_calibration.thresholds.grids import GRIDS, grid_of
+from dawn_calibration.thresholds.length import Lengths
 from dawn_calibration.thresholds.report import report_text
 from dawn_calibration.thresholds.search import Point, Search, pareto
 from dawn_calibration.thresholds.tune import Benchmark, Measured, Tuned, TuneOptions, divide, tune
@@ -116,7 +118,7 @@ def test_agreement_counts_places_of_the_longer_answer() -> None:
 def test_questions_without_a_checker_cannot_be_judged() -> None:
     result = fake_decoder().generate(input_ids=[1], max_new_tokens=2)
     with pytest.raises(OptionError, match="prompt 0: only questions of --tasks can be judged"):
-        compare_answers([result], [result], QUESTIONS[:1], judged=True)
+        compare_answers([result], [result], QUESTIONS[:1], judge_tasks)
 
 
 def test_tasks_are_drawn_in_turn_from_one_side_and_judge_their_own_answers() -> None:
@@ -157,7 +159,7 @@ def test_a_rule_in_the_search_is_held_against_one_token_per_step() -> None:
     assert careful.try_rule("threshold", {"threshold": 1.0}) == careful.careful
     fast = careful.try_rule("threshold", {"threshold": 0.5})
     assert fast.forwards < careful.careful.forwards
-    assert careful.length == 2 + 32
+    assert careful.lengths == Lengths(34, 34.0, 34)
 
 
 def test_tuning_reports_what_was_gained_on_other_prompts() -> None:
@@ -175,7 +177,8 @@ def test_a_loss_that_shows_on_held_out_prompts_alone_is_reported() -> None:
     point = Point({}, Likeness(0.9, 0.5, 3.0, None))
     before, after = (Measured(str(share), Likeness(share, 0.5, 3.0, None)) for share in (0.95, 0.9))
     tuned = Tuned(
-        "dapd", point, point, 0.9, (point,), point.likeness, (before, before, after), (2, 2), 9
+        *("dapd", point, point, 0.9, (point,), point.likeness, (before, before, after), (2, 2)),
+        lengths=Lengths(9, 9.0, 9),
     )
     assert "Held-out prompts lose 5.0 points of agreement" in report_text(tuned)
     assert "lose" not in report_text(replace(tuned, held_out=(before, after, before)))

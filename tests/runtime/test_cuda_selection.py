@@ -2,6 +2,7 @@
 
 import ctypes
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from dawn_runtime.policies import RowView
 from support.host_device import HostDevice, get, put
 
 MASK, FILLER = 60, 0
+LONG = Dawn(0.02, 0.1, 0.3, 0.1, reference_length=70, length_exponent=1.0)
+"""At 700 tokens a tenth of these thresholds."""
 
 
 def random_policy(rng: np.random.Generator) -> Policy:
@@ -25,8 +28,12 @@ def random_policy(rng: np.random.Generator) -> Policy:
     sink = rng.choice([0.03, 0.06, 8 / 256, 0.2, 1.0])
     edge = rng.choice([0.02, 0.05, 12 / 256, 0.1, 0.3])
     floors = {n: float(rng.integers(0, 21) / 20) for n in ("tau_induce", "tau_low", "tau_anchor")}
-    adjacency = str(rng.choice(["both", "union"]))
-    return Dawn(float(sink), float(edge), tau_high=0.85, adjacency=adjacency, **floors)
+    rest: dict[str, Any] = {
+        "adjacency": str(rng.choice(["both", "union"])),
+        "reference_length": int(rng.choice([0, 8, 10, 40])),
+        "length_exponent": float(rng.choice([0.0, 0.5, 1.0])),
+    }
+    return Dawn(float(sink), float(edge), tau_high=0.85, **floors, **rest)
 
 
 class State:
@@ -137,7 +144,7 @@ def test_threads_side_by_side_choose_what_one_chooses(
 
 def test_kernels_choose_the_same_in_long_rows(any_device: Device) -> None:
     rng = np.random.default_rng(99)
-    for policy in (Dawn(), Dawn(0.002, 0.004, 0.3, 0.2), Dawn(0.002, 0.01, 0.3, 0.1)):
+    for policy in (Dawn(), Dawn(0.002, 0.004, 0.3, 0.2), Dawn(0.002, 0.01, 0.3, 0.1), LONG):
         assert_same(State(rng, 700, 2, policy), any_device)
 
 

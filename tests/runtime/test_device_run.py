@@ -12,7 +12,7 @@ from dawn_runtime.decoding.cache import Dual
 from dawn_runtime.decoding.device_run import DeviceRun
 from dawn_runtime.engine.fake import FakeEngine, HashModel
 from dawn_runtime.policies import Policy
-from support.decoding import DAWN, MANIFEST, begin, packer, same_row
+from support.decoding import DAWN, MANIFEST, SCALED, begin, packer, same_row
 from support.device_engine import HostEngine
 from support.host_device import HostDevice
 
@@ -42,7 +42,7 @@ def both(
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(("shift", "end"), [(0, False), (1, True)])
 @pytest.mark.parametrize("window", [Blocks(8), Single(), Sliding(6), Sliding(6, "fixed")], ids=str)
-@pytest.mark.parametrize("policy", [DAWN, Threshold(0.6)], ids=lambda p: p.name)
+@pytest.mark.parametrize("policy", [DAWN, SCALED, Threshold(0.6)], ids=lambda p: p.name)
 def test_rows_on_a_device_end_as_they_do_in_numpy(
     policy: Policy, window: Window, shift: int, end: bool, seed: int, host: HostDevice
 ) -> None:

@@ -38,7 +38,9 @@ def policies(draw: st.DrawFn) -> Policy:
     if name == "dawn":
         rest = {name: draw(UNIT) for name in ("tau_sink", "tau_induce", "tau_low", "tau_high")}
         edge = draw(st.floats(0.01, 1))
-        return Dawn(tau_edge=edge, adjacency=draw(st.sampled_from(["both", "union"])), **rest)
+        length = {"reference_length": draw(st.integers(0, 50)), "length_exponent": draw(UNIT)}
+        adjacency = draw(st.sampled_from(["both", "union"]))
+        return Dawn(tau_edge=edge, adjacency=adjacency, **rest, **length)
     if name == "dapd":
         low, high = sorted((draw(UNIT), draw(UNIT)))
         variant = draw(st.sampled_from(["staged", "direct"]))

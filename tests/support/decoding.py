@@ -1,5 +1,7 @@
 """Decoding on the fake engine: rows to begin with, runs to the end, rows to compare."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from dawn_runtime import (
@@ -20,10 +22,11 @@ from dawn_runtime.engine.fake import FakeEngine, HashModel, fake_manifest
 MANIFEST = fake_manifest(vocab_size=32, max_length=96)
 END, MASK = MANIFEST.tokens.eos[0], MANIFEST.tokens.mask
 DAWN = Dawn(tau_sink=0.5, tau_edge=0.03, tau_induce=0.3, tau_low=0.2)
+SCALED = replace(DAWN, reference_length=16, length_exponent=0.5)
 KLASS = Klass(threshold=0.2, kl_threshold=8.0)
 POLICIES = [
     *(OnePerStep(), Threshold(0.6), Factor(2.0), LocalLeap(0.7, 0.3), KLASS),
-    *(DAWN, Dapd(tau_max=0.8), Dapd("direct", tau_certain=0.9)),
+    *(DAWN, SCALED, Dapd(tau_max=0.8), Dapd("direct", tau_certain=0.9)),
 ]
 
 

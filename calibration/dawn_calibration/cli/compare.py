@@ -9,9 +9,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from dawn_calibration.cli.flags import (
+    add_checker_flag,
     add_data_flags,
     add_length_flags,
     check_folder,
+    checker,
     questions,
 )
 from dawn_calibration.compare.comparison import (
@@ -21,6 +23,7 @@ from dawn_calibration.compare.comparison import (
     open_side,
 )
 from dawn_calibration.compare.report import draw_comparison, report_text, to_dict
+from dawn_calibration.judges import check_fields, judge_tasks
 from dawn_calibration.pictures import check_pictures
 from dawn_runtime import Policy
 from dawn_runtime.artifact import read_manifest
@@ -51,6 +54,7 @@ def _parser() -> Parser:
         metavar="KEY=VALUE",
         help="option of the policy; may be repeated",
     )
+    add_checker_flag(parser, absent="--tasks are judged without it too")
     add_length_flags(parser)
     parser.add_argument(
         "--batch", type=count, default=16, metavar="N", help="prompts together; default: 16"
@@ -64,7 +68,10 @@ def _work(args: argparse.Namespace) -> None:
     if args.picture is not None:
         check_folder(args.picture, "--picture")
         check_pictures()
+    judge = checker(args)
     prompts = questions(args, "heldout")
+    if judge is not None:
+        check_fields(prompts)
     manifest = read_manifest(args.left)
     check_same_model(manifest, read_manifest(args.right))
     options = CompareOptions(
@@ -72,6 +79,7 @@ def _work(args: argparse.Namespace) -> None:
         batch=args.batch,
         max_new_tokens=args.max_new_tokens,
         block_length=args.block_length,
+        judge=judge_tasks if args.data is None else judge,
     )
     with (
         open_side(args.left, args.threads) as left,

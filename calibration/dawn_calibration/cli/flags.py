@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from dawn_calibration.judges import TASKS_JUDGE, Judge, Program, judge_tasks
 from dawn_calibration.prompts import Question, questions_of_file, questions_of_tasks
 from dawn_calibration.tasks import TASKS, Split
 from dawn_runtime.cli.common import Parser, count
@@ -60,6 +61,40 @@ def add_length_flags(parser: Parser) -> None:
         "--max-new-tokens", type=count, metavar="N", help="default: the model's own"
     )
     parser.add_argument("--block-length", type=count, metavar="N", help="default: the model's own")
+
+
+def add_checker_flag(parser: Parser, *, absent: str) -> None:
+    """Adds the flag that says who judges answers.
+
+    Args:
+        parser: Of the command.
+        absent: What happens without it, for the help.
+    """
+    parser.add_argument(
+        "--checker",
+        metavar="tasks|COMMAND",
+        help="who says which answers are right: the checkers of --tasks, or for --data a program "
+        "that reads a JSON object a line and prints true or false for each; " + absent,
+    )
+
+
+def checker(args: argparse.Namespace) -> Judge | None:
+    """Returns who judges answers, None if the flag is not given.
+
+    Args:
+        args: With the flags of `add_data_flags` and `add_checker_flag`.
+
+    Raises:
+        OptionError: Prompts and checker do not go together, or there is no such program.
+    """
+    if args.checker is None:
+        return None
+    if (args.checker == TASKS_JUDGE) != (args.data is None):
+        raise OptionError(
+            f"--checker {TASKS_JUDGE} judges the answers of --tasks, a command those of --data; "
+            f"got {args.checker!r} for {'--tasks' if args.data is None else '--data'}"
+        )
+    return judge_tasks if args.data is None else Program.parse(args.checker)
 
 
 def check_folder(path: Path, flag: str) -> None:

@@ -9,12 +9,15 @@ from pathlib import Path
 from tqdm import tqdm
 
 from dawn_calibration.cli.flags import (
+    add_checker_flag,
     add_data_flags,
     add_length_flags,
     check_folder,
+    checker,
     note,
     questions,
 )
+from dawn_calibration.judges import check_fields
 from dawn_calibration.pictures import check_pictures
 from dawn_calibration.prompts import Question
 from dawn_calibration.thresholds.defaults import Change, restore_published, write_tuned
@@ -48,6 +51,7 @@ def _parser() -> Parser:
     )
     add_data_flags(parser, required=False)
     _add_search(parser)
+    add_checker_flag(parser, absent="quality is right answers with it, agreement without")
     add_length_flags(parser)
     parser.add_argument("--threads", type=count, metavar="N", help="CPU threads; default: all")
     parser.add_argument("--picture", type=Path, metavar="FILE.png", help="draw the Pareto picture")
@@ -66,11 +70,6 @@ def _add_search(parser: Parser) -> None:
         help="least quality, 0 to 1; default: that of the thresholds the artifact has",
     )
     search.add_argument(
-        "--checker",
-        choices=("tasks",),
-        help="quality is right answers, by the checkers of --tasks, not agreement",
-    )
-    search.add_argument(
         "--held-out",
         type=float,
         default=0.5,
@@ -87,12 +86,15 @@ def _work(args: argparse.Namespace) -> None:
         _print_change(restore_published(args.artifact), args)
         return
     _check(args)
+    judge = checker(args)
     searched, held_out = _prompts(args)
+    if judge is not None:
+        check_fields([*searched, *held_out])
     policy = args.policy or read_manifest(args.artifact).decoding.policy
     options = TuneOptions(
         policy=policy,
         wanted=args.agreement,
-        judged=args.checker is not None,
+        judge=judge,
         batch=args.batch,
         max_new_tokens=args.max_new_tokens,
         block_length=args.block_length,
@@ -109,8 +111,6 @@ def _check(args: argparse.Namespace) -> None:
     """Refuses what cannot work before any work is done."""
     if args.data is None and args.tasks is None:
         raise OptionError("thresholds need prompts: give --data FILE.jsonl or --tasks")
-    if args.checker is not None and args.tasks is None:
-        raise OptionError("--checker tasks judges the answers of --tasks; got --data")
     if args.agreement is not None and not 0 <= args.agreement <= 1:
         raise OptionError(f"--agreement is {args.agreement}; expected a share from 0 to 1")
     if args.picture is not None:

@@ -19,6 +19,7 @@ from dawn_calibration.compare.measures import (
 )
 from dawn_calibration.compare.replay import PairedEngine, Replay
 from dawn_calibration.errors import MismatchError
+from dawn_calibration.judges import Judge
 from dawn_calibration.prompts import Question, encode_all
 from dawn_runtime import Artifact, Blocks, Decoder, Engine, Policy, open_engine
 from dawn_runtime.manifest import Manifest
@@ -74,12 +75,14 @@ class CompareOptions:
         batch: Prompts decoded together when each is on its own.
         max_new_tokens: Positions to decode; None takes the default of A.
         block_length: Of the window; None takes the default of A.
+        judge: Who says which answers are right; None if nobody does.
     """
 
     policy: Policy
     batch: int = 16
     max_new_tokens: int | None = None
     block_length: int | None = None
+    judge: Judge | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +164,7 @@ def compare_artifacts(
         MismatchError: They are of different models.
         PromptError: A prompt cannot be decoded.
         OptionError: The policy looks at earlier steps.
+        CheckerError: The judge is a program that fails.
     """
     check_same_model(left.manifest, right.manifest)
     states = _forced(left, right, questions, options, done)
@@ -213,13 +217,12 @@ def _free(
         "max_new_tokens": options.max_new_tokens,
         "fallback_length": 0,  # the rule itself, as in the forced part
     }
-    judged = all(question.item is not None for question in questions)
     answers = []
     for side in (left, right):
         prompts = [side.decoder.encode(question.prompt) for question in questions]
         answers.append(decode_all(side.decoder, prompts, options.batch, settings))
     ours, theirs = (
-        Free(side.name, compare_answers(found, answers[0], questions, judged=judged))
+        Free(side.name, compare_answers(found, answers[0], questions, options.judge))
         for side, found in zip((left, right), answers, strict=True)
     )
     return ours, theirs

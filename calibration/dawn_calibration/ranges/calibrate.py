@@ -153,7 +153,8 @@ class Calibrator:
         progress = self._empty(observed.run, _MEASURE)
         progress.forwards = observed.forwards
         progress.smoothing = search_all(
-            self._model, self._sites, observed.statistics, observed.samples
+            *(self._model, self._sites, observed.statistics, observed.samples),
+            self._options.clip,
         )
         return progress
 

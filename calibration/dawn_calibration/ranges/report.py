@@ -111,7 +111,10 @@ def _ranges(found: Found, strata: Strata) -> Iterator[str]:
 def _smoothing(found: Found) -> Iterator[str]:
     yield "## Smoothing"
     yield ""
-    yield "Square error of the INT8 products behind a norm on sampled rows, relative to exact ones."
+    yield (
+        "Square error of the INT8 products behind a norm on sampled rows, relative to exact ones, "
+        "with the range that the clip gives them."
+    )
     yield ""
     yield "| norm | strength | error | error without |"
     yield "| --- | ---: | ---: | ---: |"

@@ -57,6 +57,12 @@ class Samples:
         filled: NDArray[np.bool_] = np.isfinite(self.keys)
         return filled
 
+    @property
+    def strata(self) -> NDArray[np.int64]:
+        """Stratum of every slot, int64 [T * size]."""
+        strata: NDArray[np.int64] = np.arange(len(self.keys)) // self._size
+        return strata
+
     def draw(self, strata: NDArray[np.int64], seed: tuple[int, ...]) -> Draw:
         """Decides which rows of a step are kept, and notes their numbers.
 

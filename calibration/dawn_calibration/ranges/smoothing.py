@@ -9,6 +9,10 @@ X / s is computed by the norm before it, whose weight is divided by s once and f
 is searched for each norm: the one with the least square error of the products in INT8 (activations
 with one range, weights with one for each row of W) on sampled rows. No smoothing is tried as well,
 so that on the sample it never gets worse.
+
+The range of a candidate is the one that the chosen clip gives its X / s. What was counted of X
+cannot tell it, because the counts do not know the channels, so magnitudes are counted anew on the
+sampled rows, every stratum alike; the largest of all X / s is known exactly.
 """
 
 from __future__ import annotations
@@ -17,12 +21,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from dawn_calibration.ranges.clipping import LEVELS
+from dawn_calibration.ranges.clipping import LEVELS, Clip
+from dawn_calibration.ranges.histogram import even_mixture
 from dawn_calibration.ranges.samples import Samples
 from dawn_calibration.ranges.sites import Site
-from dawn_calibration.ranges.statistics import Statistics
+from dawn_calibration.ranges.statistics import Statistics, count_magnitudes
 from dawn_models import Transformer
 
 STRENGTHS: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -31,6 +38,33 @@ STRENGTHS: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 _LEAST_SHARE = 1e-4
 """Channels below this share of the largest one are treated as having it: a channel that was never
 active would get a smoothing of zero."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Inputs:
+    """What is known of the common input of some products.
+
+    Attributes:
+        rows: float32 [n, C] sampled inputs.
+        strata: int64 [n] stratum of each of them.
+        largest: float32 [C] largest magnitude of each channel over all inputs.
+    """
+
+    rows: torch.Tensor
+    strata: NDArray[np.int64]
+    largest: torch.Tensor
+
+    def smoothed(self, vector: torch.Tensor) -> Inputs:
+        """Returns the same of X / s."""
+        return Inputs(self.rows / vector, self.strata, self.largest / vector)
+
+    def range_of(self, clip: Clip) -> float:
+        """The largest magnitude to represent, every stratum counting the same."""
+        counts = [
+            count_magnitudes(self.rows[torch.from_numpy(self.strata == stratum)]).cpu().numpy()
+            for stratum in np.unique(self.strata)
+        ]
+        return clip.range_of(even_mixture(np.stack(counts)), float(self.largest.max()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,34 +85,39 @@ class Smoothing:
 
 
 def search_all(
-    model: Transformer, sites: Sequence[Site], statistics: Statistics, samples: Samples
+    model: Transformer,
+    sites: Sequence[Site],
+    statistics: Statistics,
+    samples: Samples,
+    clip: Clip,
 ) -> dict[str, Smoothing]:
     """Searches the smoothing of every norm: norm -> smoothing."""
-    filled = torch.from_numpy(samples.filled)
+    filled = np.flatnonzero(samples.filled)
     found = {}
     for site in sites:
         if site.smoothed:
             weights = [_weight(model, name) for name in site.linears]
-            rows = samples.rows[site.name][filled.to(weights[0].device)]
+            rows = samples.rows[site.name][torch.from_numpy(filled).to(weights[0].device)]
             largest = statistics.sites[site.name].channel_max.amax(dim=0)
-            found[site.name] = search(rows, largest, weights)
+            inputs = Inputs(rows, samples.strata[filled], largest)
+            found[site.name] = search(inputs, weights, clip)
     return found
 
 
-def search(rows: torch.Tensor, largest: torch.Tensor, weights: Sequence[torch.Tensor]) -> Smoothing:
+def search(inputs: Inputs, weights: Sequence[torch.Tensor], clip: Clip) -> Smoothing:
     """Searches the strength with the least error.
 
     Args:
-        rows: float32 [n, C] sampled inputs.
-        largest: float32 [C] largest magnitude of each channel over all inputs.
-        weights: Weights of the products that read them, each [out, C].
+        inputs: What the products read.
+        weights: Their weights, each [out, C].
+        clip: How the range of the smoothed input will be chosen.
     """
     joined = torch.cat([weight.float() for weight in weights])
-    exact = rows @ joined.T
+    exact, largest = inputs.rows @ joined.T, inputs.largest
     plain = torch.ones_like(largest)
     tried: list[tuple[float | None, torch.Tensor]] = [(None, plain)]
     tried += [(strength, vector_of(largest, joined, strength)) for strength in STRENGTHS]
-    errors = [_error(rows, largest, joined, vector, exact) for _, vector in tried]
+    errors = [_error(inputs.smoothed(v), joined * v, clip, exact) for _, v in tried]
     best = min(range(len(tried)), key=errors.__getitem__)
     strength, vector = tried[best]
     return Smoothing(strength, tuple(vector.tolist()), errors[best], errors[0])
@@ -129,17 +168,10 @@ def round_trip(values: torch.Tensor, ranges: torch.Tensor) -> torch.Tensor:
     return torch.where(steps > 0, integers * steps, 0.0)
 
 
-def _error(
-    rows: torch.Tensor,
-    largest: torch.Tensor,
-    weights: torch.Tensor,
-    vector: torch.Tensor,
-    exact: torch.Tensor,
-) -> float:
-    """Square error of the products in INT8 with a smoothing, relative to the exact ones."""
-    smooth = round_trip(rows / vector, (largest / vector).max())
-    scaled = weights * vector
-    rough = smooth @ round_trip(scaled, scaled.abs().amax(dim=1, keepdim=True)).T
+def _error(inputs: Inputs, weights: torch.Tensor, clip: Clip, exact: torch.Tensor) -> float:
+    """Square error of smoothed products in INT8, relative to the exact ones [n, out]."""
+    activations = round_trip(inputs.rows, inputs.rows.new_tensor(inputs.range_of(clip)))
+    rough = activations @ round_trip(weights, weights.abs().amax(dim=1, keepdim=True)).T
     return float((rough - exact).square().sum() / exact.square().sum().clamp_min(1e-30))
 
 

@@ -23,6 +23,7 @@ GRIDS: Final[Mapping[str, Mapping[str, tuple[float, ...]]]] = MappingProxyType(
             "tau_induce": (0.6, 0.7, 0.75, 0.8, 0.9),
             "tau_edge": (0.02, 0.04, 0.07, 0.1, 0.15, 0.25),
             "tau_sink": (0.005, 0.01, 0.03, 0.06, 0.12),
+            "length_exponent": (0.0, 0.5, 1.0),
         },
         "dapd": {
             "tau_max": (0.02, 0.05, 0.1, 0.15, 0.3),

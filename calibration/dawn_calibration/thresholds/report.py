@@ -9,6 +9,7 @@ from typing import Any
 
 from dawn_calibration.answers import Likeness
 from dawn_calibration.pictures import picture
+from dawn_calibration.thresholds.length import EXPONENT
 from dawn_calibration.thresholds.search import Point, pareto
 from dawn_calibration.thresholds.tune import Measured, Tuned
 
@@ -52,7 +53,7 @@ def _lines(tuned: Tuned) -> Iterator[str]:
     yield ""
     for name, value in tuned.chosen.options.items():
         before = tuned.start.options[name]
-        yield f"  {name:<12} {before} -> {value}" if value != before else f"  {name:<12} {value}"
+        yield f"  {name:<17} {before} -> {value}" if value != before else f"  {name:<17} {value}"
     yield ""
     yield f"On {held_out} held-out prompts:"
     yield f"{'':<22}{'agreement %':>12}{'same answer %':>15}{'right %':>9}{'forwards':>10}"
@@ -66,12 +67,26 @@ def _lines(tuned: Tuned) -> Iterator[str]:
             "much, ask for more with --agreement or search on more prompts."
         )
         yield ""
-    yield (
-        f"The thresholds are absolute and belong to sequences of about {tuned.length:.0f} tokens: "
-        f"attention rows sum to 1, so tau_edge and tau_sink mean less in longer ones. The rules "
-        "have no scaling by length; tune on prompts as long as those to come."
-        if tuned.policy == "dawn"
-        else f"The sequences had about {tuned.length:.0f} tokens, prompt and answer together."
+    yield _length(tuned)
+
+
+def _length(tuned: Tuned) -> str:
+    """How long the sequences were, and what that means for the thresholds of attention."""
+    lengths = tuned.lengths
+    seen = f"{lengths.shortest} to {lengths.longest} tokens, prompt and answer together"
+    if EXPONENT not in tuned.chosen.options:
+        return f"The sequences have {seen}."
+    if lengths.alike:
+        return (
+            f"All sequences have {seen}: {EXPONENT} cannot be told apart there and was not "
+            "searched; give prompts of different length to find it."
+        )
+    reference = tuned.chosen.options["reference_length"]
+    if not tuned.chosen.options[EXPONENT]:
+        return f"The sequences have {seen}; scaling tau_edge and tau_sink by length gained nothing."
+    return (
+        f"The sequences have {seen}. tau_edge and tau_sink are for {reference}; where there are "
+        f"more or fewer they are multiplied by ({reference} / tokens) ** {EXPONENT}."
     )
 
 

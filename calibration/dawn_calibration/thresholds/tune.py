@@ -5,16 +5,17 @@ The rule's thresholds are searched on some prompts and judged on others that the
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from dawn_calibration.answers import Likeness, compare_answers, decode_all
 from dawn_calibration.errors import CalibrationError
+from dawn_calibration.judges import Judge
 from dawn_calibration.prompts import Question, encode_all
 from dawn_calibration.thresholds.grids import Options, grid_of
+from dawn_calibration.thresholds.length import Lengths, anchored, searchable
 from dawn_calibration.thresholds.search import Point, Search
 from dawn_runtime import Decoder, OnePerStep, Result
 from dawn_runtime.arrays import IntArray
@@ -30,7 +31,7 @@ class TuneOptions:
     Attributes:
         policy: The rule.
         wanted: Least quality, 0 to 1; None asks for that of the thresholds the artifact has.
-        judged: Whether quality is right answers, by the checkers of the tasks, not agreement.
+        judge: Who says which answers are right, if that is quality; None takes agreement.
         batch: Prompts decoded together.
         max_new_tokens: Positions to decode; None takes the artifact's default.
         block_length: Of the window; None takes the artifact's default.
@@ -38,7 +39,7 @@ class TuneOptions:
 
     policy: str
     wanted: float | None = None
-    judged: bool = False
+    judge: Judge | None = None
     batch: int = 16
     max_new_tokens: int | None = None
     block_length: int | None = None
@@ -74,7 +75,7 @@ class Tuned:
         careful: One token per step on the same prompts.
         held_out: One token per step, start and chosen on the other prompts.
         prompts: Number of prompts searched on and of the others.
-        length: Mean length of the sequences, prompt and answer together, in tokens.
+        lengths: Of the sequences searched on.
     """
 
     policy: str
@@ -85,7 +86,7 @@ class Tuned:
     careful: Likeness
     held_out: tuple[Measured, ...]
     prompts: tuple[int, int]
-    length: float
+    lengths: Lengths
 
 
 class Benchmark:
@@ -113,12 +114,12 @@ class Benchmark:
         self.careful = self._compare(self._reference)
 
     @property
-    def length(self) -> float:
-        """Mean length of prompt and answer together, as fed to the engine."""
+    def lengths(self) -> Lengths:
+        """Lengths of prompt and answer together, as fed to the engine."""
         manifest = self._decoder.manifest
         wanted = self._options.max_new_tokens or manifest.decoding.max_new_tokens
         longest = manifest.dims.max_length
-        return statistics.mean(min(len(prompt) + wanted, longest) for prompt in self._prompts)
+        return Lengths.of([min(len(prompt) + wanted, longest) for prompt in self._prompts])
 
     def try_rule(self, policy: str, options: Options) -> Likeness:
         """Decodes by a rule and compares.
@@ -142,9 +143,7 @@ class Benchmark:
         return decode_all(self._decoder, self._prompts, self._options.batch, settings)
 
     def _compare(self, results: Sequence[Result]) -> Likeness:
-        return compare_answers(
-            results, self._reference, self._questions, judged=self._options.judged
-        )
+        return compare_answers(results, self._reference, self._questions, self._options.judge)
 
 
 def tune(
@@ -166,7 +165,7 @@ def tune(
     Raises:
         OptionError: The policy has no thresholds.
         PromptError: A prompt cannot be decoded.
-        CalibrationError: The answers are too short for the rule.
+        CalibrationError: The answers are too short for the rule, or their judge fails.
     """
     grid = grid_of(options.policy)
     prompts = Benchmark(decoder, searched, options)
@@ -177,8 +176,11 @@ def tune(
         return likeness
 
     start = starting_options(decoder, options.policy)
-    search = Search(options.policy, evaluate, start, options.wanted)
-    first, chosen = search.best, search.run(grid)
+    begin = anchored(options.policy, start, prompts.lengths)
+    search = Search(options.policy, evaluate, begin, options.wanted)
+    # The artifact's own options decide as those of the first point do.
+    first = replace(search.best, options=start)
+    chosen = search.run(searchable(grid, prompts.lengths))
     others = Benchmark(decoder, held_out, options)
     return Tuned(
         policy=options.policy,
@@ -193,7 +195,7 @@ def tune(
             Measured("tuned", others.try_rule(options.policy, chosen.options)),
         ),
         prompts=(len(searched), len(held_out)),
-        length=prompts.length,
+        lengths=prompts.lengths,
     )
 
 

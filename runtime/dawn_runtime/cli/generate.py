@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dawn_runtime.cli import generate_flags as flags
 from dawn_runtime.cli.common import atomic_text, print_json, run_command
 from dawn_runtime.cli.engine_flags import open_decoder
-from dawn_runtime.cli.jsonl import read_prompts
+from dawn_runtime.cli.jsonl import PromptLine, read_prompts
 from dawn_runtime.decoder import Decoder
 from dawn_runtime.errors import PromptError
 from dawn_runtime.prompts import Filling, Prompt
@@ -109,17 +109,17 @@ def _talk(decoder: Decoder, settings: Settings, args: argparse.Namespace) -> Non
 
 def _answer_file(
     decoder: Decoder,
-    prompts: list[tuple[int, Prompt | Filling]],
+    prompts: list[PromptLine],
     settings: Settings,
     args: argparse.Namespace,
 ) -> None:
     """Decodes all lines of a file; nothing is written unless all of them succeed."""
-    for line, prompt in prompts:
-        _check(decoder, line, prompt, args)
+    for line in prompts:
+        _check(decoder, line, args)
     results: list[Result] = []
     seconds = 0.0
     for start in range(0, len(prompts), args.batch):
-        chosen = [prompt for _, prompt in prompts[start : start + args.batch]]
+        chosen = [line.prompt for line in prompts[start : start + args.batch]]
         batch = decoder.generate_batch(chosen, **settings)
         seconds += batch[0].seconds  # that of the whole batch
         for result in batch:
@@ -138,12 +138,12 @@ def _answer_file(
             print_json(item)
 
 
-def _check(decoder: Decoder, line: int, prompt: Prompt | Filling, args: argparse.Namespace) -> None:
+def _check(decoder: Decoder, line: PromptLine, args: argparse.Namespace) -> None:
     """Reads a prompt of a file, so that a bad line is found before anything is decoded."""
     try:
-        decoder.encode(prompt, max_new_tokens=args.max_new_tokens)
+        decoder.encode(line.prompt, max_new_tokens=args.max_new_tokens)
     except PromptError as error:
-        raise PromptError(f"{args.input} line {line}: {error}") from error
+        raise PromptError(f"{args.input} line {line.number}: {error}") from error
 
 
 def _ids(result: Result) -> str:

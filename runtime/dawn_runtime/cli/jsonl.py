@@ -1,6 +1,8 @@
 """Prompts from a JSON Lines file."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +17,28 @@ _EXPECTED = (
 )
 
 
-def read_prompts(path: Path) -> list[tuple[int, Prompt | Filling]]:
+@dataclass(frozen=True, slots=True, eq=False)
+class PromptLine:
+    """A line of a file of prompts.
+
+    Attributes:
+        number: Of the line, counted from 1.
+        prompt: What is to be decoded.
+        fields: The whole object, the caller's own fields among them.
+    """
+
+    number: int
+    prompt: Prompt | Filling
+    fields: Mapping[str, Any]
+
+
+def read_prompts(path: Path) -> list[PromptLine]:
     """Reads a file with one JSON object a line; empty lines are skipped.
 
     Args:
         path: Each object has exactly one of `prompt` (text), `messages` (list of objects) and
             `input_ids` (list of integers), or a `template` (list of texts and hole lengths) behind
             at most one of them. Other fields are the caller's own.
-
-    Returns:
-        Line number, counted from 1, and prompt.
 
     Raises:
         PromptError: The file cannot be read, holds no prompt, or a line is malformed.
@@ -37,16 +51,20 @@ def read_prompts(path: Path) -> list[tuple[int, Prompt | Filling]]:
     numbered = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
     if not numbered:
         raise PromptError(f"{path}: the file holds no prompts; expected one JSON object a line")
-    return [(number, _prompt(line, f"{path} line {number}")) for number, line in numbered]
+    return [_read(number, line, f"{path} line {number}") for number, line in numbered]
 
 
-def _prompt(line: str, where: str) -> Prompt | Filling:
+def _read(number: int, line: str, where: str) -> PromptLine:
     try:
         entry = json.loads(line)
     except ValueError as error:
         raise PromptError(f"{where}: not valid JSON ({error})") from error
     if not isinstance(entry, dict):
         raise PromptError(f"{where}: {_EXPECTED}")
+    return PromptLine(number, _prompt(entry, where), entry)
+
+
+def _prompt(entry: dict[str, Any], where: str) -> Prompt | Filling:
     if _TEMPLATE not in entry:
         return _given(entry, where)
     if not isinstance(entry[_TEMPLATE], list):

@@ -19,6 +19,10 @@ typedef unsigned char u8;
 // for all: what changes from block to block stands here, so that a recorded launch can be repeated.
 enum { ROW, LENGTH, START, BEGIN, END, FIRST, WIDTH, SPAN_FIELDS };
 
+// Columns of `taus` float32 [B, 2]: thresholds of attention, which the host has scaled to the length
+// of each row by Dawn.attention_thresholds.
+enum { TAU_SINK, TAU_EDGE, TAU_FIELDS };
+
 // Columns of `status` int32 [B, 4]: all that the host reads after a step.
 enum { SETTLED, END_AT, KNOWN, FAULT, STATUS_FIELDS };
 
@@ -40,9 +44,10 @@ enum { NO_SINK, SINK, NOT_FINITE };
 // Marks the keys that attract attention from everywhere: mean over the rows above tau_sink.
 // attention float32 [B, S, S]; grid (any, B).
 extern "C" __global__ void find_sinks(
-    const float* attention, const int* spans, u8* sinks, int size, float tau_sink) {
+    const float* attention, const int* spans, const float* taus, u8* sinks, int size) {
     const int batch = blockIdx.y;
     const int length = spans[batch * SPAN_FIELDS + LENGTH];
+    const float tau_sink = taus[batch * TAU_FIELDS + TAU_SINK];
     const float* rows = attention + (i64)batch * size * size;
     const int stride = gridDim.x * blockDim.x;
     for (int key = blockIdx.x * blockDim.x + threadIdx.x; key < length; key += stride) {
@@ -198,16 +203,17 @@ __device__ static void report(
 }
 
 // One step of every row: predictions tokens int64 and confidence float32 [B, R], of positions
-// FIRST .. END - 1; attention float32 [B, S, S] and its sinks, not read if `graph_rule` is 0.
+// FIRST .. END - 1; attention float32 [B, S, S], its sinks and taus, not read if `graph_rule` is 0.
 // State of all N rows: ids int64, masked uint8, commit_step int32, commit_confidence float32
 // [N, L]; steps int32 [N]. input_ids int64 [B, S] gets the new tokens too. Scratch: flags uint32,
 // positions int32, scores float32 [B, L]. tau_high is the threshold of the plain rule. Grid (B).
 extern "C" __global__ void decide(
     const i64* tokens, const float* confidence, const float* attention, const u8* sinks,
-    const int* spans, i64* ids, u8* masked, int* commit_step, float* commit_confidence, int* steps,
-    i64* input_ids, u32* flags, int* positions, float* scores, const i64* end_tokens, int* status,
-    i64 mask_id, int length, int size, int end_count, int graph_rule, int union_, float tau_edge,
-    float tau_induce, float tau_low, float tau_high, float tau_anchor) {
+    const int* spans, const float* taus, i64* ids, u8* masked, int* commit_step,
+    float* commit_confidence, int* steps, i64* input_ids, u32* flags, int* positions, float* scores,
+    const i64* end_tokens, int* status, i64 mask_id, int length, int size, int end_count,
+    int graph_rule, int union_, float tau_induce, float tau_low, float tau_high,
+    float tau_anchor) {
     __shared__ int count, fault;
     const i64 batch = blockIdx.x;
     const int* span = spans + batch * SPAN_FIELDS;
@@ -241,7 +247,7 @@ extern "C" __global__ void decide(
     }
 
     if (graph_rule) {
-        const Graph graph = {attention, sinks, size, tau_edge};
+        const Graph graph = {attention, sinks, size, taus[batch * TAU_FIELDS + TAU_EDGE]};
         choose_by_graph(graph, scores, positions, count, span[END], flags, union_, tau_induce,
                         tau_low);
     }

@@ -17,7 +17,7 @@ from dawn_runtime.policies import Dawn, Policy, Threshold
 
 _THREADS = 256
 _COLUMN_THREADS = 128
-_SPAN_FIELDS, _STATUS_FIELDS = 7, 4
+_SPAN_FIELDS, _STATUS_FIELDS, _TAU_FIELDS = 7, 4, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,43 +25,41 @@ class SelectionRule:
     """A policy as the kernels know it.
 
     Attributes:
-        graph: Whether dependencies are looked at; without, the rule is the plain threshold
-            `tau_high`.
         union: Whether all chosen positions are settled, `Dawn.adjacency`.
-        tau_sink: As in `Dawn`.
-        tau_edge: As in `Dawn`.
+        tau_high: As in `Dawn`; the threshold of the plain rule.
         tau_induce: As in `Dawn`.
         tau_low: As in `Dawn`.
-        tau_high: As in `Dawn`.
         tau_anchor: As in `Dawn`.
+        attention_thresholds: As in `Dawn`; None is the plain threshold rule.
     """
 
-    graph: bool
     tau_high: float
     union: bool = False
-    tau_sink: float = 0.0
-    tau_edge: float = 0.0
     tau_induce: float = 0.0
     tau_low: float = 0.0
     tau_anchor: float = 0.0
+    attention_thresholds: Callable[[int], tuple[float, float]] | None = None
 
     @classmethod
     def of(cls, policy: Policy) -> "SelectionRule | None":
         """Returns the rule of a policy, None if the kernels do not know it."""
         if type(policy) is Threshold:
-            return cls(graph=False, tau_high=policy.threshold)
+            return cls(tau_high=policy.threshold)
         if type(policy) is not Dawn:
             return None
         return cls(
-            graph=True,
             tau_high=policy.tau_high,
             union=policy.adjacency == "union",
-            tau_sink=policy.tau_sink,
-            tau_edge=policy.tau_edge,
             tau_induce=policy.tau_induce,
             tau_low=policy.tau_low,
             tau_anchor=policy.tau_anchor,
+            attention_thresholds=policy.attention_thresholds,
         )
+
+    @property
+    def graph(self) -> bool:
+        """Whether dependencies are looked at."""
+        return self.attention_thresholds is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +137,7 @@ class Selection:
         self._commit_confidence = self._put(np.full(ids.shape, np.nan), "float32")
         self._steps = device.allocate((rows,), "int32")
         self._spans = device.allocate((rows, _SPAN_FIELDS), "int32")
+        self._taus = device.allocate((rows, _TAU_FIELDS), "float32")
         self._status = device.allocate((rows, _STATUS_FIELDS), "int32")
         self._sinks = device.allocate((rows, self._length), "uint8")
         self._scratch = [device.allocate(ids.shape, t) for t in ("uint32", "int32", "float32")]
@@ -164,6 +163,10 @@ class Selection:
         ]
         evidence = size if self._rule.graph else 0
         self._device.upload(self._spans.view((batch, _SPAN_FIELDS)), np.array(fields, np.int32))
+        if self._rule.attention_thresholds is not None:
+            # Rows here look at all of themselves, so their length is their number of keys.
+            taus = [self._rule.attention_thresholds(span.length) for span in spans]
+            self._device.upload(self._taus.view((batch, _TAU_FIELDS)), np.array(taus, np.float32))
         whole = self._inputs
         step = DeviceStep(
             input_ids=whole.input_ids.view((batch, size)),
@@ -219,13 +222,14 @@ class Selection:
         rule, (batch, size) = self._rule, step.input_ids.shape
         if rule.graph:
             blocks = -(-size // _COLUMN_THREADS)
-            sinks = (outputs.attention, self._spans, self._sinks, np.int32(size))
-            arguments: tuple[Argument, ...] = (*sinks, np.float32(rule.tau_sink))
+            arrays = (outputs.attention, self._spans, self._taus, self._sinks)
+            arguments: tuple[Argument, ...] = (*arrays, np.int32(size))
             self._device.launch("find_sinks", (blocks, batch), _COLUMN_THREADS, arguments)
         numbers = (self._length, size, self._end_count, rule.graph, rule.union)
-        floors = (rule.tau_edge, rule.tau_induce, rule.tau_low, rule.tau_high, rule.tau_anchor)
+        floors = (rule.tau_induce, rule.tau_low, rule.tau_high, rule.tau_anchor)
         arguments = (
-            *(outputs.tokens, outputs.confidence, outputs.attention, self._sinks, self._spans),
+            *(outputs.tokens, outputs.confidence, outputs.attention),
+            *(self._sinks, self._spans, self._taus),
             *(self._ids, self._masked, self._commit_step, self._commit_confidence, self._steps),
             *(step.input_ids, *self._scratch, self._end_tokens, self._status),
             np.int64(self._mask_id),

@@ -17,6 +17,14 @@ tau_sink) and i != j. If all three sets are empty the most confident candidate i
 With a cache the rows of some positions are not computed. The means of the columns are then those of
 the last full pass, and p at a known position is the one of the last step that predicted it.
 
+A row of A sums to 1 over the K keys that it looks at, so a threshold of attention means less the
+more of them there are: evenly spread, each gets 1 / K. With a `reference_length` R both thresholds,
+tau_edge and tau_sink, are multiplied by (R / K) ^ `length_exponent`. K counts every position that
+the row looks at in this step, through keys just computed or kept ones: the whole row, prompt and
+undecided positions included, less what a window hides. Padding is not among them, and neither is
+another row of the batch. It is the K of this step too where the means of the columns are older. The
+published rule has no such scaling.
+
 `adjacency` says which positions are settled. `both`: those that are sure and induced at once, as
 the published code has it. `union`: those that are sure or induced, the stricter reading of the
 paper. Two defects of the published code are left out: position 0 entering the independent set once
@@ -29,13 +37,16 @@ from typing import ClassVar
 import numpy as np
 
 from dawn_runtime import graph
-from dawn_runtime._checks import check_choice, check_number
+from dawn_runtime._checks import check_choice, check_integer, check_number
 from dawn_runtime.arrays import BoolArray, IntArray, inverse
 from dawn_runtime.policies.base import POLICIES, Needs, Policy, RowView
 from dawn_runtime.policies.threshold import Threshold
 
 _OWNER = "policy 'dawn'"
+_TAUS = ("tau_sink", "tau_edge", "tau_induce", "tau_low", "tau_high", "tau_anchor")
 _SMALLEST_EDGE = 1e-9
+_LONGEST = 2**31 - 1
+"""Lengths are int32 in the kernels; thresholds of that scale are finite in float32."""
 
 
 @POLICIES.register
@@ -51,6 +62,10 @@ class Dawn(Policy):
         tau_high: Confidence at which a candidate is committed whatever it depends on.
         tau_anchor: Confidence at which a known position is an anchor.
         adjacency: `both` (as published) or `union`; see the module.
+        reference_length: Tokens of the sequences, prompt and answer together, that `tau_sink` and
+            `tau_edge` were chosen for; 0 (as published) is no scaling.
+        length_exponent: How both follow the length, 0 to 1: 0 not at all, 1 as the attention that
+            an evenly spread row gives a key.
 
     Raises:
         OptionError: An option is out of range.
@@ -66,17 +81,34 @@ class Dawn(Policy):
     tau_high: float = 0.90
     tau_anchor: float = 0.90
     adjacency: str = "both"
+    reference_length: int = 0
+    length_exponent: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("tau_sink", "tau_edge", "tau_induce", "tau_low", "tau_high", "tau_anchor"):
+        for name in (*_TAUS, "length_exponent"):
             minimum = _SMALLEST_EDGE if name == "tau_edge" else 0.0
             value = check_number(_OWNER, name, getattr(self, name), minimum=minimum)
             object.__setattr__(self, name, value)
         check_choice(_OWNER, "adjacency", self.adjacency, ("both", "union"))
+        length = check_integer(
+            _OWNER, "reference_length", self.reference_length, minimum=0, maximum=_LONGEST
+        )
+        object.__setattr__(self, "reference_length", length)
 
     def short_form(self) -> Policy:
         """Returns the threshold rule at `tau_high`: what is left of DAWN without its graph."""
         return Threshold(self.tau_high)
+
+    def attention_thresholds(self, keys: int) -> tuple[float, float]:
+        """Returns `tau_sink` and `tau_edge` scaled to a length; the latter stays above 0.
+
+        Args:
+            keys: Number of keys K that a row looks at, >= 1.
+        """
+        if not self.reference_length:
+            return self.tau_sink, self.tau_edge
+        scale = (self.reference_length / keys) ** self.length_exponent
+        return self.tau_sink * scale, max(self.tau_edge * scale, _SMALLEST_EDGE)
 
     def select(self, view: RowView) -> IntArray:
         """Chooses the sure, the induced and the free candidates."""
@@ -96,8 +128,9 @@ class Dawn(Policy):
     def _edges(self, view: RowView, columns: IntArray) -> BoolArray:
         """Dependencies of the candidates [n, K], given the column of each of them."""
         rows = inverse(view.attention_rows, len(view.masked))[view.candidates]
-        sinks = graph.sink_keys(view.key_means(), self.tau_sink)
-        return graph.dependencies(view.attention[rows], columns, sinks, self.tau_edge)
+        tau_sink, tau_edge = self.attention_thresholds(len(view.attention_keys))
+        sinks = graph.sink_keys(view.key_means(), tau_sink)
+        return graph.dependencies(view.attention[rows], columns, sinks, tau_edge)
 
     def _anchors(self, view: RowView) -> BoolArray:
         """Keys at known, confidently re-predicted positions before the window's end, [K]."""
