@@ -113,7 +113,9 @@ def test_lengths_that_are_alike_leave_the_exponent_as_it_is() -> None:
     assert tuned.points[0].options["tau_edge"] == pytest.approx(0.07 * (17 / 34) ** 0.5)
     assert tuned.start.options["reference_length"] == 17
     assert tuned.chosen.options["reference_length"] == 34
-    line = "34 to 34 tokens, prompt and answer together: length_exponent cannot be told apart"
+    line = (
+        "All sequences have 34 tokens, prompt and answer together: length_exponent cannot be told"
+    )
     assert line in report_text(tuned)
 
 

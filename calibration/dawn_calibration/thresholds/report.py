@@ -73,7 +73,8 @@ def _lines(tuned: Tuned) -> Iterator[str]:
 def _length(tuned: Tuned) -> str:
     """How long the sequences were, and what that means for the thresholds of attention."""
     lengths = tuned.lengths
-    seen = f"{lengths.shortest} to {lengths.longest} tokens, prompt and answer together"
+    ends = dict.fromkeys((lengths.shortest, lengths.longest))
+    seen = f"{' to '.join(map(str, ends))} tokens, prompt and answer together"
     if EXPONENT not in tuned.chosen.options:
         return f"The sequences have {seen}."
     if lengths.alike:
