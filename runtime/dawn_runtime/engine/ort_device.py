@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dawn_runtime import contract
 from dawn_runtime.artifact import Artifact
-from dawn_runtime.cuda import CudaDevice, Device, DeviceArray, DeviceKv
+from dawn_runtime.cuda import CudaDevice, Device, DeviceArray, DeviceKv, PresentMemory
 from dawn_runtime.cuda.pool import Pool
 from dawn_runtime.engine.checks import check_inputs, named_inputs
 from dawn_runtime.engine.device import DeviceOutputs, DeviceStep, KvMemory
@@ -77,6 +77,8 @@ class OrtDeviceEngine:
         self._past_names = contract.kv_names("past", manifest.dims.layers)
         self._present_names = contract.kv_names("present", manifest.dims.layers)
         self._pool = Pool(device)
+        self._most_tokens = 0
+        self._present: PresentMemory | None = None
         self._nothing = device.allocate((1,), "int64")
         self._graphs = _GraphIds() if cuda_graphs else None
         self._bound: tuple[Hashable, Any] | None = None
@@ -92,6 +94,7 @@ class OrtDeviceEngine:
 
     def kv_memory(self, batch: int, length: int) -> KvMemory:
         """Returns memory for keys and values on the device; see `ResidentEngine`."""
+        self._most_tokens = max(self._most_tokens, batch * length)
         return DeviceKv(self.device, self._info, batch, length)
 
     def run(self, inputs: StepInputs) -> StepOutputs:
@@ -183,16 +186,13 @@ class OrtDeviceEngine:
         return found
 
     def _bind_present(self, binding: Any, inputs: StepInputs) -> tuple[DeviceArray, ...]:
-        """Binds keys and values to memory of the device: one set for full passes, one for others.
-
-        A step may run a full pass and a cached one before it looks at either.
-        """
-        kind, info = "cached" if inputs.past else "full", self._info
+        """Binds keys and values to memory of the device."""
         batch, fed = inputs.input_ids.shape
-        shape = (batch, info.kv_heads, fed, info.head_dim)
-        arrays = tuple(
-            self._pool.get(f"{kind} {name}", shape, info.kv_dtype) for name in self._present_names
-        )
+        if self._present is None or self._present.tokens < batch * fed:
+            self._present = None  # freed before more is asked for
+            tokens = max(batch * fed, self._most_tokens)
+            self._present = PresentMemory(self.device, self._info, tokens)
+        arrays = self._present.arrays(batch, fed, cached=bool(inputs.past))
         for name, array in zip(self._present_names, arrays, strict=True):
             self._bind_output(binding, name, array)
         return arrays
