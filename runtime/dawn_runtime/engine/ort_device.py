@@ -35,6 +35,8 @@ _BFLOAT16: Final = 16
 """TensorProto.BFLOAT16, for which NumPy has no type."""
 
 _NO_GRAPH: Final = -1
+"""Run option `gpu_graph_id` of a run that is neither captured nor replayed; 0 is ONNX Runtime's."""
+
 _MOST_GRAPHS: Final = 32
 _GRAPH_FROM_RUN: Final = 4
 """A shape is captured when it comes for the fourth time: capturing costs more than a few runs."""
@@ -47,9 +49,12 @@ class OrtDeviceEngine:
         graph: Path of `model.onnx`; its weights lie beside it.
         manifest: Manifest of the artifact the graph belongs to.
         device: Where it runs; closed with the engine.
-        cuda_graphs: Whether whole runs on the device are captured as CUDA graphs once their shape
-            has come several times. ONNX Runtime refuses that for graphs of which a part runs on
-            the CPU.
+        cuda_graphs: Whether whole runs on the device (`run_on_device`) are captured as CUDA graphs
+            once their shapes and addresses have come several times, and replayed from then on. A
+            replay reads and writes where the captured run did, and leaves out what the CPU did
+            then; ONNX Runtime refuses to open a graph of which more than the arithmetic of shapes
+            would run there. Graphs belong to the thread that captured them and are freed with the
+            session, so there are at most 32.
         threads: Threads inside one operator where a part runs on the CPU.
         check: Whether inputs of `run` are checked against the contract.
 
@@ -84,9 +89,15 @@ class OrtDeviceEngine:
         self._bound: tuple[Hashable, Any] | None = None
         self._options: dict[tuple[int, bool], Any] = {}
         providers, options = _providers(device, cuda_graphs)
-        self._session: Any = open_session(
-            self._info.name, graph, providers, options, threads=threads
-        )
+        self._session: Any = None
+        try:
+            self._session = open_session(
+                self._info.name, graph, providers, options, threads=threads
+            )
+        except EngineError as error:
+            if not cuda_graphs:
+                raise
+            raise EngineError(f"{error}; if CUDA graphs are why, leave out cuda_graphs") from error
 
     def describe(self) -> EngineInfo:
         """Returns what this engine runs."""
@@ -261,13 +272,14 @@ class _GraphIds:
         return self._numbers[key]
 
 
-def open_cuda(artifact: Artifact, *, threads: int | None = None) -> OrtDeviceEngine:
+def open_cuda(
+    artifact: Artifact, *, threads: int | None = None, cuda_graphs: bool = False
+) -> OrtDeviceEngine:
     """Opens the graph of an artifact on the first GPU; see `OrtDeviceEngine`."""
     device = CudaDevice()
     try:
-        return OrtDeviceEngine(
-            artifact.path(GRAPH_FILE), artifact.manifest, device, threads=threads
-        )
+        graph, manifest = artifact.path(GRAPH_FILE), artifact.manifest
+        return OrtDeviceEngine(graph, manifest, device, cuda_graphs=cuda_graphs, threads=threads)
     except BaseException:
         device.close()
         raise
