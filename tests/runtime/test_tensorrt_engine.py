@@ -134,6 +134,19 @@ def test_keys_at_other_addresses_are_read_from_there(engine: TensorRTEngine, fol
         assert_same(found, cpu.run(cached_pass(tuple(values))))
 
 
+def test_keys_of_the_host_are_read_anew_in_every_run(
+    engine: TensorRTEngine, folder: Path, driver: FakeDriver
+) -> None:
+    cpu, allocated = reference(folder), []
+    for length in (9, 12, 9, 12, 12, 9, 9, 12):
+        kept = cpu.run(replace(full_pass(rows=1, length=length), want_present=True)).present
+        for scale in (1.0, 0.5, 1.5):
+            step = cached_pass(tuple(scale * array for array in kept))
+            assert_same(engine.run(step), cpu.run(step))
+        allocated.append(driver.calls.count("cuMemAlloc"))
+    assert allocated[1:] == allocated[1:2] * 7, "the memory for them stays"
+
+
 def test_later_runs_leave_earlier_outputs_alone(engine: TensorRTEngine) -> None:
     step = full_pass()
     first = engine.run(step)

@@ -103,6 +103,7 @@ class TensorRTEngine:
         if record.logits:
             self._logits = Packed(device, manifest.outputs[_SMALL : _SMALL + 1], profiles)
         self._present = PresentMemory(device, self._info, _most_tokens(profiles))
+        self._copies: PresentMemory | None = None
         self._contexts: Contexts | None = Contexts(loaded, device)
 
     def describe(self) -> EngineInfo:
@@ -186,15 +187,20 @@ class TensorRTEngine:
         self._inputs.send(sizes)
 
     def _on_device(self, past: Sequence[KvArray]) -> tuple[DeviceArray, ...]:
-        """Returns cached keys and values of the engine's own memory, or copies of others."""
-        copies = []
-        for array in past:
-            if isinstance(array, DeviceArray):
-                copies.append(array)
-            else:
-                copies.append(self.device.allocate(array.shape, str(array.dtype)))
-                self.device.upload(copies[-1], array)
-        return tuple(copies)
+        """Returns cached keys and values of the engine's own memory, or copies of others.
+
+        Copies lie at equal distances too, in memory that stays: a recorded run reads them there.
+        """
+        if not past or isinstance(past[0], DeviceArray):
+            return tuple(past)
+        batch, _, slots, _ = past[0].shape
+        if self._copies is None or self._copies.tokens < batch * slots:
+            self._copies = None  # freed before more is asked for
+            self._copies = PresentMemory(self.device, self._info, batch * slots)
+        copies = self._copies.arrays(batch, slots, cached=False)
+        for copy, array in zip(copies, past, strict=True):
+            self.device.upload(copy, array)
+        return copies
 
     def _enqueue(
         self,
