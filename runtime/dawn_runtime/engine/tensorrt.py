@@ -191,8 +191,9 @@ class TensorRTEngine:
 
         Copies lie at equal distances too, in memory that stays: a recorded run reads them there.
         """
-        if not past or isinstance(past[0], DeviceArray):
-            return tuple(past)
+        resident = tuple(array for array in past if isinstance(array, DeviceArray))
+        if len(resident) == len(past):
+            return resident
         batch, _, slots, _ = past[0].shape
         if self._copies is None or self._copies.tokens < batch * slots:
             self._copies = None  # freed before more is asked for
