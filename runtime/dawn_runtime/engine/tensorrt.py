@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from dawn_runtime.arrays import KvArray
 from dawn_runtime.artifact import Artifact
 from dawn_runtime.cuda import CudaDevice, Device, DeviceArray, DeviceKv, PresentMemory
 from dawn_runtime.engine.checks import check_inputs
@@ -186,7 +185,7 @@ class TensorRTEngine:
             target[...] = array
         self._inputs.send(sizes)
 
-    def _on_device(self, past: Sequence[KvArray]) -> tuple[DeviceArray, ...]:
+    def _on_device(self, past: Sequence[Any]) -> tuple[DeviceArray, ...]:
         """Returns cached keys and values of the engine's own memory, or copies of others.
 
         Copies lie at equal distances too, in memory that stays: a recorded run reads them there.
