@@ -6,8 +6,8 @@ Formulas, for B rows of L tokens and 16-bit keys, values and activations:
 
     weights   parameters * bytes; in int8 and int4 the matrices of the layers shrink, embedding,
               head, norms and biases stay 16-bit; int4 has a 16-bit scale for each 128 weights
-    cache     3 * 2 * layers * kv_heads * head_dim * B * L * 2    the kept keys and values, and what
-              a full pass and a cached pass return of them
+    cache     2 * 2 * layers * kv_heads * head_dim * B * L * 2    the kept keys and values, and what
+              a step returns of them; half as much again where B > 1
     work      B * L * (4 * hidden + 3 * mlp) * 2                  residual stream, q/k/v; gate, up
               + 2 * B * heads * L * 2L * 2                        scores and softmax where not fused
               + B * L * vocabulary * 6                            head on every row, 16 and 32 bits
@@ -27,6 +27,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from dawn_models import ModelConfig, parameter_shapes, read_config
+from dawn_runtime.doctor.memory import gpu_copies
 from make_random_checkpoint import GEOMETRIES
 
 BYTES = {"fp16": 2.0, "int8": 1.0, "int4": 0.5 + 2 / 128}
@@ -52,7 +53,7 @@ def weight_bytes(config: ModelConfig, precision: str) -> tuple[float, float]:
 def cache_bytes(config: ModelConfig, length: int, batch: int) -> float:
     """Returns the bytes of keys and values."""
     per_token = 2 * config.num_layers * config.num_kv_heads * config.head_dim * 2
-    return 3.0 * batch * length * per_token
+    return float(gpu_copies(batch) * batch * length * per_token)
 
 
 def work_bytes(config: ModelConfig, length: int, batch: int) -> float:

@@ -22,3 +22,18 @@ prepare_environment() { # extras of the package, for example "cpu,export"
     PATH="$root/.venv/bin:$PATH"
     export PATH
 }
+
+python310() { # the path of a Python 3.10, or a line that says where it was looked for
+    local candidate
+    is_310() { "$1" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 10))' 2>/dev/null; }
+    if [ -n "${PYTHON310:-}" ]; then
+        is_310 "$PYTHON310" && echo "$PYTHON310" && return
+        echo "PYTHON310=$PYTHON310 is no Python 3.10; name another one, or unset it" >&2
+        return 1
+    fi
+    for candidate in python3.10 "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.10.*/bin/python3.10; do
+        is_310 "$candidate" && echo "$candidate" && return
+    done
+    echo "no python3.10 on the path or in pyenv; install it there, or name it by PYTHON310" >&2
+    return 1
+}

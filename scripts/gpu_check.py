@@ -2,44 +2,67 @@
 
     bash scripts/gpu_check.sh                                # all of it, set-up included
     python scripts/gpu_check.py build/dream --engine onnxruntime-cuda --soak 200
+    python scripts/gpu_check.py build/dream --engine tensorrt --only numbers
 
-Checks that need a package which is not installed are skipped with the reason. Progress goes to
-standard error; standard output and --output get the report. Exit status: 0 all that ran passed,
-1 something failed, 2 wrong usage, 3 no NVIDIA GPU.
+Without an artifact the shipped models are exported first. Each check runs in a process of its own
+with a time limit: one that fails, hangs or takes the device down costs its own result alone. The
+report is written anew after each of them, the long ones come last. A check that needs a package
+which is not installed is skipped with the reason. Progress goes to standard error; standard output
+and --output get the report. Exit status: 0 all that ran passed, 1 something failed, 2 wrong usage,
+3 no NVIDIA GPU.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from dawn_runtime.cli.common import Parser, atomic_text, count, print_json, run_command
 from dawn_runtime.doctor.cuda import Cuda, read_cuda
-from dawn_runtime.engine import ENGINES
-from dawn_runtime.errors import EngineError
-from gpu_checks import endurance, parity, speed
+from dawn_runtime.errors import EngineError, OptionError
+from gpu_checks import endurance, parity, preparation, speed
 from gpu_checks.engines import REFERENCE
+from gpu_checks.isolated import run_isolated
+from gpu_checks.machine import describe
 from gpu_checks.outcome import CheckError, Outcome, attempt
+from gpu_checks.preparation import ROOT, Subject, all_engines, plan_folder, shipped
 
 NO_GPU = 3
-ROOT = Path(__file__).parent.parent
+ON_GPU = ("numbers", "answers", "selection", "speed", "memory")
+ON_CPU = ("speed", "numbers", "answers")
+LONG = ("soak", "reopen")
+"""Checks of an engine on a GPU, of the reference against itself, and of both at the end."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One check.
+
+    Attributes:
+        check: Its name.
+        subject: What is checked; None if it is the machine.
+        engine: With what; empty if it needs none.
+    """
+
+    check: str
+    subject: Subject | None = None
+    engine: str = ""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the checks."""
-    found = read_cuda()
     arguments = sys.argv[1:] if argv is None else argv
+    if "--only" in arguments:
+        return run_command(_parser(), _work_on_one, arguments)
+    found = read_cuda()
     if not found.gpus and not _asks_for_cpu_only(arguments):
         print(f"gpu_check: no NVIDIA GPU: {found.reason}; nothing was checked", file=sys.stderr)
         return NO_GPU
@@ -54,58 +77,137 @@ def _asks_for_cpu_only(arguments: list[str]) -> bool:
 
 def _parser() -> Parser:
     parser = Parser("gpu_check", "Check every path of a GPU beside the CPU.")
-    parser.add_argument("artifacts", nargs="+", type=Path, help="exported models")
+    parser.add_argument(
+        "artifacts", nargs="*", type=Path, help="exported models; default: exports of the shipped"
+    )
     parser.add_argument(
         "--engine",
         action="append",
-        choices=ENGINES[1:],
-        help="engine to check, may be repeated; default: onnxruntime-cuda and tensorrt",
+        choices=(REFERENCE, *all_engines()),
+        help="engine to check, may be repeated; default: all of a GPU",
     )
     parser.add_argument("--soak", type=count, default=2000, help="answers; default: 2000")
+    parser.add_argument("--repeat", type=count, default=5, help="timings; default: 5")
     parser.add_argument("--cycles", type=count, default=100, help="openings; default: 100")
     parser.add_argument("--no-tests", action="store_true", help="leave out the tests marked gpu")
+    parser.add_argument(
+        "--time-limit", type=count, default=1800, help="seconds of a check; default: 1800"
+    )
+    parser.add_argument(
+        "--only",
+        metavar="CHECK",
+        help="one check of one artifact, in this process, for a closer look",
+    )
     parser.add_argument("--output", type=Path, help="write the report here too")
     return parser
 
 
 def _work(found: Cuda, args: argparse.Namespace) -> None:
-    outcomes = []
-    for outcome in _outcomes(args):
-        outcomes.append(outcome)
+    outcomes: list[Outcome] = []
+    machine = describe(found)
+    for task in _tasks(args):
+        outcomes.append(_outcome(task, args))
         if not args.quiet:
-            print(outcome, file=sys.stderr, flush=True)
-    report = {"machine": _machine(found), "checks": [asdict(outcome) for outcome in outcomes]}
+            print(outcomes[-1], file=sys.stderr, flush=True)
+        _save(_report(machine, outcomes, complete=False), args.output)
+    report = _report(machine, outcomes, complete=True)
+    _save(report, args.output)
     print_json(report)
-    if args.output is not None:
-        with atomic_text(args.output) as file:
-            json.dump(report, file, indent=1)
-    failed = [outcome.check for outcome in outcomes if outcome.status == "failed"]
+    failed = [" ".join((o.check, o.artifact, o.engine)) for o in outcomes if o.status == "failed"]
     if failed:
         raise CheckError(f"{len(failed)} of {len(outcomes)} checks failed: {', '.join(failed)}")
 
 
-def _outcomes(args: argparse.Namespace) -> Iterator[Outcome]:
+def _report(machine: dict[str, Any], outcomes: list[Outcome], *, complete: bool) -> dict[str, Any]:
+    checks = [asdict(outcome) for outcome in outcomes]
+    return {"complete": complete, "machine": machine, "checks": checks}
+
+
+def _save(document: dict[str, Any], path: Path | None) -> None:
+    if path is not None:
+        with atomic_text(path) as file:
+            json.dump(document, file, indent=1)
+
+
+def _tasks(args: argparse.Namespace) -> Iterator[Task]:
+    """All checks, the long ones last."""
+    subjects = _subjects(args)
+    yield from (Task("export", subject) for subject in subjects if subject.model is not None)
     if not args.no_tests:
-        yield attempt("tests", None, "", _tests)
-    for artifact in args.artifacts:
-        yield attempt("speed", artifact, REFERENCE, partial(speed.measure, artifact, REFERENCE))
-        for engine in args.engine or ["onnxruntime-cuda", "tensorrt"]:
-            yield from _checks_of(artifact, engine, args)
+        yield Task("tests")
+    for subject in subjects:
+        if REFERENCE not in subject.engines:
+            yield Task("speed", subject, REFERENCE)
+        if "tensorrt" in subject.engines:
+            yield Task("plan", subject, "tensorrt")
+        for engine in subject.engines:
+            checks = ON_CPU if engine == REFERENCE else ON_GPU
+            yield from (Task(check, subject, engine) for check in checks)
+    for check in LONG:
+        yield from (Task(check, subject, e) for subject in subjects for e in subject.engines)
 
 
-def _checks_of(artifact: Path, engine: str, args: argparse.Namespace) -> Iterator[Outcome]:
-    on_gpu = engine != REFERENCE
-    works = {
-        "numbers": partial(parity.check_numbers, artifact, engine),
-        "answers": partial(parity.check_answers, artifact, engine),
-        **({"selection": partial(parity.check_selection, artifact, engine)} if on_gpu else {}),
-        **({"speed": partial(speed.measure, artifact, engine)} if on_gpu else {}),
-        **({"memory": partial(endurance.memory, artifact, engine)} if on_gpu else {}),
-        "soak": partial(endurance.soak, artifact, engine, args.soak),
-        "reopen": partial(endurance.reopen, artifact, engine, args.cycles),
+def _subjects(args: argparse.Namespace) -> list[Subject]:
+    wanted = tuple(args.engine or all_engines())
+    if args.artifacts:
+        return [Subject(folder, wanted) for folder in args.artifacts]
+    chosen = (replace(s, engines=tuple(e for e in wanted if s.suits(e))) for s in shipped())
+    return [subject for subject in chosen if subject.engines]
+
+
+def _outcome(task: Task, args: argparse.Namespace) -> Outcome:
+    """Runs a check in a process of its own."""
+    folder = None if task.subject is None else task.subject.folder
+    command = [sys.executable, str(Path(__file__).resolve()), "--only", task.check]
+    command += [] if folder is None else [str(folder)]
+    command += ["--engine", task.engine] if task.engine else []
+    for flag in ("soak", "cycles", "repeat"):
+        command += [f"--{flag}", str(getattr(args, flag))]
+    return run_isolated(command, task.check, folder, task.engine, limit=args.time_limit)
+
+
+def _work_on_one(args: argparse.Namespace) -> None:
+    """Runs one check in this process; a failure is an outcome, which is all there is to tell."""
+    artifact = args.artifacts[0] if args.artifacts else None
+    engine = args.engine[0] if args.engine else ""
+    outcome = attempt(args.only, artifact, engine, _check(args.only, artifact, engine, args))
+    _save(asdict(outcome), args.output)
+    if not args.quiet:
+        print(outcome, file=sys.stderr)
+    print_json(asdict(outcome))
+
+
+def _check(
+    name: str, artifact: Path | None, engine: str, args: argparse.Namespace
+) -> Callable[[], dict[str, Any]]:
+    """Returns what does a check.
+
+    Raises:
+        OptionError: There is no such check, or it needs an artifact and an engine.
+    """
+    if name == "tests":
+        return _tests
+    if name == "export" and artifact is not None:
+        return partial(preparation.export_model, artifact)
+    checks: dict[str, Callable[[Path, str], dict[str, Any]]] = {
+        "numbers": parity.check_numbers,
+        "answers": parity.check_answers,
+        "selection": parity.check_selection,
+        "speed": partial(speed.measure, repeat=args.repeat),
+        "memory": endurance.memory,
+        "soak": partial(endurance.soak, generations=args.soak),
+        "reopen": partial(endurance.reopen, cycles=args.cycles),
     }
-    for check, work in works.items():
-        yield attempt(check, artifact, engine, work)
+    known = ("tests", "export", "plan", *checks)
+    if name not in known or artifact is None or not engine:
+        raise OptionError(
+            f"--only: got {name!r} with artifact {artifact} and engine {engine or None}; expected "
+            f"one of {', '.join(known)}, with an artifact, and with --engine for all behind export"
+        )
+    if name == "plan":
+        return partial(preparation.build, artifact)
+    planned = engine == "tensorrt" and plan_folder(artifact).exists()
+    return partial(checks[name], plan_folder(artifact) if planned else artifact, engine)
 
 
 def _tests() -> dict[str, Any]:
@@ -114,32 +216,11 @@ def _tests() -> dict[str, Any]:
     done = subprocess.run(
         [*command, "tests/runtime"], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    last = (done.stdout.strip().splitlines() or ["pytest said nothing"])[-1]
+    lines = done.stdout.strip().splitlines() or ["pytest said nothing"]
     if done.returncode:
-        raise EngineError(f"pytest -m gpu: {last}; run it to see more")
-    return {"pytest": last}
-
-
-def _machine(found: Cuda) -> dict[str, Any]:
-    return {
-        "gpus": [asdict(gpu) for gpu in found.gpus],
-        "cuda_of_driver": found.version,
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "packages": _versions(),
-    }
-
-
-def _versions() -> dict[str, str]:
-    from importlib.metadata import distributions
-
-    wanted = ("onnxruntime", "tensorrt", "cuda", "nvidia-cuda-nvrtc", "dawn-edge")
-    return {
-        name: distribution.version
-        for distribution in distributions()
-        if (name := distribution.metadata["Name"].lower()).startswith(wanted)
-    }
+        wrong = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
+        raise EngineError(f"pytest -m gpu: {lines[-1]}; {' '.join(wrong)}")
+    return {"pytest": lines[-1]}
 
 
 if __name__ == "__main__":

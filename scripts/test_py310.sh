@@ -4,22 +4,9 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
-python310() {
-    local candidate
-    for candidate in "${PYTHON310:-}" python3.10 "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.10.*/bin/python3.10; do
-        if [ -n "$candidate" ] &&
-            "$candidate" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 10))' 2>/dev/null; then
-            echo "$candidate"
-            return
-        fi
-    done
-    echo "test_py310: no python3.10 found; name one by PYTHON310, or install it with pyenv" >&2
-    return 1
-}
-
-wanted="$(cat pyproject.toml constraints.txt)"
+python="$(python310)"
+wanted="$("$python" --version; cat pyproject.toml constraints.txt)"
 if [ ! -f .venv310/installed ] || [ "$(cat .venv310/installed)" != "$wanted" ]; then
-    python="$(python310)"
     echo "installing the runtime into .venv310" >&2
     "$python" -m venv .venv310
     .venv310/bin/python -m pip install --quiet --disable-pip-version-check \

@@ -17,7 +17,7 @@ from pathlib import Path
 from dawn_export.errors import OutputError
 from dawn_export.exchange import exchange
 from dawn_export.leftovers import Staging, clear_leftovers, locked, new_staging, old_name
-from dawn_runtime.engine.tensorrt_plans import plan_files
+from dawn_runtime.engine.tensorrt_plans import TIMING_CACHE, plan_files
 from dawn_runtime.errors import ArtifactError
 from dawn_runtime.manifest import MANIFEST_FILE, Manifest
 
@@ -67,6 +67,8 @@ def _own_files(folder: Path) -> set[str]:
 def staged(output: Path, *, force: bool = False) -> Iterator[Path]:
     """Gives a new folder to write an artifact into; it takes its place when the block ends.
 
+    Of an artifact that it replaces it takes the timing cache along.
+
     Args:
         output: Where the artifact shall be; missing folders above it are made.
         force: Whether an artifact that is there may be replaced.
@@ -82,6 +84,7 @@ def staged(output: Path, *, force: bool = False) -> Iterator[Path]:
         staging = _claim(output, force=force)
         try:
             yield staging.folder
+            _carry_over(output, staging.folder)
             _sync(staging.folder)
             _put_in_place(staging.folder, output, force=force)
         except OSError as error:
@@ -116,6 +119,15 @@ def _claim(output: Path, *, force: bool) -> Staging:
             return new_staging(output)
     except OSError as error:
         raise OutputError(f"{output.parent}: cannot be written to: {error.strerror}") from error
+
+
+def _carry_over(old: Path, new: Path) -> None:
+    """Copies what belongs to the machine and not to the weights: measured times of kernels.
+
+    TensorRT knows itself whether they are those of its version, the GPU and the driver.
+    """
+    if (old / TIMING_CACHE).is_file():
+        shutil.copyfile(old / TIMING_CACHE, new / TIMING_CACHE)
 
 
 def _sync(folder: Path) -> None:

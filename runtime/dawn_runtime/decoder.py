@@ -73,6 +73,7 @@ class Decoder:
         engine: str | Engine = "auto",
         threads: int | None = None,
         low_memory: bool = False,
+        cuda_graphs: bool = False,
         verify: str = "auto",
     ) -> "Decoder":
         """Opens an artifact folder.
@@ -83,14 +84,16 @@ class Decoder:
             threads: CPU threads of an engine given by name; None lets it choose.
             low_memory: Whether weights stay in the mapped file: slower, for models that fit the
                 memory no other way, on the CPU.
+            cuda_graphs: Whether ONNX Runtime on a GPU replays runs whose shapes come again as CUDA
+                graphs.
             verify: Which files are hashed: `auto` (up to 256 MiB each), `full` or `sizes` (none).
 
         Raises:
             ArtifactError: The folder is missing, damaged, altered or too new.
             DependencyError: A package that is needed is not installed.
             EngineError: The engine cannot load the graph.
-            OptionError: Unknown engine or verify mode, a number of threads below 1, or `low_memory`
-                with an engine that has no such thing.
+            OptionError: Unknown engine or verify mode, a number of threads below 1, or an option
+                that the engine does not have.
         """
         artifact = Artifact.open(folder, verify=verify)
         tokenizer = None
@@ -99,10 +102,13 @@ class Decoder:
         chat = ChatTemplate.from_artifact(artifact)
         runner = engine
         if isinstance(runner, str):
-            runner = open_engine(artifact, runner, threads=threads, low_memory=low_memory)
-        elif threads is not None or low_memory:
+            runner = open_engine(
+                artifact, runner, threads=threads, low_memory=low_memory, cuda_graphs=cuda_graphs
+            )
+        elif threads is not None or low_memory or cuda_graphs:
             raise OptionError(
-                "threads and low_memory go with an engine given by name; got an engine object"
+                "threads, low_memory and cuda_graphs go with an engine given by name; got an "
+                "engine object"
             )
         decoder = cls(artifact.manifest, runner, tokenizer=tokenizer, chat=chat)
         decoder._owns_engine = isinstance(engine, str)

@@ -11,7 +11,7 @@ from dawn_runtime import Decoder, Engine
 from dawn_runtime.cuda import CudaDevice
 from dawn_runtime.manifest import Manifest
 from dawn_runtime.settings import Settings
-from gpu_checks.engines import opened, random_prompt
+from gpu_checks.engines import REFERENCE, opened, random_prompt
 from gpu_checks.outcome import CheckError
 
 MIB = 1 << 20
@@ -29,7 +29,7 @@ def soak(folder: Path, name: str, generations: int) -> dict[str, Any]:
     """
     with opened(folder, name) as (manifest, engine):
         answers: dict[int, list[int]] = {}
-        gauge = _Gauge(engine)
+        gauge = _Gauge(getattr(engine, "device", None))
         for number in range(generations):
             tokens = _generate(manifest, engine, number % 24)
             if answers.setdefault(number % 24, tokens) != tokens:
@@ -45,13 +45,18 @@ def reopen(folder: Path, name: str, cycles: int) -> dict[str, Any]:
     Raises:
         CheckError: Memory grew.
     """
-    gauge = _Gauge(None)
-    for number in range(cycles):
-        with opened(folder, name) as (manifest, engine):
-            _generate(manifest, engine, 0)
-        if number == cycles // 10:
-            gauge.begin()
-    return {"cycles": cycles, **gauge.growth()}
+    meter = None if name == REFERENCE else CudaDevice()
+    gauge = _Gauge(meter)
+    try:
+        for number in range(cycles):
+            with opened(folder, name) as (manifest, engine):
+                _generate(manifest, engine, 0)
+            if number == cycles // 10:
+                gauge.begin()
+        return {"cycles": cycles, **gauge.growth()}
+    finally:
+        if meter is not None:
+            meter.close()
 
 
 def memory(folder: Path, name: str) -> dict[str, Any]:
@@ -75,9 +80,8 @@ def memory(folder: Path, name: str) -> dict[str, Any]:
 class _Gauge:
     """Memory in use at some point, and how much it grew from there."""
 
-    def __init__(self, engine: Engine | None) -> None:
-        device = getattr(engine, "device", None)
-        self._device = device if isinstance(device, CudaDevice) else None
+    def __init__(self, device: CudaDevice | None) -> None:
+        self._device = device
         self._begun = self._now()
 
     def begin(self) -> None:

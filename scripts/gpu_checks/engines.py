@@ -12,6 +12,8 @@ from dawn_runtime import Artifact, Engine, EngineInfo, StepInputs, StepOutputs, 
 from dawn_runtime.manifest import Manifest
 
 REFERENCE = "onnxruntime-cpu"
+GRAPHS = "onnxruntime-cuda+graphs"
+"""ONNX Runtime that replays whole runs as CUDA graphs, which is off unless asked for."""
 
 
 class HostSelection:
@@ -40,7 +42,8 @@ class HostSelection:
 def opened(folder: Path, name: str) -> Iterator[tuple[Manifest, Engine]]:
     """Opens an engine on an artifact folder and closes it."""
     artifact = Artifact.open(folder)
-    engine = open_engine(artifact, name)
+    base, _, extra = name.partition("+")
+    engine = open_engine(artifact, base, cuda_graphs=bool(extra))
     try:
         yield artifact.manifest, engine
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ class Outcome:
         seconds: Wall time.
         reason: Why it failed or was skipped, in one line.
         measured: What was measured, for JSON.
+        traceback: Where an unexpected error came from, else empty.
     """
 
     check: str
@@ -36,6 +38,7 @@ class Outcome:
     seconds: float
     reason: str
     measured: dict[str, Any]
+    traceback: str = ""
 
     def __str__(self) -> str:
         where = " ".join(filter(None, [self.artifact, self.engine]))
@@ -45,7 +48,7 @@ class Outcome:
 def attempt(
     check: str, artifact: Path | None, engine: str, work: Callable[[], dict[str, Any]]
 ) -> Outcome:
-    """Runs a check; errors of this toolkit are its result, all others are bugs and come through.
+    """Runs a check; whatever it raises is its result, for the other checks are still to be done.
 
     Args:
         check: Name of the check.
@@ -55,13 +58,16 @@ def attempt(
     """
     started = time.perf_counter()
     status: Literal["passed", "failed", "skipped"] = "passed"
-    reason, measured = "", {}
+    reason, measured, where = "", {}, ""
     try:
         measured = work()
     except DependencyError as error:
         status, reason = "skipped", str(error)
     except DawnError as error:
         status, reason = "failed", str(error)
+    except Exception as error:
+        status, reason = "failed", f"unexpected {type(error).__name__}: {error}"
+        where = traceback.format_exc()
     seconds = time.perf_counter() - started
     name = "" if artifact is None else artifact.name
-    return Outcome(check, name, engine, status, seconds, reason, measured)
+    return Outcome(check, name, engine, status, seconds, " ".join(reason.split()), measured, where)

@@ -249,12 +249,16 @@ def test_an_artifact_with_plans_can_be_replaced_and_nothing_else_in_its_folder(
 
 
 @pytest.mark.usefixtures("traced")
-def test_exporting_again_leaves_no_plan_of_the_old_weights(
+def test_exporting_again_leaves_no_plan_of_the_old_weights_and_keeps_the_timing_cache(
     machine: FakeMachine, folder: Path, small: Path
 ) -> None:
     machine.build(folder)
-    export(small, folder, ExportOptions(target="tensorrt", evidence_layers=2), force=True)
-    assert not plan_files(folder)
+    again = ExportOptions(target="tensorrt", evidence_layers=2)
+    export(small, folder, again, force=True)
+    assert plan_files(folder) == {"timing.cache"}
+    machine.build(folder)
+    assert (folder / "timing.cache").read_bytes() == b"timestimes", "both builds have added to it"
+    assert Artifact.open(folder, verify="full").manifest.files.keys().isdisjoint(plan_files(folder))
 
 
 def test_no_tensorrt_is_a_missing_dependency(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

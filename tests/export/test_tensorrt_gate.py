@@ -1,6 +1,8 @@
 """NVIDIA's own parser and builder take the graphs we make, and those of real size hold no more."""
 
 import json
+import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,7 +19,7 @@ from dawn_export.graph import build_graph
 from dawn_export.options import OPSETS
 from dawn_models import Checkpoint, read_config
 from dawn_runtime.artifact import read_manifest
-from dawn_runtime.engine.tensorrt_plans import read_plans
+from dawn_runtime.engine.tensorrt_plans import plan_files, read_plans
 from make_random_checkpoint import GEOMETRIES
 from support.calibrations import calibrate, made_up
 from support.checkpoints import write_checkpoint
@@ -81,8 +83,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
     return artifact
 
 
-def gate(folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(GATE), str(folder)]
+def gate(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(GATE), str(folder), *words]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -130,6 +132,16 @@ def test_the_graph_is_parsed_and_built(
         assert_read_by_10_3(used, precision, read_manifest(folder).activations)
     if precision not in SAME_OPERATORS:
         assert real_operators(family, dialect, precision, tmp_path) <= used
+
+
+def test_the_real_builder_stops_at_ctrl_c(made: Made, tmp_path: Path) -> None:
+    source, folder = made("dream", *CASES[0]), tmp_path / "artifact"
+    plans = plan_files(source)
+    shutil.copytree(source, folder, ignore=lambda _, names: [n for n in names if n in plans])
+    done = gate(folder, "interrupted")
+    assert done.returncode == -signal.SIGINT, done.stderr[-2000:]
+    assert "KeyboardInterrupt" in done.stderr
+    assert not plan_files(folder)
 
 
 def test_the_gate_stays_shut_for_a_graph_that_the_parser_does_not_know(

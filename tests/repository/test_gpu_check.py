@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,13 @@ import pytest
 
 import gpu_check
 from dawn_runtime.doctor.cuda import Cuda, read_cuda
+from dawn_runtime.engine.tensorrt_plans import read_plans
 from dawn_runtime.errors import DependencyError
-from gpu_checks import endurance, parity
-from gpu_checks.outcome import CheckError, attempt
+from gpu_checks import endurance, parity, preparation
+from gpu_checks.isolated import run_isolated
+from gpu_checks.outcome import CheckError, Outcome, attempt
+from gpu_checks.preparation import build, export_model, plan_folder, shipped
+from support.tensorrt_machine import FakeMachine
 
 ROOT = Path(__file__).parent.parent.parent
 Exported = Callable[..., Path]
@@ -46,11 +51,15 @@ def test_a_rehearsal_on_the_cpu_reports_every_check(
 ) -> None:
     report = tmp_path / "report.json"
     flags = ["--engine", "onnxruntime-cpu", "--soak", "3", "--cycles", "2", "--no-tests"]
-    status = gpu_check.main([str(exported("dream")), *flags, "--output", str(report)])
+    flags += ["--repeat", "1", "--output", str(report)]
+    status = gpu_check.main([str(exported("dream")), *flags])
     captured = capsys.readouterr()
     assert status == 0, captured.err
     found: dict[str, Any] = json.loads(captured.out)
     assert found == json.loads(report.read_text())
+    assert found["complete"] is True
+    assert found["machine"]["packages"]["onnxruntime"]
+    assert [finding["level"] for finding in found["machine"]["doctor"]["findings"]]
     assert {check["check"]: check["status"] for check in found["checks"]} == dict.fromkeys(
         ("speed", "numbers", "answers", "soak", "reopen"), "passed"
     )
@@ -58,7 +67,7 @@ def test_a_rehearsal_on_the_cpu_reports_every_check(
     assert numbers == {"confidence": 0, "attention": 0, "logits": 0, "tokens": 0}
 
 
-def test_what_fails_and_what_is_not_installed_are_told_apart() -> None:
+def test_what_fails_and_what_is_not_installed_are_told_apart_and_nothing_comes_through() -> None:
     def fail() -> dict[str, Any]:
         raise CheckError("too far off")
 
@@ -69,8 +78,117 @@ def test_what_fails_and_what_is_not_installed_are_told_apart() -> None:
         "failed",
         "skipped",
     )
-    with pytest.raises(ZeroDivisionError):
-        attempt("a", None, "", lambda: {"x": 1 / 0})
+    unexpected = attempt("a", None, "", lambda: {"x": 1 / 0})
+    assert (unexpected.status, unexpected.reason) == (
+        "failed",
+        "unexpected ZeroDivisionError: division by zero",
+    )
+    assert "1 / 0" in unexpected.traceback
+
+
+@pytest.mark.parametrize(
+    ("code", "limit", "reason"),
+    [
+        ("import os; os.kill(os.getpid(), 11)", 60, "ended by SIGSEGV without an outcome; its la"),
+        ("raise SystemExit('out of luck')", 60, "exit 1 without an outcome; its last words: out "),
+        ("import time; time.sleep(60)", 1, "killed after 1 s without an outcome; its last words"),
+    ],
+)
+def test_a_check_that_takes_its_process_down_is_one_failed_check(
+    code: str, limit: int, reason: str
+) -> None:
+    command = [sys.executable, "-c", code]
+    outcome = run_isolated(command, "soak", Path("build/x"), "tensorrt", limit=limit)
+    assert (outcome.check, outcome.artifact, outcome.engine) == ("soak", "x", "tensorrt")
+    assert outcome.status == "failed"
+    assert outcome.reason.startswith(reason)
+
+
+def test_the_report_is_there_after_every_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report, seen = tmp_path / "report.json", []
+
+    def interrupted(_: Any, check: str, *__: Any, **___: Any) -> Outcome:
+        if report.exists():
+            seen.append(json.loads(report.read_text()))
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return Outcome(check, "x", "", "passed", 0.0, "", {})
+
+    monkeypatch.setattr(gpu_check, "run_isolated", interrupted)
+    monkeypatch.setattr(gpu_check, "describe", lambda _: {})
+    arguments = ["x", "--engine", "onnxruntime-cpu", "--no-tests", "--output", str(report)]
+    assert gpu_check.main(arguments) == 130
+    assert [(one["complete"], len(one["checks"])) for one in seen] == [(False, 1), (False, 2)]
+
+
+def tasks_of(*arguments: str) -> list[tuple[str, str, str]]:
+    return [
+        (task.check, task.subject.folder.name if task.subject else "", task.engine)
+        for task in gpu_check._tasks(gpu_check._parser().parse_args(arguments))
+    ]
+
+
+def test_shipped_models_are_exported_and_checked_with_every_engine_the_long_checks_last() -> None:
+    tasks = tasks_of()
+    checks = [check for check, _, _ in tasks]
+    assert checks.count("export") == len(list(shipped())) == 8
+    assert checks[8] == "tests"
+    assert checks.count("plan") == 4
+    first = min(checks.index("soak"), checks.index("reopen"))
+    assert set(checks[first:]) == {"soak", "reopen"}
+    for engine in ("onnxruntime-cuda", "onnxruntime-cuda+graphs", "tensorrt"):
+        assert ("selection", f"tiny-dream-fp16-{dialect_of(engine)}", engine) in tasks
+    assert {engine for check, _, engine in tasks if check == "speed"} >= {"onnxruntime-cpu"}
+
+
+def dialect_of(engine: str) -> str:
+    return "portable" if engine == "tensorrt" else "fused"
+
+
+def test_an_artifact_by_name_is_checked_with_the_engines_by_name() -> None:
+    tasks = tasks_of("build/mine", "--engine", "tensorrt", "--no-tests")
+    assert tasks[:2] == [("speed", "mine", "onnxruntime-cpu"), ("plan", "mine", "tensorrt")]
+    assert {engine for _, _, engine in tasks[2:]} == {"tensorrt"}
+
+
+def test_the_plan_of_the_checks_lies_apart_and_has_what_they_need(
+    exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact = exported("dream")  # before there is a module `tensorrt`, which torch would look at
+    FakeMachine(monkeypatch, "11.4.0")
+    monkeypatch.setattr(preparation, "BUILD", tmp_path / "build")
+    before = sorted(path.name for path in artifact.iterdir())
+    for _ in range(2):
+        report = build(artifact)
+    assert Path(report["path"]).parent == plan_folder(artifact)
+    assert sorted(path.name for path in artifact.iterdir()) == before
+    (record,) = read_plans(plan_folder(artifact))
+    assert record.logits
+    assert record.profiles[-1].ranges["B"][2] == 4
+
+
+def test_a_folder_of_no_shipped_model_is_not_exported_over(tmp_path: Path) -> None:
+    with pytest.raises(CheckError, match="a folder that no shipped model is exported to"):
+        export_model(tmp_path)
+
+
+def test_one_check_can_be_looked_at_more_closely(
+    exported: Exported, capsys: pytest.CaptureFixture[str]
+) -> None:
+    artifact = str(exported("dream"))
+    reference = ["--engine", "onnxruntime-cpu"]
+    assert gpu_check.main([artifact, *reference, "--only", "numbers"]) == 0
+    outcome = json.loads(capsys.readouterr().out)
+    assert (outcome["check"], outcome["status"]) == ("numbers", "passed")
+    assert gpu_check.main([artifact, *reference, "--only", "nothing"]) == 2
+    assert "--only: got 'nothing'" in capsys.readouterr().err
+
+
+def test_the_steps_of_the_shell_script_are_well_formed() -> None:
+    script = ROOT / "scripts" / "gpu_check.sh"
+    subprocess.run(["bash", "-n", str(script)], check=True)
 
 
 @pytest.mark.gpu

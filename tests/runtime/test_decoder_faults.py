@@ -105,7 +105,7 @@ def test_engine_object_stays_open_and_takes_no_threads(
     with Decoder.open(artifact_folder, engine=engine):
         pass
     assert engine.closed == 0
-    with pytest.raises(OptionError, match="threads and low_memory go with an engine given by name"):
+    with pytest.raises(OptionError, match="threads, low_memory and cuda_graphs go with an eng"):
         Decoder.open(artifact_folder, engine=engine, threads=2)
 
 

@@ -198,7 +198,10 @@ def test_the_need_is_the_formula() -> None:
     manifest = fake_manifest(vocab_size=300, max_length=256)
     dims = manifest.dims
     found = need(manifest, length=64, batch=2, on_gpu=False)
-    assert found.cache == 2 * dims.layers * dims.kv_heads * dims.head_dim * 2 * 64 * 4
+    kept = 2 * dims.layers * dims.kv_heads * dims.head_dim * 64 * 4
+    assert found.cache == 2 * kept
+    assert need(manifest, length=64, batch=1, on_gpu=True).cache == 2 * kept
+    assert need(manifest, length=64, batch=2, on_gpu=True).cache == 3 * 2 * kept
     assert found.activations == (
         2 * 64 * (4 * dims.hidden + 18 * dims.hidden) * 4
         + 2 * 2 * dims.heads * 64 * 64 * 4

@@ -18,13 +18,15 @@ from dawn_runtime import (
     open_engine,
 )
 from dawn_runtime.cuda import CudaDevice, DeviceArray
-from dawn_runtime.engine import ENGINES
+from dawn_runtime.engine import ENGINES, ort_device
 from dawn_runtime.engine.device import DeviceEngine, DeviceStep, ResidentEngine
 from dawn_runtime.engine.ort import OrtEngine
 from dawn_runtime.engine.ort_device import OrtDeviceEngine, _GraphIds
 from dawn_runtime.engine.ort_session import CPU_PROVIDER, CUDA_PROVIDER, open_session
-from dawn_runtime.errors import DependencyError
+from dawn_runtime.errors import DependencyError, OptionError
 from dawn_runtime.manifest import GRAPH_FILE
+from support.capturing_session import CapturingSession
+from support.fake_driver import FakeDriver
 from support.host_device import HostDevice, get, put
 
 Exported = Callable[..., Path]
@@ -128,18 +130,104 @@ def test_a_run_is_worth_a_cuda_graph_when_it_comes_for_the_fourth_time() -> None
     assert graphs.number("a") == 1
 
 
-def test_runs_to_be_captured_give_what_others_give(artifact: Artifact, host: HostDevice) -> None:
+@pytest.fixture
+def captured(
+    artifact: Artifact, host: HostDevice, monkeypatch: pytest.MonkeyPatch
+) -> tuple[OrtDeviceEngine, CapturingSession]:
+    """An engine with CUDA graphs, and the session that captures and replays them."""
+    sessions: list[CapturingSession] = []
+
+    def opened(*args: Any, **rest: Any) -> CapturingSession:
+        sessions.append(CapturingSession(open_session(*args, **rest)))
+        return sessions[-1]
+
+    monkeypatch.setattr(ort_device, "open_session", opened)
     graph, manifest = artifact.path(GRAPH_FILE), artifact.manifest
-    engine = OrtDeviceEngine(graph, manifest, host, threads=1, cuda_graphs=True)
-    inputs = inputs_of(manifest.dims.vocab_size)
+    return OrtDeviceEngine(graph, manifest, host, threads=1, cuda_graphs=True), sessions[0]
+
+
+def test_replayed_runs_read_what_is_at_their_addresses_now(
+    captured: tuple[OrtDeviceEngine, CapturingSession], artifact: Artifact, host: HostDevice
+) -> None:
+    engine, session = captured
+    plain = OrtEngine(artifact.path(GRAPH_FILE), artifact.manifest, threads=1)
+    inputs = inputs_of(artifact.manifest.dims.vocab_size)
     step = DeviceStep(*(put(host, getattr(inputs, field.name)) for field in fields(DeviceStep)))
-    found = [get(host, engine.run_on_device(step).confidence) for _ in range(6)]
-    for confidence in found:
-        np.testing.assert_array_equal(confidence, found[0])
-    engine.close()
+    for number in range(7):
+        inputs = replace(inputs, input_ids=(inputs.input_ids + 1) % 16)
+        host.upload(step.input_ids, inputs.input_ids)
+        found, expected = engine.run_on_device(step), plain.run(inputs)
+        np.testing.assert_array_equal(get(host, found.confidence), expected.confidence)
+        assert session.replays == max(number - 3, 0)
+    assert list(session.captured) == [1]
 
 
-@pytest.mark.parametrize("cache", ["none", "dual"])
+def test_decoding_with_replayed_runs_is_that_of_the_cpu_engine(
+    captured: tuple[OrtDeviceEngine, CapturingSession], artifact: Artifact
+) -> None:
+    engine, session = captured
+    plain = OrtEngine(artifact.path(GRAPH_FILE), artifact.manifest, threads=1)
+    strict = {"policy": "threshold", "options": {"threshold": 0.999}, "block_length": 8}
+    for prompts in ([[5, 6, 7], [9]], [[5, 6, 7, 8]], [[3]], [[5, 6, 7], [9]]):
+        left, right = (
+            Decoder(artifact.manifest, one).generate_batch(prompts, max_new_tokens=24, **strict)  # type: ignore[arg-type]
+            for one in (engine, plain)
+        )
+        assert [result.trace for result in left] == [result.trace for result in right]
+    assert session.replays > 8
+    assert len(session.captured) > 2
+
+
+def test_runs_that_copy_their_inputs_are_never_captured(
+    captured: tuple[OrtDeviceEngine, CapturingSession],
+) -> None:
+    engine, session = captured
+    for _ in range(8):
+        engine.run(replace(inputs_of(16), want_present=True))
+    assert not session.captured
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_cuda_graphs_are_off_unless_asked_for(
+    wanted: bool, artifact: Artifact, host: HostDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(ort_device, "open_session", lambda *args, **_: asked.append(args))
+    monkeypatch.setattr(ort_device, "CudaDevice", lambda: host)
+    monkeypatch.setattr(host, "kind", "cuda", raising=False)
+    open_engine(artifact, "onnxruntime-cuda", **({"cuda_graphs": True} if wanted else {}))
+    ((_, _, providers, options),) = asked
+    assert providers == [CUDA_PROVIDER, CPU_PROVIDER]
+    assert options[0] == {
+        "device_id": "0",
+        "user_compute_stream": "0",
+        "enable_cuda_graph": str(int(wanted)),
+        "use_tf32": "0",
+    }
+
+
+def test_a_graph_that_cannot_be_captured_names_the_way_out(
+    artifact: Artifact, host: HostDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise EngineError("onnxruntime-cuda: cannot load model.onnx: nodes run on the CPU")
+
+    monkeypatch.setattr(ort_device, "open_session", refuse)
+    graph, manifest = artifact.path(GRAPH_FILE), artifact.manifest
+    with pytest.raises(EngineError, match="CPU; if CUDA graphs are why, leave out cuda_graphs"):
+        OrtDeviceEngine(graph, manifest, host, cuda_graphs=True)
+    with pytest.raises(EngineError, match=r"run on the CPU$"):
+        OrtDeviceEngine(graph, manifest, host)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime-cpu", "tensorrt"])
+def test_cuda_graphs_are_an_option_of_one_engine(engine: str, artifact: Artifact) -> None:
+    message = f"cuda_graphs is for onnxruntime-cuda and not for {engine}; leave it out"
+    with pytest.raises(OptionError, match=message):
+        open_engine(artifact, engine, cuda_graphs=True)
+
+
+@pytest.mark.parametrize("cache", ["none", "dual", "dual:refresh=3", "prefix:refresh=never"])
 @pytest.mark.parametrize("policy", ["dawn", "threshold", "factor"])
 def test_decoding_is_that_of_the_cpu_engine(
     policy: str, cache: str, engines: tuple[OrtDeviceEngine, Engine], artifact: Artifact
@@ -160,6 +248,21 @@ def test_the_engine_offers_all_that_a_device_can(engines: tuple[OrtDeviceEngine,
     assert isinstance(bound, ResidentEngine)
     assert not isinstance(plain, DeviceEngine)
     assert not isinstance(plain, ResidentEngine)
+
+
+def test_nothing_is_left_of_a_hundred_engines(
+    artifact: Artifact, driver: FakeDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph, manifest = artifact.path(GRAPH_FILE), artifact.manifest
+    # The memory of the fake driver is that of the host, so the provider of the CPU can use it.
+    monkeypatch.setattr(CudaDevice, "kind", "cpu")
+    for _ in range(100):
+        engine = OrtDeviceEngine(graph, manifest, CudaDevice(driver=driver), threads=1)
+        decoder = Decoder(manifest, engine)
+        decoder.generate(input_ids=[5, 6], max_new_tokens=2, cache="dual", fallback_length=0)
+        engine.close()
+        assert not driver.memory
+    assert driver.calls.count("cuStreamDestroy") == 100
 
 
 def test_a_closed_engine_says_so(engines: tuple[OrtDeviceEngine, Engine]) -> None:

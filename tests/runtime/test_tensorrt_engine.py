@@ -13,14 +13,16 @@ from dawn_export.tensorrt import EngineOptions
 from dawn_runtime import Decoder
 from dawn_runtime.artifact import Artifact
 from dawn_runtime.cuda import CudaDevice
+from dawn_runtime.decoding import kv_bytes
 from dawn_runtime.engine import tensorrt as engine_module
 from dawn_runtime.engine.device import DeviceEngine, DeviceStep, ResidentEngine
 from dawn_runtime.engine.ort import OrtEngine
 from dawn_runtime.engine.protocol import StepInputs
 from dawn_runtime.engine.tensorrt import TensorRTEngine, open_tensorrt
+from dawn_runtime.engine.tensorrt_plans import plan_files
 from dawn_runtime.errors import DependencyError, EngineError, OptionError
 from support.fake_driver import FakeDriver
-from support.tensorrt_machine import FEW, FakeMachine, copied, small_artifact
+from support.tensorrt_machine import FEW, ORIN, FakeMachine, copied, small_artifact
 
 VERSIONS = ["10.3.0", "11.4.0"]
 
@@ -130,6 +132,19 @@ def test_keys_at_other_addresses_are_read_from_there(engine: TensorRTEngine, fol
     for arrays, values in [*zip(places, (first, other), strict=True)] * 3:
         found = engine.run(replace(cached_pass(tuple(arrays)), resident=True))
         assert_same(found, cpu.run(cached_pass(tuple(values))))
+
+
+def test_keys_of_the_host_are_read_anew_in_every_run(
+    engine: TensorRTEngine, folder: Path, driver: FakeDriver
+) -> None:
+    cpu, allocated = reference(folder), []
+    for length in (9, 12, 9, 12, 12, 9, 9, 12):
+        kept = cpu.run(replace(full_pass(rows=1, length=length), want_present=True)).present
+        for scale in (1.0, 0.5, 1.5):
+            step = cached_pass(tuple(scale * array for array in kept))
+            assert_same(engine.run(step), cpu.run(step))
+        allocated.append(driver.calls.count("cuMemAlloc"))
+    assert allocated[1:] == allocated[1:2] * 7, "the memory for them stays"
 
 
 def test_later_runs_leave_earlier_outputs_alone(engine: TensorRTEngine) -> None:
@@ -366,3 +381,71 @@ def test_a_plan_that_does_not_fit_is_one_line_and_leaves_nothing(
     assert "dawn-export --target tensorrt --artifact" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not driver.memory
+
+
+def lose_the_device(driver: FakeDriver) -> None:
+    driver.failing["cuStreamSynchronize"] = "CUDA_ERROR_DEVICE_UNAVAILABLE"
+
+
+def truncate(folder: Path) -> None:
+    (path,) = folder.glob("*.engine")
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda m, d, f: m.install("10.4.0"), "was built by version 10.3.0, this machine has 10.4"),
+        (lambda m, d, f: rebuilt_for(m, f, (9, 0)), "for a GPU of compute capability 9.0, this on"),
+        (lambda m, d, f: truncate(f), "bytes instead of"),
+        (lambda m, d, f: d.failing.update(cuMemAlloc="CUDA_ERROR_OUT_OF_MEMORY"), "OUT_OF_MEMORY"),
+        (lambda m, d, f: lose_the_device(d), "CUDA_ERROR_DEVICE_UNAVAILABLE; .*open it again"),
+        (lambda m, d, f: m.world.faults.add("run"), "cannot run the engine"),
+        (lambda m, d, f: m.build(f, replace(FEW, max_length=8)), "a larger --max-length"),
+    ],
+    ids=["version", "sm", "truncated", "memory", "lost", "run", "profile"],
+)
+def test_after_every_fault_a_decoder_closes_and_another_one_answers(
+    machine: FakeMachine, folder: Path, driver: FakeDriver, spoil: Any, message: str
+) -> None:
+    if message != "a larger --max-length":  # of several plans the longest is taken
+        machine.build(folder)
+    spoil(machine, driver, folder)
+    with pytest.raises(EngineError, match=message) as caught, Decoder.open(folder) as decoder:
+        decoder.generate(input_ids=[1, 2, 3], max_new_tokens=16, cache="dual")
+    assert "\n" not in str(caught.value)
+    driver.failing.clear()
+    machine.world.faults.clear()
+    assert not driver.memory
+    machine.install("10.3.0")
+    machine.set_gpu(ORIN)
+    for path in plan_files(folder):
+        (folder / path).unlink()
+    machine.build(folder)
+    with Decoder.open(folder) as decoder:
+        found = decoder.generate(input_ids=[1, 2, 3], max_new_tokens=16, cache="dual")
+        assert decoder.manifest.dims.vocab_size > found.tokens.max()
+    assert not driver.memory
+
+
+def rebuilt_for(machine: FakeMachine, folder: Path, capability: tuple[int, int]) -> None:
+    """Replaces the plan by one of another GPU."""
+    for path in plan_files(folder):
+        (folder / path).unlink()
+    machine.set_gpu(replace(ORIN, capability=capability))
+    machine.build(folder)
+
+
+def test_keys_of_one_row_are_held_twice(
+    machine: FakeMachine, folder: Path, driver: FakeDriver
+) -> None:
+    machine.build(folder, replace(FEW, batch=1))
+    opened = open_tensorrt(Artifact.open(folder))
+    before = sum(map(len, driver.memory.values()))
+    kept = opened.kv_memory(1, 48)
+    added = sum(map(len, driver.memory.values())) - before
+    once = kv_bytes(opened.describe(), 1, 48)
+    assert once <= added <= once + 4096, "what is kept"
+    assert once <= opened._present.nbytes <= once + 4096, "what a step returns"
+    del kept
+    opened.close()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dawn_runtime.contract import input_specs
 from dawn_runtime.engine.fake import fake_manifest
-from dawn_runtime.engine.tensorrt_buffers import KvBuffers, Packed
+from dawn_runtime.engine.tensorrt_buffers import Packed
 from dawn_runtime.engine.tensorrt_profiles import (
     Profile,
     choose_profile,
@@ -130,11 +130,3 @@ def test_packed_tensors_begin_at_aligned_addresses_and_do_not_overlap(
         assert (array.pointer - start) % 256 == 0
         assert array.pointer + array.nbytes <= following.pointer
     assert [a.shape for a in arrays] == [a.shape for a in packed.on_host(known).values()]
-
-
-def test_keys_and_values_of_layers_begin_at_aligned_addresses() -> None:
-    manifest = fake_manifest()
-    most = sizes(S=7, P=3)
-    arrays = KvBuffers(HostDevice({}), manifest.outputs[4:], most).arrays(sizes(S=5))
-    assert [array.shape for array in arrays] == [(1, 1, 5, 2)] * 2
-    assert arrays[1].pointer - arrays[0].pointer == 256

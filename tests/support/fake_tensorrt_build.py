@@ -6,6 +6,7 @@ A plan is JSON; a network is the list of names of a graph's outputs.
 from __future__ import annotations
 
 import json
+import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -142,6 +143,29 @@ class OnnxParser:
         return ParserError()
 
 
+def take_steps(monitor: Any) -> bool:
+    """Reports progress as a build does, from a thread of its own; tells whether all was done.
+
+    The thread that asked for the build waits, as in C++, without a Python instruction.
+    """
+    going = []
+
+    def work() -> None:
+        monitor.phase_start("Building engine", None, 2)
+        monitor.phase_start("Optimizing graph", "Building engine", 1)
+        current().during_build()
+        going.append(monitor.step_complete("Optimizing graph", 0))
+        monitor.phase_finish("Optimizing graph")
+        if going[-1]:
+            going.append(monitor.step_complete("Building engine", 0))
+        monitor.phase_finish("Building engine")
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    worker.join()
+    return all(going)
+
+
 class Builder:
     def __init__(self, logger: ILogger) -> None:
         assert logger.initialised
@@ -167,13 +191,9 @@ class Builder:
             return None
         assert BuilderFlag.TF32 not in config.set
         assert all(layer.attention.decomposable for layer in network.layers)
-        monitor = config.progress_monitor
-        monitor.phase_start("Building engine", None, 2)
-        monitor.phase_start("Optimizing graph", "Building engine", 1)
-        assert monitor.step_complete("Optimizing graph", 0)
-        monitor.phase_finish("Optimizing graph")
-        assert monitor.step_complete("Building engine", 0)
-        monitor.phase_finish("Building engine")
+        if not take_steps(config.progress_monitor):
+            self.logger.log(Severity.ERROR, "The build was cancelled by the progress monitor")
+            return None
         plan = {
             "graph": network.graph,
             "outputs": [tensor.name for tensor in network.outputs],

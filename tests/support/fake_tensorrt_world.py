@@ -18,6 +18,7 @@ class World:
 
     Attributes:
         enqueue: Runs work now, or keeps it where a CUDA graph is being captured.
+        during_build: What happens in the middle of a build.
         faults: Names of what shall fail: parse, build, load, refit, context, shape, run.
         live: Objects that were made and not yet collected, by class name.
         runs: How often an engine ran.
@@ -27,6 +28,7 @@ class World:
     """
 
     enqueue: Callable[[Callable[[], None]], None] = lambda work: work()
+    during_build: Callable[[], None] = lambda: None
     faults: set[str] = field(default_factory=set)
     live: weakref.WeakSet[Any] = field(default_factory=weakref.WeakSet)
     runs: int = 0

@@ -9,7 +9,9 @@ from typing import Any
 
 from dawn_export.errors import ExportError
 from dawn_export.tensorrt.config import load_timing_cache, make_config, save_timing_cache
+from dawn_export.tensorrt.files import write_whole
 from dawn_export.tensorrt.inspection import Inspection, inspect
+from dawn_export.tensorrt.interruption import held_interrupt
 from dawn_export.tensorrt.machine import (
     build_memory,
     check_memory,
@@ -45,6 +47,8 @@ def build_plan(
 ) -> PlanReport:
     """Builds a plan of an artifact, beside its graph, unless the same one is there already.
 
+    Ctrl-C ends a build after the step of TensorRT that is under way, and leaves nothing of it.
+
     Args:
         folder: Folder of the artifact.
         options: What the plan is for.
@@ -58,6 +62,7 @@ def build_plan(
             fails.
         OptionError: The options do not fit the artifact or this TensorRT.
         EngineError: The plan was built and cannot be loaded.
+        KeyboardInterrupt: Ctrl-C was pressed.
     """
     artifact, options = Artifact.open(folder), options or EngineOptions()
     trt = trt or find_tensorrt(builds=True, purpose="builds plans")
@@ -133,10 +138,18 @@ def _build(trt: TensorRT, artifact: Artifact, options: EngineOptions, *, progres
     graph = artifact.path(GRAPH_FILE)
     network = parse_graph(trt, builder, log, graph, logits=options.logits)
     manifest = artifact.manifest
-    profiles = options.profiles(manifest)
-    config = make_config(trt, builder, options, profiles, manifest.inputs, progress=progress)
-    load_timing_cache(config, artifact.folder)
-    plan = builder.build_serialized_network(network, config)
+    with held_interrupt() as interrupted:
+        config = make_config(
+            trt,
+            builder,
+            options,
+            options.profiles(manifest),
+            manifest.inputs,
+            progress=progress,
+            cancelled=interrupted,
+        )
+        load_timing_cache(config, artifact.folder)
+        plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise ExportError(
             f"{trt.name}: cannot build {graph}: {reason(log)}; if memory ran out, ask for a "
@@ -156,16 +169,11 @@ def _plan_name(artifact: Artifact, machine: Machine, options: EngineOptions) -> 
 def _keep(
     artifact: Artifact, name: str, plan: Any, key: PlanKey, options: EngineOptions
 ) -> PlanRecord:
-    """Writes the plan aside and gives it its name; the record last."""
+    """Writes the plan, and its record last."""
     path = artifact.folder / name
     path.with_name(name.removesuffix(PLAN_SUFFIX) + RECORD_SUFFIX).unlink(missing_ok=True)
     data = memoryview(plan)
-    try:
-        partial = path.with_name(f".{name}.partial")
-        partial.write_bytes(data)
-        partial.replace(path)
-    except OSError as error:
-        raise ExportError(f"{path}: cannot be written: {error.strerror}; free disk") from error
+    write_whole(path, data)
     entry = FileEntry(data.nbytes, hashlib.sha256(data).hexdigest())
     record = _record(artifact, name, entry, key, options, logits=options.logits)
     _write_record(artifact.folder, record)
@@ -195,9 +203,7 @@ def _record(
 
 def _write_record(folder: Path, record: PlanRecord) -> None:
     path = folder / (record.name.removesuffix(PLAN_SUFFIX) + RECORD_SUFFIX)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(record.to_json(), encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, record.to_json().encode())
 
 
 def _inspected(
@@ -212,7 +218,7 @@ def _inspected(
     finally:
         loaded.close()
     path = artifact.folder / (record.name.removesuffix(PLAN_SUFFIX) + LAYERS_SUFFIX)
-    path.write_text(text, encoding="utf-8")
+    write_whole(path, text.encode())
     return inspection
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from dawn_export.errors import ExportError
+from dawn_export.tensorrt.files import write_whole
 from dawn_export.tensorrt.monitor import make_monitor
 from dawn_export.tensorrt.options import EngineOptions
 from dawn_runtime.contract import TensorSpec
@@ -23,6 +24,7 @@ def make_config(
     inputs: Sequence[TensorSpec],
     *,
     progress: bool,
+    cancelled: Callable[[], bool],
 ) -> Any:
     """Returns the configuration of a build.
 
@@ -33,13 +35,14 @@ def make_config(
         profiles: Its optimisation profiles, in order.
         inputs: Graph inputs of the artifact.
         progress: Whether to show a progress bar on standard error.
+        cancelled: Asked after every step whether the build shall stop.
     """
     module = trt.module
     config = builder.create_builder_config()
     # FP32 artifacts are for exactness; TF32 rounds the factors of a product to 11 bits.
     config.clear_flag(module.BuilderFlag.TF32)
     config.profiling_verbosity = module.ProfilingVerbosity.DETAILED  # for the report on layers
-    config.progress_monitor = make_monitor(trt, progress=progress)
+    config.progress_monitor = make_monitor(trt, progress=progress, cancelled=cancelled)
     if options.version_compatible:
         config.set_flag(module.BuilderFlag.VERSION_COMPATIBLE)
     if options.stripped:
@@ -85,4 +88,4 @@ def save_timing_cache(config: Any, folder: Path) -> None:
     """Keeps the times that a build measured; TensorRT for RTX measures none."""
     cache = config.get_timing_cache()
     if cache is not None:
-        (folder / TIMING_CACHE).write_bytes(cache.serialize())
+        write_whole(folder / TIMING_CACHE, memoryview(cache.serialize()))

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from dawn_runtime.engine.tensorrt_module import TensorRT
 from dawn_runtime.errors import DependencyError
 
 
-def make_monitor(trt: TensorRT, *, progress: bool) -> Any:
-    """Returns a progress monitor for a builder.
+def make_monitor(trt: TensorRT, *, progress: bool, cancelled: Callable[[], bool]) -> Any:
+    """Returns a progress monitor for a builder, whose threads call it.
 
     The bar counts the steps of the outermost phase; the innermost one stands behind it.
 
     Args:
         trt: The module.
         progress: Whether anything is shown.
+        cancelled: Asked after every step whether the build shall stop.
 
     Raises:
         DependencyError: tqdm is not installed.
@@ -43,7 +45,7 @@ def make_monitor(trt: TensorRT, *, progress: bool) -> Any:
         def step_complete(self, phase_name: str, step: int) -> bool:
             if phase_name in self.bars:
                 self.bars[phase_name].update()
-            return True  # False would cancel the build
+            return not cancelled()
 
         def phase_finish(self, phase_name: str) -> None:
             if phase_name in self.bars:

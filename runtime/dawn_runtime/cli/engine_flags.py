@@ -24,6 +24,11 @@ def add_engine_flags(parser: argparse.ArgumentParser | argparse._ArgumentGroup) 
         action="store_true",
         help="leave the weights in the mapped file: slower, for models that fit no other way; CPU",
     )
+    parser.add_argument(
+        "--cuda-graphs",
+        action="store_true",
+        help="replay runs whose shapes come again as CUDA graphs; onnxruntime-cuda",
+    )
 
 
 def open_decoder(args: argparse.Namespace, artifact: Path | None = None) -> Decoder:
@@ -38,4 +43,5 @@ def open_decoder(args: argparse.Namespace, artifact: Path | None = None) -> Deco
         engine=args.engine,
         threads=args.threads,
         low_memory=args.low_memory,
+        cuda_graphs=args.cuda_graphs,
     )

@@ -9,6 +9,7 @@ from dawn_runtime.cuda.device import KERNELS, Argument, Device
 from dawn_runtime.cuda.gpu import CudaDevice
 from dawn_runtime.cuda.kernels import cubin
 from dawn_runtime.cuda.kv import DeviceKv
+from dawn_runtime.cuda.present import PresentMemory
 from dawn_runtime.cuda.selection import Selection, SelectionRule
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Device",
     "DeviceArray",
     "DeviceKv",
+    "PresentMemory",
     "Selection",
     "SelectionRule",
     "cubin",

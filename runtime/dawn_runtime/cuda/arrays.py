@@ -7,7 +7,16 @@ import numpy as np
 
 from dawn_runtime.errors import EngineError
 
+ALIGNMENT = 256
+"""Bytes that the address of every tensor is a multiple of, as TensorRT asks for: NvInferRuntime.h,
+`IExecutionContext::setOutputTensorAddress`."""
+
 _NOT_IN_NUMPY = {"bfloat16": 2}
+
+
+def aligned(size: int) -> int:
+    """Returns a number of bytes rounded up to `ALIGNMENT`."""
+    return -(-size // ALIGNMENT) * ALIGNMENT
 
 
 def item_bytes(dtype: str) -> int:

@@ -5,15 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from dawn_runtime.arrays import IntArray
-from dawn_runtime.cuda.arrays import DeviceArray, item_bytes
+from dawn_runtime.cuda.arrays import DeviceArray, aligned, item_bytes
 from dawn_runtime.cuda.device import Device
 from dawn_runtime.engine.protocol import EngineInfo
 from dawn_runtime.errors import EngineError
 
 _WORD = 4
-_ALIGNMENT = 256
-"""Bytes that the place of every part is a multiple of: TensorRT asks for it."""
-
 _THREADS = 256
 
 
@@ -22,7 +19,8 @@ class DeviceKv:
 
     The layout is that of `KvStore`: [B, Hkv, P, D] without a gap for each part, P the slots of the
     fullest row. One kernel moves all parts at once. A second memory of the same size is allocated
-    only when rows of a batch part ways.
+    only when rows of a batch part ways: one of them is finished, or is due a full pass and another
+    is not.
 
     Args:
         device: Where the keys are.
@@ -50,8 +48,7 @@ class DeviceKv:
         self._device, self._info = device, info
         self._words = width // _WORD
         self._parts = 2 * info.layers
-        part_bytes = -(-batch * length * info.kv_heads * width // _ALIGNMENT) * _ALIGNMENT
-        self._part = part_bytes // item
+        self._part = aligned(batch * length * info.kv_heads * width) // item
         self._memory = device.allocate((self._parts, self._part), info.kv_dtype)
         self._spare: DeviceArray | None = None
         # Slots and fed tokens of one write, and the addresses of what is written.
@@ -64,8 +61,8 @@ class DeviceKv:
 
     @property
     def nbytes(self) -> int:
-        """Size in bytes, without the memory for rows that part ways."""
-        return self._memory.nbytes
+        """Size in bytes: that of `kv_bytes`, and as much again once rows have parted ways."""
+        return self._memory.nbytes * (1 if self._spare is None else 2)
 
     def read(self, rows: Sequence[int]) -> tuple[DeviceArray, ...]:
         """Returns the keys and values of some rows, each [len(rows), Hkv, P, D].

@@ -5,7 +5,9 @@ and widen 16-bit weights when they are loaded; those of the artifact's activatio
 
     weights      size of model.onnx.data * bytes / bytes of the activations; integers stay as they
                  are
-    cache        2 * layers * kv_heads * head_dim * B * L * bytes of the activations
+    cache        2 * layers * kv_heads * head_dim * B * L * bytes of the activations; on a GPU twice
+                 that, the kept keys and values and what a step returns of them, and three times
+                 for several rows, which part ways: the third is what they are moved into
     activations  B * L * (4 * hidden + 3 * mlp) * bytes    residual stream, q/k/v; gate, up, product
                  + 2 * B * heads * L * L * bytes           scores of one layer and their softmax
                  + 2 * B * R * vocabulary * 4              logits of the R rows of a block, softmax
@@ -64,12 +66,18 @@ def need(manifest: Manifest, length: int, batch: int, *, on_gpu: bool) -> Need:
     weights = manifest.files[WEIGHTS_FILE].size if WEIGHTS_FILE in manifest.files else 0
     rows = batch * min(length, manifest.decoding.block_length)
     stream = batch * length * dims.hidden * (4 + 3 * MLP_WIDTH) * width
+    kept = 2 * dims.layers * dims.kv_heads * dims.head_dim * batch * length * stored
     scores = 2 * batch * dims.heads * length * length * width
     return Need(
         weights=weights * width // stored if manifest.precision in ACTIVATION_BYTES else weights,
-        cache=2 * dims.layers * dims.kv_heads * dims.head_dim * batch * length * stored,
+        cache=kept * (gpu_copies(batch) if on_gpu else 1),
         activations=stream + scores + 2 * rows * dims.vocab_size * 4,
     )
+
+
+def gpu_copies(batch: int) -> int:
+    """Returns how many times a GPU holds the keys and values of a batch; see the formula above."""
+    return 2 if batch == 1 else 3
 
 
 def parse_meminfo(text: str) -> int:

@@ -16,6 +16,9 @@ _OPENERS = {
 }
 """Name -> function of (artifact, threads, options of its own); imported when it is opened."""
 
+_OWNERS = {"low_memory": "onnxruntime-cpu", "cuda_graphs": "onnxruntime-cuda"}
+"""Option -> the one engine that has it."""
+
 ENGINES = ("auto", *_OPENERS)
 """Names `open_engine` takes; `auto` is what the artifact and the installed packages are for."""
 
@@ -23,7 +26,12 @@ __all__ = ["ENGINES", "Engine", "EngineInfo", "StepInputs", "StepOutputs", "open
 
 
 def open_engine(
-    artifact: Artifact, name: str = "auto", *, threads: int | None = None, low_memory: bool = False
+    artifact: Artifact,
+    name: str = "auto",
+    *,
+    threads: int | None = None,
+    low_memory: bool = False,
+    cuda_graphs: bool = False,
 ) -> Engine:
     """Opens an engine on an artifact.
 
@@ -35,9 +43,11 @@ def open_engine(
         threads: CPU threads, >= 1; None lets the back end choose.
         low_memory: Whether weights stay in the mapped file; slower, for models that fit the memory
             no other way, and for `onnxruntime-cpu` alone.
+        cuda_graphs: Whether runs whose shapes come again are captured and replayed as CUDA graphs,
+            for `onnxruntime-cuda` alone; `tensorrt` always does so. Not yet tried on a GPU.
 
     Raises:
-        OptionError: Unknown engine, a number of threads below 1, or an engine without `low_memory`.
+        OptionError: Unknown engine, a number of threads below 1, or an option of another engine.
         DependencyError: The package of the engine is not installed.
         EngineError: The back end cannot load the graph.
     """
@@ -46,11 +56,13 @@ def open_engine(
     if threads is not None:
         check_integer("engine", "threads", threads, minimum=1)
     chosen = _chosen(artifact) if name == "auto" else name
-    if low_memory and chosen != "onnxruntime-cpu":
-        raise OptionError(
-            f"engine: low_memory is for onnxruntime-cpu and not for {chosen}; leave it"
-        )
-    options = {"low_memory": True} if low_memory else {}
+    given = {"low_memory": low_memory, "cuda_graphs": cuda_graphs}
+    options = {option: True for option, wanted in given.items() if wanted}
+    for option in options:
+        if _OWNERS[option] != chosen:
+            raise OptionError(
+                f"engine: {option} is for {_OWNERS[option]} and not for {chosen}; leave it out"
+            )
     module, _, function = _OPENERS[chosen].partition(":")
     engine: Engine = getattr(import_module(module), function)(artifact, threads=threads, **options)
     return engine

@@ -49,7 +49,8 @@ class ResidentEngine(Engine, Protocol):
 
     A run with `StepInputs.resident` takes `past` from the memory made here and returns `present`
     for it: arrays on the device, of which nothing but the shape and the type is read elsewhere.
-    They are valid until the next run of the same kind, full (P = 0) or cached.
+    They are valid until the next run of the same kind, full (P = 0) or cached; a run of the other
+    kind leaves them alone if both together feed no more rows than the batch has.
     """
 
     def kv_memory(self, batch: int, length: int) -> KvMemory:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dawn_runtime import contract
 from dawn_runtime.artifact import Artifact
-from dawn_runtime.cuda import CudaDevice, Device, DeviceArray, DeviceKv
+from dawn_runtime.cuda import CudaDevice, Device, DeviceArray, DeviceKv, PresentMemory
 from dawn_runtime.cuda.pool import Pool
 from dawn_runtime.engine.checks import check_inputs, named_inputs
 from dawn_runtime.engine.device import DeviceOutputs, DeviceStep, KvMemory
@@ -35,6 +35,8 @@ _BFLOAT16: Final = 16
 """TensorProto.BFLOAT16, for which NumPy has no type."""
 
 _NO_GRAPH: Final = -1
+"""Run option `gpu_graph_id` of a run that is neither captured nor replayed; 0 is ONNX Runtime's."""
+
 _MOST_GRAPHS: Final = 32
 _GRAPH_FROM_RUN: Final = 4
 """A shape is captured when it comes for the fourth time: capturing costs more than a few runs."""
@@ -47,9 +49,12 @@ class OrtDeviceEngine:
         graph: Path of `model.onnx`; its weights lie beside it.
         manifest: Manifest of the artifact the graph belongs to.
         device: Where it runs; closed with the engine.
-        cuda_graphs: Whether whole runs on the device are captured as CUDA graphs once their shape
-            has come several times. ONNX Runtime refuses that for graphs of which a part runs on
-            the CPU.
+        cuda_graphs: Whether whole runs on the device (`run_on_device`) are captured as CUDA graphs
+            once their shapes and addresses have come several times, and replayed from then on. A
+            replay reads and writes where the captured run did, and leaves out what the CPU did
+            then; ONNX Runtime refuses to open a graph of which more than the arithmetic of shapes
+            would run there. Graphs belong to the thread that captured them and are freed with the
+            session, so there are at most 32.
         threads: Threads inside one operator where a part runs on the CPU.
         check: Whether inputs of `run` are checked against the contract.
 
@@ -77,14 +82,22 @@ class OrtDeviceEngine:
         self._past_names = contract.kv_names("past", manifest.dims.layers)
         self._present_names = contract.kv_names("present", manifest.dims.layers)
         self._pool = Pool(device)
+        self._most_tokens = 0
+        self._present: PresentMemory | None = None
         self._nothing = device.allocate((1,), "int64")
         self._graphs = _GraphIds() if cuda_graphs else None
         self._bound: tuple[Hashable, Any] | None = None
         self._options: dict[tuple[int, bool], Any] = {}
         providers, options = _providers(device, cuda_graphs)
-        self._session: Any = open_session(
-            self._info.name, graph, providers, options, threads=threads
-        )
+        self._session: Any = None
+        try:
+            self._session = open_session(
+                self._info.name, graph, providers, options, threads=threads
+            )
+        except EngineError as error:
+            if not cuda_graphs:
+                raise
+            raise EngineError(f"{error}; if CUDA graphs are why, leave out cuda_graphs") from error
 
     def describe(self) -> EngineInfo:
         """Returns what this engine runs."""
@@ -92,6 +105,7 @@ class OrtDeviceEngine:
 
     def kv_memory(self, batch: int, length: int) -> KvMemory:
         """Returns memory for keys and values on the device; see `ResidentEngine`."""
+        self._most_tokens = max(self._most_tokens, batch * length)
         return DeviceKv(self.device, self._info, batch, length)
 
     def run(self, inputs: StepInputs) -> StepOutputs:
@@ -183,16 +197,13 @@ class OrtDeviceEngine:
         return found
 
     def _bind_present(self, binding: Any, inputs: StepInputs) -> tuple[DeviceArray, ...]:
-        """Binds keys and values to memory of the device: one set for full passes, one for others.
-
-        A step may run a full pass and a cached one before it looks at either.
-        """
-        kind, info = "cached" if inputs.past else "full", self._info
+        """Binds keys and values to memory of the device."""
         batch, fed = inputs.input_ids.shape
-        shape = (batch, info.kv_heads, fed, info.head_dim)
-        arrays = tuple(
-            self._pool.get(f"{kind} {name}", shape, info.kv_dtype) for name in self._present_names
-        )
+        if self._present is None or self._present.tokens < batch * fed:
+            self._present = None  # freed before more is asked for
+            tokens = max(batch * fed, self._most_tokens)
+            self._present = PresentMemory(self.device, self._info, tokens)
+        arrays = self._present.arrays(batch, fed, cached=bool(inputs.past))
         for name, array in zip(self._present_names, arrays, strict=True):
             self._bind_output(binding, name, array)
         return arrays
@@ -261,13 +272,14 @@ class _GraphIds:
         return self._numbers[key]
 
 
-def open_cuda(artifact: Artifact, *, threads: int | None = None) -> OrtDeviceEngine:
+def open_cuda(
+    artifact: Artifact, *, threads: int | None = None, cuda_graphs: bool = False
+) -> OrtDeviceEngine:
     """Opens the graph of an artifact on the first GPU; see `OrtDeviceEngine`."""
     device = CudaDevice()
     try:
-        return OrtDeviceEngine(
-            artifact.path(GRAPH_FILE), artifact.manifest, device, threads=threads
-        )
+        graph, manifest = artifact.path(GRAPH_FILE), artifact.manifest
+        return OrtDeviceEngine(graph, manifest, device, cuda_graphs=cuda_graphs, threads=threads)
     except BaseException:
         device.close()
         raise

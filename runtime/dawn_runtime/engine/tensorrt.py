@@ -5,18 +5,17 @@ from typing import Any
 
 import numpy as np
 
-from dawn_runtime.arrays import KvArray
 from dawn_runtime.artifact import Artifact
-from dawn_runtime.cuda import CudaDevice, Device, DeviceArray, DeviceKv
+from dawn_runtime.cuda import CudaDevice, Device, DeviceArray, DeviceKv, PresentMemory
 from dawn_runtime.engine.checks import check_inputs
 from dawn_runtime.engine.device import DeviceOutputs, DeviceStep, KvMemory
 from dawn_runtime.engine.protocol import EngineInfo, StepInputs, StepOutputs
-from dawn_runtime.engine.tensorrt_buffers import KvBuffers, Packed
+from dawn_runtime.engine.tensorrt_buffers import Packed
 from dawn_runtime.engine.tensorrt_contexts import Bindings, Contexts
 from dawn_runtime.engine.tensorrt_loading import LoadedEngine, load_plan
 from dawn_runtime.engine.tensorrt_module import find_tensorrt
 from dawn_runtime.engine.tensorrt_plans import Machine, PlanRecord, choose_plan, read_plans
-from dawn_runtime.engine.tensorrt_profiles import choose_profile, shape_of
+from dawn_runtime.engine.tensorrt_profiles import Profile, choose_profile, shape_of
 from dawn_runtime.errors import EngineError, OptionError
 from dawn_runtime.manifest import Manifest
 
@@ -94,15 +93,16 @@ class TensorRTEngine:
         fed, self._past = manifest.inputs[:_FED], manifest.inputs[_FED:]
         self._fed = tuple(spec.name for spec in fed)
         self._past_names = tuple(spec.name for spec in self._past)
-        small, self._present = manifest.outputs[:_SMALL], manifest.outputs[_SMALL + 1 :]
+        small = manifest.outputs[:_SMALL]
+        self._present_names = tuple(spec.name for spec in manifest.outputs[_SMALL + 1 :])
         profiles = record.profiles
         self._inputs = Packed(device, fed, profiles)
         self._outputs = Packed(device, small, profiles)
         self._logits: Packed | None = None
         if record.logits:
             self._logits = Packed(device, manifest.outputs[_SMALL : _SMALL + 1], profiles)
-        # A step may run a full pass and a cached one before it saves the keys of either.
-        self._kv: dict[bool, KvBuffers] = {}
+        self._present = PresentMemory(device, self._info, _most_tokens(profiles))
+        self._copies: PresentMemory | None = None
         self._contexts: Contexts | None = Contexts(loaded, device)
 
     def describe(self) -> EngineInfo:
@@ -185,16 +185,22 @@ class TensorRTEngine:
             target[...] = array
         self._inputs.send(sizes)
 
-    def _on_device(self, past: Sequence[KvArray]) -> tuple[DeviceArray, ...]:
-        """Returns cached keys and values of the engine's own memory, or copies of others."""
-        copies = []
-        for array in past:
-            if isinstance(array, DeviceArray):
-                copies.append(array)
-            else:
-                copies.append(self.device.allocate(array.shape, str(array.dtype)))
-                self.device.upload(copies[-1], array)
-        return tuple(copies)
+    def _on_device(self, past: Sequence[Any]) -> tuple[DeviceArray, ...]:
+        """Returns cached keys and values of the engine's own memory, or copies of others.
+
+        Copies lie at equal distances too, in memory that stays: a recorded run reads them there.
+        """
+        resident = tuple(array for array in past if isinstance(array, DeviceArray))
+        if len(resident) == len(past):
+            return resident
+        batch, _, slots, _ = past[0].shape
+        if self._copies is None or self._copies.tokens < batch * slots:
+            self._copies = None  # freed before more is asked for
+            self._copies = PresentMemory(self.device, self._info, batch * slots)
+        copies = self._copies.arrays(batch, slots, cached=False)
+        for copy, array in zip(copies, past, strict=True):
+            self.device.upload(copy, array)
+        return copies
 
     def _enqueue(
         self,
@@ -228,16 +234,11 @@ class TensorRTEngine:
         outputs = self._outputs.on_device(sizes)
         if self._logits is not None:
             outputs.update(self._logits.on_device(sizes))
-        names = (spec.name for spec in self._present)
-        return {**outputs, **dict(zip(names, self._present_arrays(sizes), strict=True))}
+        present = self._present_arrays(sizes)
+        return {**outputs, **dict(zip(self._present_names, present, strict=True))}
 
     def _present_arrays(self, sizes: dict[str, int]) -> tuple[DeviceArray, ...]:
-        cached = sizes["P"] > 0
-        if cached not in self._kv:
-            alike = [p for p in self._record.profiles if (p.ranges["P"][2] > 0) == cached]
-            most = {letter: max(p.sizes(2)[letter] for p in alike) for letter in sizes}
-            self._kv[cached] = KvBuffers(self.device, self._present, most)
-        return self._kv[cached].arrays(sizes)
+        return self._present.arrays(sizes["B"], sizes["S"], cached=sizes["P"] > 0)
 
     def _open_contexts(self) -> Contexts:
         if self._contexts is None:
@@ -273,6 +274,11 @@ class TensorRTEngine:
         target = np.empty(array.shape, dtype=array.dtype)
         self.device.download(target, array)
         return target
+
+
+def _most_tokens(profiles: Sequence[Profile]) -> int:
+    """Returns the most tokens of all rows that a run can feed."""
+    return max(most["B"] * most["S"] for most in (profile.sizes(2) for profile in profiles))
 
 
 def _sizes(inputs: StepInputs) -> dict[str, int]:

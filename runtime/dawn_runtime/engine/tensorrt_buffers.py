@@ -8,25 +8,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from math import prod
-from typing import Any, Final
+from typing import Any
 
 from numpy.typing import NDArray
 
 from dawn_runtime.contract import TensorSpec
 from dawn_runtime.cuda import Device, DeviceArray
-from dawn_runtime.cuda.arrays import item_bytes
+from dawn_runtime.cuda.arrays import aligned, item_bytes
 from dawn_runtime.engine.tensorrt_profiles import LETTERS, Profile, shape_of
 
-ALIGNMENT: Final = 256
-"""Of tensor addresses in bytes: `IExecutionContext::setOutputTensorAddress`, NvInferRuntime.h."""
-
-
 _KEPT_LAYOUTS = 64
-
-
-def aligned(size: int) -> int:
-    """Returns a number of bytes rounded up to `ALIGNMENT`."""
-    return -(-size // ALIGNMENT) * ALIGNMENT
 
 
 def tensor_bytes(spec: TensorSpec, sizes: Mapping[str, int]) -> int:
@@ -105,28 +96,3 @@ def _lay_out(specs: tuple[TensorSpec, ...], *sizes: int) -> tuple[_Place, ...]:
         places.append(_Place(spec, begin, begin + prod(shape) * item_bytes(spec.dtype), shape))
         begin += tensor_bytes(spec, named)
     return tuple(places)
-
-
-class KvBuffers:
-    """Keys and values of all layers in one piece of memory, for one kind of pass.
-
-    Args:
-        device: Where they are.
-        specs: `past` or `present` tensors of the contract.
-        sizes: Letter -> greatest size.
-    """
-
-    def __init__(
-        self, device: Device, specs: Sequence[TensorSpec], sizes: Mapping[str, int]
-    ) -> None:
-        self._specs = specs
-        self._part = tensor_bytes(specs[0], sizes)
-        self._memory = device.allocate((self._part * len(specs),), "uint8")
-
-    def arrays(self, sizes: Mapping[str, int]) -> tuple[DeviceArray, ...]:
-        """Returns the tensors at these sizes, in the order of the contract."""
-        start, owner = self._memory.pointer, self._memory.owner
-        return tuple(
-            DeviceArray(start + i * self._part, shape_of(spec, sizes), spec.dtype, owner)
-            for i, spec in enumerate(self._specs)
-        )

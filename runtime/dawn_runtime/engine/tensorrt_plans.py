@@ -7,6 +7,7 @@ An artifact folder may hold, besides the files that its manifest lists,
     <name>.layers.json    what TensorRT made of the graph, for people
     trtexec.txt           the commands that build one without this toolkit
     timing.cache          measured times of kernels, which make the next build shorter
+    .<name>.partial       one of these that a killed build did not finish
 
 None of them is listed in the manifest: they come after it and belong to a machine, not to the
 model. A plan without its JSON is not used; the JSON is written last. A plan is keyed by everything
@@ -247,8 +248,14 @@ def choose_plan(folder: Path, manifest: Manifest, machine: Machine) -> PlanRecor
     return max(fitting, key=lambda record: max(p.ranges["S"][2] for p in record.profiles))
 
 
+def partial_name(name: str) -> str:
+    """Returns what a file of this folder is called until it is complete."""
+    return f".{name}.partial"
+
+
 def plan_files(folder: Path) -> set[str]:
     """Returns the names of all files of a folder that building plans leaves there."""
     suffixes = (PLAN_SUFFIX, RECORD_SUFFIX, LAYERS_SUFFIX)
-    patterns = (*(f"*{suffix}" for suffix in suffixes), TIMING_CACHE, COMMANDS_FILE)
+    whole = (*(f"*{suffix}" for suffix in suffixes), TIMING_CACHE, COMMANDS_FILE)
+    patterns = (*whole, *map(partial_name, whole))
     return {path.name for pattern in patterns for path in folder.glob(pattern)}
