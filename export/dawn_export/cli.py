@@ -10,7 +10,13 @@ from pathlib import Path
 from dawn_export.aliases import alias_table
 from dawn_export.api import export
 from dawn_export.errors import VerificationError
-from dawn_export.options import DEFAULT_DIALECTS, TARGETS, VERIFY_MODES, ExportOptions
+from dawn_export.options import (
+    DEFAULT_DIALECTS,
+    INT4_BLOCKS,
+    TARGETS,
+    VERIFY_MODES,
+    ExportOptions,
+)
 from dawn_export.quantization.calibration_file import read_calibration
 from dawn_export.report import ExportReport
 from dawn_export.tensorrt import PlanReport
@@ -86,6 +92,13 @@ def _parser() -> Parser:
         "only its weights, because of its outliers",
     )
     parser.add_argument(
+        "--int4-block",
+        type=int,
+        choices=INT4_BLOCKS,
+        help="with --precision int4: input channels that share a scale; fewer are more exact, "
+        "larger and slower; default: 128 with --target tensorrt, else 32",
+    )
+    parser.add_argument(
         "--verify",
         nargs="?",
         choices=VERIFY_MODES,
@@ -124,6 +137,7 @@ def _export(args: argparse.Namespace) -> ExportReport:
         allow_overflow=args.allow_overflow,
         calibration=None if args.calibration is None else read_calibration(args.calibration),
         static_down_proj=args.static_down_proj,
+        int4_block=args.int4_block,
     )
     try:
         return export(

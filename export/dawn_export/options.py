@@ -31,6 +31,9 @@ DEFAULT_DIALECTS: Final = {"cpu": "fused", "cuda": "fused", "tensorrt": "portabl
 Runtime 1.31 on the CPU, `fused` was 4 to 24 % faster at 1024 tokens on every model tried; at 256
 the larger ones were level, a very narrow one up to 8 % slower."""
 
+INT4_BLOCKS: Final = (16, 32, 64, 128)
+"""Input channels that may share a scale at 4 bits."""
+
 OPSETS: Final = {"portable": 20, "fused": 23}
 """Dialect -> opset. 20 is the newest that TensorRT 10.3 (JetPack 6) names; `Attention` and
 `RMSNormalization` came with 23."""
@@ -61,6 +64,8 @@ class ExportOptions:
             says whether it may or must be there.
         static_down_proj: Whether the input of down_proj is rounded by a calibrated scale too; its
             outliers make that the weak spot of static INT8.
+        int4_block: Input channels that share a scale at 4 bits, one of `INT4_BLOCKS`; None takes
+            the scheme's. Smaller blocks are more exact, larger and slower.
 
     Raises:
         OptionError: A value is not one of the known ones, or the target cannot run the precision.
@@ -74,6 +79,7 @@ class ExportOptions:
     allow_overflow: bool = False
     calibration: Calibration | None = None
     static_down_proj: bool = False
+    int4_block: int | None = None
 
     def __post_init__(self) -> None:
         _check("target", self.target, TARGETS)
@@ -90,7 +96,20 @@ class ExportOptions:
                 f"precision: the target {self.target} cannot run {self.precision}; "
                 f"use {' or '.join(runs)}, or the target {' or '.join(able)}"
             )
+        self._check_int4_block()
         self._check_calibration()
+
+    def _check_int4_block(self) -> None:
+        if self.int4_block is None:
+            return
+        if self.int4_block not in INT4_BLOCKS:
+            known = ", ".join(map(str, INT4_BLOCKS))
+            raise OptionError(f"int4 block: got {self.int4_block}, expected one of {known}")
+        if self.precision != "int4":
+            raise OptionError(
+                f"int4 block: {self.precision} on {self.target} stores nothing in 4 bits; "
+                "leave --int4-block away"
+            )
 
     def _check_calibration(self) -> None:
         """The scheme says whether there may or must be one."""
@@ -112,7 +131,9 @@ class ExportOptions:
     def scheme(self) -> Scheme:
         """How weights are stored and multiplied."""
         scheme = SCHEMES[self.target, self.precision]
-        return replace(scheme, down_proj=scheme.linears) if self.static_down_proj else scheme
+        if self.static_down_proj:
+            scheme = replace(scheme, down_proj=scheme.linears)
+        return scheme if self.int4_block is None else scheme.in_blocks(self.int4_block)
 
     @property
     def graph_dialect(self) -> str:

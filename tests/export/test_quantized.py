@@ -159,6 +159,26 @@ def test_down_proj_is_static_if_asked_for(
     assert float(scale.numpy()) == pytest.approx(expected, rel=1e-3)
 
 
+@pytest.mark.parametrize("target", ["cpu", "tensorrt"])
+def test_int4_comes_in_blocks_of_the_size_that_is_asked_for(
+    checkpoints: dict[bool, Path], tmp_path: Path, target: str
+) -> None:
+    options = ExportOptions(target, "int4", evidence_layers=1, int4_block=16)
+    report = export(checkpoints[False], tmp_path / "out", options, verify="all")
+    assert report.verification is not None
+    stored = build_graph(Checkpoint.open(checkpoints[False]).config, options).weights
+    integers = [weight.layout.integers for weight in stored if weight.layout.integers]
+    assert {found.block for found in integers if found.bits == 4} == {16}
+    assert any(found.bits == 8 for found in integers)
+
+
+def test_blocks_of_int4_are_refused_where_there_are_none() -> None:
+    with pytest.raises(OptionError, match="int8 on cpu stores nothing in 4 bits; leave --int4-bl"):
+        ExportOptions("cpu", "int8", int4_block=32)
+    with pytest.raises(OptionError, match="int4 block: got 48, expected one of 16, 32, 64, 128"):
+        ExportOptions("cpu", "int4", int4_block=48)
+
+
 def test_a_calibration_is_asked_for_by_name_and_refused_where_it_means_nothing(
     calibration: Calibration,
 ) -> None:

@@ -144,6 +144,14 @@ def test_the_real_builder_stops_at_ctrl_c(made: Made, tmp_path: Path) -> None:
     assert not plan_files(folder)
 
 
+def test_small_blocks_of_int4_are_built(tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "dream", "dream", **WIDE["dream"])
+    options = ExportOptions("tensorrt", "int4", evidence_layers=2, int4_block=32)
+    export(checkpoint, tmp_path / "out", options)
+    done = gate(tmp_path / "out")
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
 def test_the_gate_stays_shut_for_a_graph_that_the_parser_does_not_know(
     made: Made, tmp_path: Path
 ) -> None:

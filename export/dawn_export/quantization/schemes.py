@@ -25,7 +25,7 @@ Why these: ONNX Runtime 1.31 on the CPU (AVX-512 VNNI), one thread, [256, 896] x
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 Arithmetic = Literal["plain", "dynamic", "rows", "static", "weights", "blocks"]
@@ -105,6 +105,13 @@ class Scheme:
             case [*_, "down_proj", "weight"]:
                 return self.down_proj
         return self.linears
+
+    def in_blocks(self, size: int) -> Scheme:
+        """The scheme with `size` input channels to a scale wherever it stores 4 bits."""
+        parts = ("linears", "down_proj", "head", "embedding")
+        products = {name: getattr(self, name) for name in parts}
+        narrow = {n: replace(p, block=size) for n, p in products.items() if p.bits == 4}
+        return replace(self, **narrow)
 
     @property
     def products(self) -> tuple[Product, ...]:
