@@ -155,23 +155,27 @@ def _export(args: argparse.Namespace) -> ExportReport:
 
 
 def _show(
-    report: ExportReport | None, plan: PlanReport | str | None, args: argparse.Namespace
+    report: ExportReport | None, plan: PlanReport | Path | None, args: argparse.Namespace
 ) -> None:
     """Prints what was exported, and what was built of it."""
     for warning in report.warnings if report else ():
         _note(f"dawn-export: warning: {warning}", args)
     if args.json:
         document = report.to_dict() if report else {}
-        if plan is not None:
-            document["plan"] = plan if isinstance(plan, str) else plan.to_dict()
+        if isinstance(plan, Path):
+            document["commands"] = str(plan)
+        elif plan is not None:
+            document["plan"] = plan.to_dict()
         print_json(document)
         return
     if report is not None and report.verification is not None:
         print(report.verification.text())
     if report is not None:
         print(report.summary())
-    if plan is not None:
-        print(plan if isinstance(plan, str) else plan.summary())
+    if isinstance(plan, Path):
+        print(f"commands for trtexec of TensorRT 10.x and 11.x: {plan}")
+    elif plan is not None:
+        print(plan.summary())
 
 
 def _note(message: str, args: argparse.Namespace) -> None:

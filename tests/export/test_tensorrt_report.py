@@ -92,7 +92,7 @@ def test_options_become_flags(portable: Path) -> None:
 
 
 def test_the_commands_end_with_one_that_our_own_command_line_takes(folder: Path) -> None:
-    text = write_commands(folder, read_manifest(folder), EngineOptions(batch=3))
+    text = write_commands(folder, read_manifest(folder), EngineOptions(batch=3)).read_text()
     assert (folder / "trtexec.txt").read_text() == text
     assert "trtexec.txt" in plan_files(folder)
     adopt = shlex.split(text.splitlines()[-1])
@@ -149,7 +149,10 @@ def test_without_tensorrt_only_the_graph_and_the_commands_are_written(
     assert "or give --onnx-only, and run trtexec there" in capsys.readouterr().err
     assert not output.exists()
     assert run(*asked, "--onnx-only", "--quiet") == 0
-    assert "trtexec --onnx=model.onnx" in capsys.readouterr().out
+    assert f"11.x: {output / 'trtexec.txt'}" in capsys.readouterr().out
+    assert "trtexec --onnx=model.onnx" in (output / "trtexec.txt").read_text()
+    assert run(*asked, "--onnx-only", "--quiet", "--json", "--force") == 0
+    assert json.loads(capsys.readouterr().out)["commands"] == str(output / "trtexec.txt")
     assert read_manifest(output).dialect == "portable"
     assert plan_files(output) == {"trtexec.txt"}
 

@@ -111,8 +111,8 @@ def _capability(text: str | None) -> tuple[int, int] | None:
     return int(major), int(minor)
 
 
-def work_on_plan(folder: Path, args: argparse.Namespace) -> PlanReport | str:
-    """Does what the flags say to an artifact; returns a report, or the commands of --onnx-only.
+def work_on_plan(folder: Path, args: argparse.Namespace) -> PlanReport | Path:
+    """Does what the flags say to an artifact; returns a report, or with --onnx-only the commands.
 
     Raises:
         As `build_plan`.

@@ -73,12 +73,12 @@ def _adopt(manifest: Manifest, options: EngineOptions) -> str:
     return shlex.join(command)
 
 
-def write_commands(folder: Path, manifest: Manifest, options: EngineOptions) -> str:
-    """Writes the commands into an artifact folder and returns them.
+def write_commands(folder: Path, manifest: Manifest, options: EngineOptions) -> Path:
+    """Writes the commands into an artifact folder and returns the file.
 
     Raises:
         OptionError: The options do not fit the artifact.
     """
-    text = commands_text(manifest, options)
-    (folder / COMMANDS_FILE).write_text(text, encoding="utf-8")
-    return text
+    path = folder / COMMANDS_FILE
+    path.write_text(commands_text(manifest, options), encoding="utf-8")
+    return path
