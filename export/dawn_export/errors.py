@@ -35,13 +35,20 @@ class CalibrationFileError(ExportError):
 class VerificationError(ExportError):
     """The artifact differs from the checkpoint: in a weight, or by more than the tolerance.
 
+    Args:
+        verification: All differences.
+        advice: What else to do than to look at them, if anything.
+
     Attributes:
         verification: All differences.
     """
 
-    def __init__(self, verification: Verification) -> None:
+    def __init__(self, verification: Verification, advice: str = "") -> None:
         self.verification = verification
-        super().__init__(f"verification failed: {_worst(verification)}; no artifact was written")
+        also = f"; {advice}" if advice else ""
+        super().__init__(
+            f"verification failed: {_worst(verification)}{also}; no artifact was written"
+        )
 
 
 def _worst(verification: Verification) -> str:
@@ -55,7 +62,7 @@ def _worst(verification: Verification) -> str:
     worst = max(verification.failures, key=lambda entry: entry.largest / entry.tolerance)
     return (
         f"{worst.output} differs by {worst.largest:.1e} in case {worst.case!r}, "
-        f"at most {worst.tolerance:.0e} is accepted"
+        f"at most {worst.tolerance:.1e} is accepted"
     )
 
 

@@ -105,7 +105,7 @@ def write_artifact(
             verification = verify.verify(
                 folder, manifest, checkpoint, graph.weights, options, verified
             )
-            manifest = _with_report(manifest, folder, verification)
+            manifest = _with_report(manifest, folder, verification, options)
     (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
     return Written(manifest, weights, (*warnings, *_warnings(manifest, weights)), verification)
 
@@ -134,13 +134,26 @@ def _write_graph(
     return weights
 
 
-def _with_report(manifest: Manifest, folder: Path, verification: Verification) -> Manifest:
+def _with_report(
+    manifest: Manifest, folder: Path, verification: Verification, options: ExportOptions
+) -> Manifest:
     """Keeps the result beside what it is about; one that is not good ends the export."""
     if not verification.accepted:
-        raise VerificationError(verification)
+        raise VerificationError(verification, _advice(verification, options))
     path = folder / VERIFICATION_FILE
     path.write_text(verification.to_json(), encoding="utf-8")
     return replace(manifest, files={**manifest.files, path.name: file_entry(path)})
+
+
+def _advice(verification: Verification, options: ExportOptions) -> str:
+    """Ranges of too few prompts clip what other tokens need."""
+    if options.calibration is None or verification.values.differing:
+        return ""
+    prompts = options.calibration.settings.get("prompts", "an unknown number of")
+    return (
+        f"the calibration saw {prompts} prompts, and its ranges may be too narrow: run "
+        "dawn-calibrate ranges on more, or more varied ones"
+    )
 
 
 def _warnings(manifest: Manifest, weights: WrittenWeights) -> list[str]:

@@ -94,7 +94,7 @@ class EndToEnd:
         tolerances = {entry.output: entry.tolerance for entry in self.differences}
         rows = [["largest difference", *outputs]]
         rows += [[case, *(_cell(found.get((case, name))) for name in outputs)] for case in cases]
-        rows += [["tolerance", *(f"{tolerances[name]:.0e}" for name in outputs)]]
+        rows += [["tolerance", *(f"{tolerances[name]:.1e}" for name in outputs)]]
         return "\n".join(_line(row) for row in rows)
 
 

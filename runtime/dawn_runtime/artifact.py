@@ -110,7 +110,12 @@ def _unreadable(folder: Path, error: Exception) -> str:
         return f"{folder}: is a file; expected the folder that dawn-export wrote"
     if (folder / MANIFEST_FILE).exists():
         return f"{folder / MANIFEST_FILE}: cannot be read ({error}); export again"
-    if (folder / "config.json").exists():
+    if (folder / GRAPH_FILE).exists():
+        return (
+            f"{folder}: holds {GRAPH_FILE} but no {MANIFEST_FILE}, an incomplete artifact; copy "
+            "the whole folder again, or export into another"
+        )
+    if any(folder.glob("*.safetensors")):
         return f"{folder}: is a checkpoint, not an artifact; run dawn-export --model {folder} first"
     return f"{folder}: holds no {MANIFEST_FILE}; expected the folder that dawn-export wrote"
 

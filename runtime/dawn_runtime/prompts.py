@@ -134,7 +134,9 @@ class PromptReader:
         array = self._checked_ids(ids)
         tokens, context = self.manifest.tokens, self.manifest.dims.max_length
         if not (array == tokens.mask).any():
-            raise PromptError("nothing is left to fill; a template needs a hole of >= 1 tokens")
+            raise PromptError(
+                "nothing is left to fill; a template needs a hole of one token or more"
+            )
         if array[0] == tokens.mask and self.manifest.prediction_shift:
             raise PromptError(
                 "the template begins with a hole, but this model predicts each token from the one "

@@ -85,14 +85,14 @@ def test_a_damaged_file_is_refused_by_the_name_of_the_field(
 ) -> None:
     document = json.loads(calibration.to_json())
     change(document)
-    with pytest.raises(CalibrationFileError, match=message):
-        Calibration.from_json(json.dumps(document))
+    with pytest.raises(CalibrationFileError, match=rf"^mine.json: .*{message}"):
+        Calibration.from_json(json.dumps(document), "mine.json")
 
 
 def test_a_text_that_is_no_calibration_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CalibrationFileError, match=r"not valid JSON .* run dawn-calibrate ranges"):
         Calibration.from_json("{")
-    with pytest.raises(CalibrationFileError, match=r"absent.json: cannot be read"):
+    with pytest.raises(CalibrationFileError, match=r"absent.json: no such file; check"):
         read_calibration(tmp_path / "absent.json")
 
 

@@ -1,6 +1,7 @@
 """Artifacts of every scheme: put together, written, verified and run."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -8,7 +9,7 @@ import onnx_ir as ir
 import pytest
 import torch
 
-from dawn_export import ExportOptions, export
+from dawn_export import ExportOptions, VerificationError, export
 from dawn_export.errors import CalibrationFileError
 from dawn_export.exporter import write_artifact
 from dawn_export.graph import build_graph
@@ -190,6 +191,21 @@ def test_a_calibration_is_asked_for_by_name_and_refused_where_it_means_nothing(
         ExportOptions("tensorrt", "fp16", calibration=calibration)
     with pytest.raises(OptionError, match="leave --static-down-proj away"):
         ExportOptions("cpu", "int8", static_down_proj=True)
+
+
+def test_a_calibration_too_narrow_is_named_as_the_cause(
+    checkpoints: dict[bool, Path], calibration: Calibration, tmp_path: Path
+) -> None:
+    narrow = replace(
+        calibration,
+        ranges={name: value / 50 for name, value in calibration.ranges.items()},
+        settings={**calibration.settings, "prompts": 2},
+    )
+    options = ExportOptions("tensorrt", "int8", evidence_layers=1, calibration=narrow)
+    message = r"is accepted; the calibration saw 2 prompts, .*too narrow: run dawn-calibrate ranges"
+    with pytest.raises(VerificationError, match=message):
+        export(checkpoints[False], tmp_path / "out", options, verify="all")
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_calibration_of_another_model_stops_the_export(

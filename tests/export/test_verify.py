@@ -214,7 +214,7 @@ def test_the_table_has_a_row_for_each_case_and_marks_what_failed() -> None:
         ["largest", "difference", "logits", "attention"],
         ["full", "1.0e-06", "2.0e-05", "!"],
         ["minimal", "0.0e+00", "-"],
-        ["tolerance", "1e-03", "1e-05"],
+        ["tolerance", "1.0e-03", "1.0e-05"],
     ]
     assert len({len(line) for line in lines[2:]}) == 1
 

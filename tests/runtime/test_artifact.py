@@ -33,8 +33,18 @@ def test_file_in_place_of_a_folder_says_so(tmp_path: Path) -> None:
 
 def test_checkpoint_folder_points_to_the_exporter(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model-00001-of-00002.safetensors").write_bytes(b"")
     with pytest.raises(ArtifactError, match="is a checkpoint, not an artifact; run dawn-export"):
         Artifact.open(tmp_path)
+
+
+def test_an_artifact_that_lost_its_manifest_is_not_called_a_checkpoint(
+    artifact_folder: Path,
+) -> None:
+    (artifact_folder / "config.json").write_text("{}")
+    (artifact_folder / "dawn.json").unlink()
+    with pytest.raises(ArtifactError, match=r"holds model\.onnx but no dawn\.json, an incomplete"):
+        Artifact.open(artifact_folder)
 
 
 def test_folder_without_manifest_says_so(tmp_path: Path) -> None:

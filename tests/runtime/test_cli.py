@@ -51,6 +51,22 @@ def test_statistics_tell_tokens_of_the_answer_from_all_that_was_decided(
     assert "2 tokens, 12 positions decided in 1 forwards (12.00 each, end and padding" in err
 
 
+def test_an_artifact_for_tensorrt_without_a_plan_says_what_runs_it(
+    run: Run, artifact_folder: Path
+) -> None:
+    (artifact_folder / "trtexec.txt").touch()
+    status, _, err = run("hi", *SHORT)
+    assert status == 0
+    note = (
+        "made for TensorRT, but no plan is built; running on ONNX Runtime (build one with dawn-ex"
+    )
+    assert note in err.splitlines()[0]
+    assert run("hi", *SHORT, "--quiet")[2] == ""
+    assert "made for TensorRT" not in run("hi", *SHORT, "--engine", "onnxruntime-cpu")[2]
+    (artifact_folder / "a.engine.json").touch()
+    assert "made for TensorRT" not in run("hi", *SHORT)[2]
+
+
 def test_quiet_prints_the_answer_alone(run: Run) -> None:
     loud = run("hi", *SHORT)
     assert run("hi", *SHORT, "--quiet") == (0, loud[1], "")
@@ -194,6 +210,7 @@ def test_sampling_is_repeatable(run: Run) -> None:
         (["--fill", "a[[2]]", "--max-new-tokens", "2"], "fill takes no --max-new-tokens: every"),
         (["--fill", "a [[x]] b"], "--fill: 'x' in '[[x]]' is not a number; write [[N]] for"),
         (["--fill", "a [[]] [[2]]"], "--fill: '' in '[[]]' is not a number"),
+        (["--fill", "dog[[2]"], "--fill: 'dog[[2]' has a '[[' that no ']]' ends; write [[N]] for"),
         (["--fill", "a [[0]]"], "the template holds 0; expected texts and lengths of holes >= 1"),
         (
             ["--input", "i", "--batch", "0"],

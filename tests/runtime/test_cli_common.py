@@ -1,8 +1,11 @@
 """What all commands share: exit status, errors of one line, files written whole."""
 
 import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,31 @@ def test_interruption_is_status_130(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert command(work) == 130
     assert capsys.readouterr().err == "dawn-test: interrupted\n"
+
+
+def test_termination_unwinds_and_is_status_143(capsys: pytest.CaptureFixture[str]) -> None:
+    unwound = []
+
+    def work(_: Any) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+        finally:
+            unwound.append(True)
+
+    before = signal.getsignal(signal.SIGTERM)
+    assert command(work) == 143
+    assert unwound == [True]
+    assert capsys.readouterr().err == "dawn-test: terminated\n"
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_command_runs_outside_the_main_thread_too() -> None:
+    statuses: list[int] = []
+    thread = threading.Thread(target=lambda: statuses.append(command(lambda _: None)))
+    thread.start()
+    thread.join()
+    assert statuses == [0]
 
 
 def test_further_error_classes_can_be_named(capsys: pytest.CaptureFixture[str]) -> None:

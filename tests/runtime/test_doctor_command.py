@@ -90,6 +90,19 @@ def test_links_and_files_of_others_are_noted(run: Run, artifact: Path, tmp_path:
     assert "notes.txt: not listed" in files[2]["found"]
 
 
+def test_files_of_tensorrt_are_ours_and_a_plan_that_is_missing_is_noted(
+    run: Run, artifact: Path
+) -> None:
+    for name in ("trtexec.txt", "timing.cache"):
+        (artifact / name).touch()
+    files = findings(run, artifact)["files"]
+    assert [f["level"] for f in files] == ["ok", "note"]
+    assert "was made for TensorRT, and no plan is built yet" in files[1]["found"]
+    for name in ("tensorrt-sm87-fp16.engine", "tensorrt-sm87-fp16.engine.json"):
+        (artifact / name).touch()
+    assert [f["level"] for f in findings(run, artifact)["files"]] == ["ok"]
+
+
 def test_a_folder_that_is_no_artifact_is_a_problem_among_the_others(
     run: Run, tmp_path: Path
 ) -> None:

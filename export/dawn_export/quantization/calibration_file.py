@@ -142,7 +142,7 @@ class Calibration:
         for name, holds, expected in _rules(self):
             if not holds:
                 raise CalibrationFileError(
-                    f"{CALIBRATION_FILE}: field {name!r} is invalid, expected {expected}; {_REMEDY}"
+                    f"field {name!r} is invalid, expected {expected}; {_REMEDY}"
                 )
 
     def check_model(self, found: ModelFingerprint) -> None:
@@ -155,7 +155,7 @@ class Calibration:
             ours, theirs = getattr(self.model, entry.name), getattr(found, entry.name)
             if ours != theirs:
                 raise CalibrationFileError(
-                    f"{CALIBRATION_FILE}: made for another model, {entry.name} is {ours!s:.80} and "
+                    f"the calibration was made for another model, {entry.name} is {ours!s:.80} and "
                     f"the checkpoint's is {theirs!s:.80}; {_REMEDY} on this checkpoint"
                 )
 
@@ -178,6 +178,8 @@ class Calibration:
             return _read(Fields.parse(text, source, _REMEDY))
         except ArtifactError as error:
             raise CalibrationFileError(str(error)) from error
+        except CalibrationFileError as error:
+            raise CalibrationFileError(f"{source}: {error}") from error
 
 
 def read_calibration(path: Path) -> Calibration:
@@ -188,6 +190,10 @@ def read_calibration(path: Path) -> Calibration:
     """
     try:
         text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise CalibrationFileError(
+            f"{path}: no such file; check the path, or make one with dawn-calibrate ranges"
+        ) from error
     except (OSError, ValueError) as error:
         raise CalibrationFileError(f"{path}: cannot be read ({error}); {_REMEDY}") from error
     return Calibration.from_json(text, str(path))
@@ -197,7 +203,7 @@ def _read(root: Fields) -> Calibration:
     version = root.integer("format_version", minimum=1)
     if version > FORMAT_VERSION:
         raise CalibrationFileError(
-            f"{root.source}: format version {version} is newer than {FORMAT_VERSION}, the newest "
+            f"format version {version} is newer than {FORMAT_VERSION}, the newest "
             f"that dawn-edge {__version__} reads; update dawn-edge or {_REMEDY}"
         )
     root.only(*(entry.name for entry in fields(Calibration)))
@@ -222,9 +228,7 @@ def _check_names(calibration: Calibration) -> None:
     unknown = sorted(set(calibration.ranges) - linears | set(calibration.smoothing) - norms)
     for names, problem in ((missing, "has no range"), (unknown, "is no part of the model")):
         if names:
-            raise CalibrationFileError(
-                f"{CALIBRATION_FILE}: {names[0]!r:.80} {problem} of {layers} layers; {_REMEDY}"
-            )
+            raise CalibrationFileError(f"{names[0]!r:.80} {problem} of {layers} layers; {_REMEDY}")
 
 
 def _rules(calibration: Calibration) -> list[tuple[str, bool, str]]:

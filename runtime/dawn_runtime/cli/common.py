@@ -1,14 +1,17 @@
 """What every command has in common: flags, exit status and how an error looks.
 
 Standard output carries results, standard error everything else. Exit status: 0 done, 1 failed,
-2 wrong usage, 130 interrupted. An error is one line; its traceback is shown with `--debug` only.
+2 wrong usage, 130 interrupted, 143 terminated. An error is one line; its traceback
+is shown with `--debug` only.
 """
 
 import argparse
 import json
 import os
 import re
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,11 +22,15 @@ from dawn_runtime._version import __version__
 from dawn_runtime.errors import DawnError, OptionError, PromptError
 from dawn_runtime.registry import parse_option
 
-DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, WRONG_USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
 _USAGE_ERRORS = (OptionError, PromptError)
 _OWNERS = "(?:generate|sampling|limit|engine): "
 """Who has the options that are flags of their own."""
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which services and containers are stopped by; ends work as Ctrl-C does."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -87,7 +94,7 @@ def run_command(
         errors: Further classes, beside `DawnError` and `OSError`, whose message tells enough.
 
     Returns:
-        0 done, 1 failed, 2 wrong usage, 130 interrupted.
+        0 done, 1 failed, 2 wrong usage, 130 interrupted, 143 terminated.
     """
     try:
         # Intermixed: an optional PROMPT may stand behind flags, as in `ARTIFACT --chat PROMPT`.
@@ -96,12 +103,15 @@ def run_command(
         return stop.code if isinstance(stop.code, int) else DONE
     expected: tuple[type[Exception], ...] = (DawnError, OSError, *errors)
     try:
-        work(args)
+        with _termination():
+            work(args)
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader has gone; let the interpreter flush into nothing at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+    except _Terminated:
+        return _report(parser.prog, "terminated", TERMINATED, debug=False)
     except KeyboardInterrupt:
         return _report(parser.prog, "interrupted", INTERRUPTED, debug=False)
     except expected as error:
@@ -112,6 +122,23 @@ def run_command(
         message = f"error: unexpected {type(error).__name__}: {error}; --debug shows where"
         return _report(parser.prog, message, FAILED, debug=args.debug)
     return DONE
+
+
+@contextmanager
+def _termination() -> Iterator[None]:
+    """Lets SIGTERM unwind what is under way, so that nothing half written stays behind."""
+    if threading.current_thread() is not threading.main_thread():  # signals are the main one's
+        yield
+        return
+
+    def stop(*_: object) -> NoReturn:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def key_value(text: str) -> tuple[str, Any]:

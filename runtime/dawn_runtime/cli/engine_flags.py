@@ -1,11 +1,13 @@
 """Flags of the commands that run an artifact: which engine, and how."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from dawn_runtime.cli.common import count
 from dawn_runtime.decoder import Decoder
 from dawn_runtime.engine import ENGINES
+from dawn_runtime.engine.tensorrt_plans import without_plan
 
 
 def add_engine_flags(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
@@ -38,8 +40,15 @@ def open_decoder(args: argparse.Namespace, artifact: Path | None = None) -> Deco
         args: Parsed arguments, those of `add_engine_flags` among them.
         artifact: Its folder; None is the one of the command line.
     """
+    folder = artifact or args.artifact
+    if args.engine == "auto" and without_plan(folder) and not args.quiet:
+        print(
+            f"{folder}: made for TensorRT, but no plan is built; running on ONNX Runtime (build "
+            f"one with dawn-export --artifact {folder} --target tensorrt)",
+            file=sys.stderr,
+        )
     return Decoder.open(
-        artifact or args.artifact,
+        folder,
         engine=args.engine,
         threads=args.threads,
         low_memory=args.low_memory,

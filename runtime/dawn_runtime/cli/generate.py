@@ -63,6 +63,11 @@ def _template(text: str) -> list[str | int]:
                 f"--fill: {hole!r} in '[[{hole}]]' is not a number; write [[N]] for a hole of N "
                 'tokens, or give a text that holds [[ as a list of "template" in --input'
             )
+    if any("[[" in piece for piece in pieces[0::2]):
+        raise PromptError(
+            f"--fill: {text!r:.80} has a '[[' that no ']]' ends; write [[N]] for a hole of N "
+            'tokens, or give a text that holds [[ as a list of "template" in --input'
+        )
     numbered = enumerate(pieces)
     return [int(piece) if place % 2 else piece for place, piece in numbered if piece]
 

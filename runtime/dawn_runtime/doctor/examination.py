@@ -58,7 +58,9 @@ def _open(folder: Path | None) -> tuple[Artifact | None, list[Finding]]:
     try:
         return Artifact(folder, read_manifest(folder)), []
     except ArtifactError as error:
-        return None, [Finding("problem", "files", str(error), "give the folder of an artifact")]
+        return None, [
+            Finding("problem", "files", str(error), "copy the folder again or export again")
+        ]
 
 
 def _graph(artifact: Artifact | None) -> tuple[GraphVersions | None, list[Finding]]:

@@ -2,6 +2,7 @@
 
 from dawn_runtime.artifact import Artifact, check_file
 from dawn_runtime.doctor.finding import Finding
+from dawn_runtime.engine.tensorrt_plans import plan_files, without_plan
 from dawn_runtime.errors import ArtifactError
 from dawn_runtime.manifest import GRAPH_FILE, MANIFEST_FILE
 
@@ -18,7 +19,15 @@ def integrity_findings(artifact: Artifact) -> list[Finding]:
         text = f"{artifact.folder}: {MANIFEST_FILE} lists no {GRAPH_FILE}"
         wrong.append(Finding("problem", "files", text, "export again"))
     findings = wrong or [_all_right(artifact)]
-    return findings + _foreign(artifact)
+    return findings + _foreign(artifact) + _no_plan(artifact)
+
+
+def _no_plan(artifact: Artifact) -> list[Finding]:
+    if not without_plan(artifact.folder):
+        return []
+    text = f"{artifact.folder}: was made for TensorRT, and no plan is built yet"
+    remedy = f"dawn-export --artifact {artifact.folder} --target tensorrt, on the device"
+    return [Finding("note", "files", text, remedy)]
 
 
 def _all_right(artifact: Artifact) -> Finding:
@@ -41,7 +50,7 @@ def _file_finding(artifact: Artifact, name: str) -> Finding | None:
 
 
 def _foreign(artifact: Artifact) -> list[Finding]:
-    listed = {MANIFEST_FILE, *artifact.manifest.files}
+    listed = {MANIFEST_FILE, *artifact.manifest.files, *plan_files(artifact.folder)}
     present = {path.name for path in artifact.folder.iterdir()}
     return [
         Finding(

@@ -253,6 +253,11 @@ def partial_name(name: str) -> str:
     return f".{name}.partial"
 
 
+def without_plan(folder: Path) -> bool:
+    """Returns whether an artifact was made for TensorRT, by its commands, and has no plan yet."""
+    return (folder / COMMANDS_FILE).exists() and not any(folder.glob(f"*{RECORD_SUFFIX}"))
+
+
 def plan_files(folder: Path) -> set[str]:
     """Returns the names of all files of a folder that building plans leaves there."""
     suffixes = (PLAN_SUFFIX, RECORD_SUFFIX, LAYERS_SUFFIX)
