@@ -100,6 +100,15 @@ def test_tuning_sets_the_mean_length_and_tries_the_exponents() -> None:
     assert "have 34 to 62 tokens, prompt and answer together" in report_text(tuned)
 
 
+@pytest.mark.parametrize("start", [0, 17])
+def test_tuning_without_an_exponent_leaves_the_reference_as_it_is(start: int) -> None:
+    tuned = tuned_on(ALIKE, {"reference_length": start})
+    assert tuned.gained
+    assert {point.options["reference_length"] for point in tuned.points} == {34}
+    assert tuned.chosen.options["reference_length"] == start
+    assert f"reference_length  {start}\n" in report_text(tuned)
+
+
 @pytest.mark.parametrize(
     ("exponent", "line"),
     [
