@@ -12,13 +12,16 @@ and prints ``true`` or ``false`` for each, in the same order. Anything else is a
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
+from dawn_calibration.counts import counted
 from dawn_calibration.errors import CheckerError
 from dawn_calibration.prompts import Question
 from dawn_runtime import Result
@@ -59,7 +62,7 @@ class Program:
         """Splits a command line as a shell does, and looks for the program.
 
         Raises:
-            OptionError: The line cannot be split, is empty, or there is no such program.
+            OptionError: The line cannot be split, is empty, or its program cannot be started.
         """
         try:
             words = shlex.split(line)
@@ -67,13 +70,10 @@ class Program:
             raise OptionError(f"--checker {line!r}: {error}; quote as in a shell") from error
         if not words:
             raise OptionError(
-                f"--checker is empty; give a command such as 'python check.py', or {TASKS_JUDGE}"
+                f"--checker is empty; give a command such as 'python3 check.py', or {TASKS_JUDGE}"
             )
         if shutil.which(words[0]) is None:
-            raise OptionError(
-                f"--checker: found no program {words[0]!r}; give its path, or the interpreter that "
-                "runs it, such as 'python check.py'"
-            )
+            raise OptionError(f"--checker: {_no_program(words[0])}")
         return cls(tuple(words))
 
     def __call__(self, questions: Sequence[Question], results: Sequence[Result]) -> list[bool]:
@@ -87,8 +87,9 @@ class Program:
         words = self._run("".join(lines)).splitlines()
         if len(words) != len(lines):
             raise CheckerError(
-                f"{self} printed {len(words)} lines for {len(lines)} answers; it must print true "
-                "or false for each line that it reads"
+                f"{self} printed {counted(len(words), 'line')} for "
+                f"{counted(len(lines), 'answer')}; it must print true or false for each line that "
+                "it reads"
             )
         for word, question in zip(words, questions, strict=True):
             if word.strip() not in _VERDICTS:
@@ -129,6 +130,22 @@ def check_fields(questions: Iterable[Question]) -> None:
                     f"{question.where}: has a field {name!r}, in which --checker gets "
                     f"{'the answer' if name == 'text' else 'the number of the prompt'}; rename it"
                 )
+
+
+def _no_program(word: str) -> str:
+    """Says why a word is no program, and what to give instead."""
+    if not Path(word).is_file():
+        return (
+            f"found no program {word!r}; give its path, or the interpreter that runs it, such as "
+            "'python3 check.py'"
+        )
+    if os.access(word, os.X_OK):  # beside us, where programs without a path are not looked for
+        return f"found no program {word!r} on the PATH; give its path, ./{word}"
+    interpreted = shlex.join(["python3", word])
+    return (
+        f"{word} is not executable; give the interpreter that runs it too, such as "
+        f"{interpreted!r}, or make it executable"
+    )
 
 
 def _line(question: Question, result: Result) -> str:

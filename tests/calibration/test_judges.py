@@ -83,7 +83,7 @@ def test_a_program_that_prints_much_before_it_has_read_all_does_not_hang() -> No
         ("raise SystemExit(3)", "ended with status 3: it gave no reason"),
         ("1 / 0", "ended with status 1: ZeroDivisionError: division by zero"),
         ("import os; os.kill(os.getpid(), 9)", "ended by signal 9: it gave no reason"),
-        ("print('true')", "printed 1 lines for 2 answers; it must print true or false for each"),
+        ("print('true')", "printed 1 line for 2 answers; it must print true or false for each"),
         ("print('true\\n' * 3, end='')", "printed 3 lines for 2 answers"),
         ("print('true\\nTrue')", "printed 'True' for data.jsonl line 3; expected true or false"),
         ("print('\\ntrue')", "printed '' for data.jsonl line 1; expected true or false"),
@@ -98,7 +98,7 @@ def test_a_program_that_fails_is_one_line_that_says_how(code: str, message: str)
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("", "--checker is empty; give a command such as 'python check.py', or tasks"),
+        ("", "--checker is empty; give a command such as 'python3 check.py', or tasks"),
         ("python 'check.py", "No closing quotation; quote as in a shell"),
         ("no-such-program --now", "found no program 'no-such-program'; give its path"),
     ],
@@ -109,6 +109,22 @@ def test_a_command_line_that_cannot_work_is_refused_before_anything_runs(
     with pytest.raises(OptionError) as failure:
         Program.parse(line)
     assert message in str(failure.value)
+
+
+def test_a_script_that_is_not_executable_is_told_from_one_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    script = tmp_path / "a check.py"
+    script.write_text("")
+    with pytest.raises(OptionError) as failure:
+        Program.parse("'./a check.py' --now")
+    assert "./a check.py is not executable; give the interpreter" in str(failure.value)
+    assert "python3 './a check.py'" in str(failure.value)
+    script.chmod(0o700)
+    assert Program.parse("'./a check.py' --now").command == ("./a check.py", "--now")
+    with pytest.raises(OptionError, match=r"no program 'a check.py' on the PATH; give its path, "):
+        Program.parse("'a check.py'")
 
 
 def test_a_program_that_cannot_be_started_is_named(tmp_path: Path) -> None:

@@ -1,45 +1,30 @@
-"""`dawn-calibrate ranges` on random checkpoints: what it records, how it is interrupted."""
+"""`dawn-calibrate ranges` on random checkpoints: what it records and what it writes."""
 
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 from dawn_calibration.checkpoints import load_model, open_checkpoint, read_surroundings
 from dawn_calibration.cli import main
-from dawn_calibration.errors import ActivationError, StateError
-from dawn_calibration.prompts import Question
+from dawn_calibration.errors import ActivationError
 from dawn_calibration.ranges import calibrate
-from dawn_calibration.ranges.calibrate import Calibrator, Found, Storage
+from dawn_calibration.ranges.calibrate import Calibrator, Found
 from dawn_calibration.ranges.options import RangeOptions
 from dawn_calibration.torch_engine import TorchEngine
 from dawn_export.quantization.calibration_file import read_calibration
 from dawn_runtime import Decoder, OptionError
 from support.checkpoints import write_checkpoint
 from support.golden import GOLDEN
-
-QUESTIONS = [Question([1 + i, 2, 3 + i], f"prompt {i}") for i in range(5)]
-SHORT = RangeOptions(max_new_tokens=8, block_length=4, samples=4)
+from support.small_ranges import QUESTIONS, calibrator, found
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_checkpoint(tmp_path_factory.mktemp("small") / "checkpoint", "dream")
-
-
-def calibrator(
-    checkpoint: Path, state: Path, options: RangeOptions = SHORT, **changes: Any
-) -> Calibrator:
-    questions = changes.pop("questions", QUESTIONS)
-    return Calibrator(open_checkpoint(checkpoint), questions, options, Storage(state, 1), **changes)
-
-
-def found(checkpoint: Path, folder: Path, options: RangeOptions = SHORT) -> Found:
-    return calibrator(checkpoint, folder / "state", options).run()
 
 
 @pytest.mark.parametrize("family", ["dream", "llada"])
@@ -115,54 +100,6 @@ def test_unmasked_text_alone_is_one_pass_over_each_finished_answer(
     assert [s.rows for s in strata] == [len(QUESTIONS) * (3 + 8)] + [0] * 9
 
 
-class InterruptedRunError(Exception):
-    pass
-
-
-@pytest.mark.parametrize("stop", [2, 7])
-def test_a_resumed_run_finds_what_an_uninterrupted_one_does(
-    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
-) -> None:
-    whole = found(checkpoint, tmp_path)
-    watch, seen = calibrate.Watcher.watch, []
-
-    def interrupted(self: Any, number: int, prompt: Any) -> int:
-        if len(seen) == stop:
-            raise InterruptedRunError
-        seen.append(number)
-        return watch(self, number, prompt)
-
-    state = tmp_path / "interrupted"
-    with monkeypatch.context() as patch:
-        patch.setattr(calibrate.Watcher, "watch", interrupted)
-        with pytest.raises(InterruptedRunError):
-            calibrator(checkpoint, state).run()
-    resumed = calibrator(checkpoint, state).run()
-    assert resumed.resumed == stop % len(QUESTIONS)
-    assert resumed.calibration.to_json() == whole.calibration.to_json()
-
-
-def test_the_state_of_another_run_is_refused(checkpoint: Path, tmp_path: Path) -> None:
-    found(checkpoint, tmp_path)
-    with pytest.raises(StateError, match="another model, data or settings"):
-        calibrator(checkpoint, tmp_path / "state", questions=QUESTIONS[:3]).run()
-
-
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 nothing", b"\x93NUMPY"])
-def test_a_damaged_state_is_refused(checkpoint: Path, tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "state").write_bytes(content)
-    with pytest.raises(StateError, match=r"state: damaged .*delete it"):
-        calibrator(checkpoint, tmp_path / "state").run()
-
-
-def test_a_state_cut_short_is_refused(checkpoint: Path, tmp_path: Path) -> None:
-    found(checkpoint, tmp_path)
-    whole = (tmp_path / "state").read_bytes()
-    (tmp_path / "state").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(StateError, match="damaged"):
-        calibrator(checkpoint, tmp_path / "state").run()
-
-
 @pytest.mark.parametrize(("value", "word"), [(float("nan"), "NaN"), (float("inf"), "infinity")])
 def test_activations_that_are_not_finite_stop_with_the_name_of_the_layer(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float, word: str
@@ -182,6 +119,10 @@ def test_activations_that_are_not_finite_stop_with_the_name_of_the_layer(
 def test_a_device_that_is_not_there_is_refused(checkpoint: Path) -> None:
     with pytest.raises(OptionError, match="device 'nowhere' cannot be used"):
         load_model(open_checkpoint(checkpoint), "nowhere")
+
+
+def interrupt(calibrator: Calibrator) -> Found:
+    raise KeyboardInterrupt
 
 
 def command(checkpoint: Path, data: Path, output: Path, *more: str) -> int:
@@ -204,6 +145,32 @@ def test_the_command_writes_file_report_and_picture_and_deletes_its_state(
     assert (tmp_path / "calibration.png").read_bytes().startswith(b"\x89PNG")
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"data.jsonl", "calibration.json", "calibration.md", "calibration.png"}
+    assert command(checkpoint, data, output) == 1
+    assert "calibration.json: a calibration is there already" in capsys.readouterr().err
+    assert read_calibration(output) == written
+    assert command(checkpoint, data, output, "--force") == 0
+    assert read_calibration(output).settings["clip"] == "max"
+
+
+@pytest.mark.parametrize(("prompts", "warned"), [(1, True), (7, True), (8, False)])
+def test_few_prompts_are_warned_of(
+    checkpoint: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    prompts: int,
+    *,
+    warned: bool,
+) -> None:
+    monkeypatch.setattr(calibrate.Calibrator, "run", interrupt)
+    data = tmp_path / "data.jsonl"
+    data.write_text('{"input_ids": [1]}\n' * prompts)
+    flags = ["--model", str(checkpoint), "--data", str(data), "--output", str(tmp_path / "c.json")]
+    assert main(["ranges", *flags]) == 130
+    lines = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    noun = "prompt" if prompts == 1 else "prompts"
+    expected = f"ranges may be too narrow, recorded on {prompts} {noun}; give 8 or more"
+    assert lines == ([f"dawn-calibrate: warning: {expected}"] if warned else [])
 
 
 @pytest.mark.parametrize(
@@ -227,9 +194,3 @@ def test_hostile_data_is_refused_by_line_before_any_work(
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
     assert not (tmp_path / "calibration.json").exists()
-
-
-def test_samples_of_masked_rows_are_masked_rows(checkpoint: Path, tmp_path: Path) -> None:
-    calibrator(checkpoint, tmp_path / "state", SHORT).run()
-    with np.load(tmp_path / "state", allow_pickle=False) as saved:
-        assert json.loads(saved["header"].tobytes())["phase"] == "measure"

@@ -1,6 +1,5 @@
 """Thresholds of attention and the length of sequences: reference, exponent, and what is written."""
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +15,7 @@ from dawn_calibration.cli import main
 from dawn_calibration.prompts import Question
 from dawn_calibration.thresholds.defaults import restore_published, write_tuned
 from dawn_calibration.thresholds.grids import GRIDS
-from dawn_calibration.thresholds.length import EXPONENT, Lengths, anchored, searchable
+from dawn_calibration.thresholds.length import EXPONENT, Lengths, anchored, searchable, settled
 from dawn_calibration.thresholds.report import report_text
 from dawn_calibration.thresholds.search import Search
 from dawn_calibration.thresholds.tune import Tuned, TuneOptions, tune
@@ -61,6 +60,15 @@ def test_thresholds_beyond_any_attention_stay_legal_options() -> None:
 def test_other_rules_have_nothing_to_anchor() -> None:
     options = {"threshold": 0.8}
     assert anchored("threshold", options, Lengths(1, 1.0, 1)) is options
+    assert settled(options, {"threshold": 0.9}) is options
+
+
+def test_a_reference_without_effect_stays_what_it_was() -> None:
+    start = Dawn(reference_length=17, length_exponent=0.5).options()
+    found = {**anchored("dawn", start, Lengths(30, 34.0, 40)), "tau_low": 0.6}
+    assert settled(found, start) is found
+    plain = settled({**found, EXPONENT: 0.0}, start)
+    assert plain == {**found, EXPONENT: 0.0, "reference_length": 17}
 
 
 def test_lengths_are_those_of_the_shortest_the_longest_and_the_mean() -> None:
@@ -87,11 +95,18 @@ def test_tuning_sets_the_mean_length_and_tries_the_exponents() -> None:
     tuned = tuned_on(UNLIKE, {})
     assert tuned.lengths == Lengths(34, 48.0, 62)
     assert tuned.start.options == Dawn().options()
-    assert tuned.chosen.options["reference_length"] == 48
+    assert {point.options["reference_length"] for point in tuned.points} == {48}
     assert {point.options[EXPONENT] for point in tuned.points} == {0.0, 0.5, 1.0}
-    text = report_text(tuned)
-    assert "reference_length  0 -> 48" in text
-    assert "have 34 to 62 tokens, prompt and answer together" in text
+    assert "have 34 to 62 tokens, prompt and answer together" in report_text(tuned)
+
+
+@pytest.mark.parametrize("start", [0, 17])
+def test_tuning_without_an_exponent_leaves_the_reference_as_it_is(start: int) -> None:
+    tuned = tuned_on(ALIKE, {"reference_length": start})
+    assert tuned.gained
+    assert {point.options["reference_length"] for point in tuned.points} == {34}
+    assert tuned.chosen.options["reference_length"] == start
+    assert f"reference_length  {start}\n" in report_text(tuned)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +118,7 @@ def test_tuning_sets_the_mean_length_and_tries_the_exponents() -> None:
 )
 def test_the_report_says_what_the_length_means(exponent: float, line: str) -> None:
     tuned = tuned_on(UNLIKE, {})
-    options = {**tuned.chosen.options, EXPONENT: exponent}
+    options = {**tuned.chosen.options, EXPONENT: exponent, "reference_length": 48}
     assert line in report_text(replace(tuned, chosen=replace(tuned.chosen, options=options)))
 
 
@@ -131,7 +146,7 @@ def test_scaling_is_written_read_back_and_removed_to_the_last_byte(artifact: Pat
     published = dict(Artifact.open(artifact).manifest.decoding.options)
     scaling = {"reference_length": 119, "length_exponent": 0.5}
     change = write_tuned(artifact, "dawn", {**published, **scaling})
-    assert change.lines() == ["reference_length: - -> 119", "length_exponent: - -> 0.5"]
+    assert change.lines() == ["reference_length: 0 -> 119", "length_exponent: 0.0 -> 0.5"]
     assert Artifact.open(artifact, verify="full").manifest.decoding.options == {
         **published,
         **scaling,
@@ -143,18 +158,28 @@ def test_scaling_is_written_read_back_and_removed_to_the_last_byte(artifact: Pat
     assert (artifact / "dawn.json").read_bytes() == before
 
 
-def test_the_command_writes_the_reference_and_undoes_it(
-    artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_the_command_writes_the_reference_it_shows_and_undoes_it(
+    artifact: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    def scaled(*arguments: Any) -> Tuned:
+        """What a search would give that has found an exponent."""
+        tuned = tune(*arguments)
+        options = {**tuned.start.options, "reference_length": 34, EXPONENT: 0.5}
+        return replace(tuned, chosen=replace(tuned.chosen, options=options))
+
+    monkeypatch.setattr("dawn_calibration.cli.thresholds.tune", scaled)
     data = tmp_path / "data.jsonl"
     data.write_text('{"input_ids": [1]}\n{"input_ids": [2, 3]}\n')
     before = (artifact / "dawn.json").read_bytes()
     flags = ["--data", str(data), "--max-new-tokens", "32", "--threads", "1", "--quiet"]
-    assert main(["thresholds", str(artifact), *flags, "--set", "tuned", "--json"]) == 0
-    document = json.loads(capsys.readouterr().out)
-    reference = document["lengths"]["shortest"]
-    assert reference in (33, 34)
-    assert Artifact.open(artifact).manifest.decoding.options["reference_length"] == reference
+    assert main(["thresholds", str(artifact), *flags, "--set", "tuned"]) == 0
+    shown = capsys.readouterr().out
+    assert "  reference_length  0 -> 34\n" in shown
+    assert shown.endswith("dawn.json: reference_length: 0 -> 34; length_exponent: 0.0 -> 0.5\n")
+    assert Artifact.open(artifact).manifest.decoding.options["reference_length"] == 34
     assert main(["thresholds", str(artifact), "--set", "published"]) == 0
-    assert f"reference_length: {reference} -> -" in capsys.readouterr().out
+    assert "reference_length: 34 -> 0;" in capsys.readouterr().out
     assert (artifact / "dawn.json").read_bytes() == before

@@ -12,7 +12,7 @@ from dawn_calibration.cli.flags import (
     add_checker_flag,
     add_data_flags,
     add_length_flags,
-    check_folder,
+    check_file,
     checker,
     questions,
 )
@@ -66,7 +66,7 @@ def _parser() -> Parser:
 
 def _work(args: argparse.Namespace) -> None:
     if args.picture is not None:
-        check_folder(args.picture, "--picture")
+        check_file(args.picture, "--picture")
         check_pictures()
     judge = checker(args)
     prompts = questions(args, "heldout")

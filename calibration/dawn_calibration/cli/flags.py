@@ -5,14 +5,19 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Final
 
+from dawn_calibration.counts import counted
 from dawn_calibration.judges import TASKS_JUDGE, Judge, Program, judge_tasks
 from dawn_calibration.prompts import Question, questions_of_file, questions_of_tasks
 from dawn_calibration.tasks import TASKS, Split
 from dawn_runtime.cli.common import Parser, count
 from dawn_runtime.errors import OptionError
 
-_ALL = "all"
+_ALL: Final = "all"
+_ITEMS: Final = 8
+_FEW: Final = 8
+"""Below this a single odd prompt weighs more than an eighth."""
 
 
 def add_data_flags(parser: Parser, *, required: bool = True) -> None:
@@ -33,7 +38,7 @@ def add_data_flags(parser: Parser, *, required: bool = True) -> None:
         help=f"tasks that the small models know, all without a value: {', '.join(TASKS)}",
     )
     group.add_argument(
-        "--items", type=count, default=8, metavar="N", help="of each task; default: %(default)s"
+        "--items", type=count, metavar="N", help=f"of each of --tasks; default: {_ITEMS}"
     )
     group.add_argument("--seed", type=_seed, default=0, metavar="N", help="default: %(default)s")
 
@@ -47,12 +52,14 @@ def questions(args: argparse.Namespace, split: Split) -> list[Question]:
 
     Raises:
         PromptError: The file cannot be read.
-        OptionError: There is no such task.
+        OptionError: There is no such task, or a number of items goes with no task.
     """
     if args.data is not None:
+        if args.items is not None:
+            raise OptionError("--items: goes with --tasks; got --data, of which all lines are read")
         return questions_of_file(args.data)
     names = list(TASKS) if args.tasks == _ALL else args.tasks.split(",")
-    return questions_of_tasks(names, args.items, split, args.seed)
+    return questions_of_tasks(names, args.items or _ITEMS, split, args.seed)
 
 
 def add_length_flags(parser: Parser) -> None:
@@ -97,14 +104,32 @@ def checker(args: argparse.Namespace) -> Judge | None:
     return judge_tasks if args.data is None else Program.parse(args.checker)
 
 
-def check_folder(path: Path, flag: str) -> None:
-    """Refuses a place for a file whose folder does not exist.
+def check_file(path: Path, flag: str) -> None:
+    """Refuses a place where no file can be put.
+
+    Args:
+        path: Where a file shall be; another one may be there.
+        flag: What has set it, for the message.
 
     Raises:
-        OptionError: There is no such folder.
+        OptionError: Its folder does not exist, or it is a folder itself.
     """
     if not path.parent.is_dir():
         raise OptionError(f"{flag} {path}: the folder does not exist; create it first")
+    if path.is_dir():
+        raise OptionError(f"{flag} {path}: is a folder; give the name of a file")
+
+
+def warn_of_few(prompts: int, risk: str, args: argparse.Namespace) -> None:
+    """Prints a line on standard error if there are fewer prompts than results can be trusted on.
+
+    Args:
+        prompts: How many there are.
+        risk: What may come of it, up to the number of prompts.
+        args: With --quiet, which prints no warnings.
+    """
+    if prompts < _FEW:
+        note(f"warning: {risk} {counted(prompts, 'prompt')}; give {_FEW} or more", args)
 
 
 def note(message: str, args: argparse.Namespace) -> None:

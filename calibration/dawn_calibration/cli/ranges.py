@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING
 from dawn_calibration.cli.flags import (
     add_data_flags,
     add_length_flags,
-    check_folder,
     note,
     questions,
+    warn_of_few,
 )
+from dawn_calibration.cli.range_files import RangeFiles
+from dawn_calibration.counts import counted
 from dawn_calibration.pictures import check_pictures
 from dawn_calibration.ranges.clipping import CLIPS, Clip
 from dawn_calibration.ranges.options import DTYPES, SEEN, RangeOptions
 from dawn_calibration.ranges.strata import Strata
 from dawn_export.sources import find_source
 from dawn_runtime.cli.common import Parser, atomic_text, count, print_json, run_command
-from dawn_runtime.errors import DependencyError
+from dawn_runtime.errors import DependencyError, OptionError
 from dawn_runtime.policies import POLICIES
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ def parser() -> Parser:
     made.add_argument(
         "--output", type=Path, required=True, metavar="FILE", help="such as calibration.json"
     )
+    made.add_argument("--force", action="store_true", help="replace a calibration that is there")
     add_data_flags(made)
     _add_method(made)
     _add_running(made)
@@ -60,9 +63,8 @@ def _add_method(parser: Parser) -> None:
     method.add_argument(
         "--percentile",
         type=float,
-        default=99.99,
         metavar="P",
-        help="for --clip percentile; default: %(default)s",
+        help=f"with --clip percentile; default: {Clip().percentile}",
     )
     method.add_argument(
         "--smooth",
@@ -116,16 +118,15 @@ def _add_running(parser: Parser) -> None:
 
 
 def _work(args: argparse.Namespace) -> None:
-    check_folder(args.output, "--output")
+    files = RangeFiles.of(args.output, args.state)
+    files.check(force=args.force)
     check_pictures()
-    state = args.state or args.output.with_name(args.output.name + ".state")
-    check_folder(state, "--state")
     started = time.perf_counter()
-    found = _find(args, state)
-    _write(found, args)
-    state.unlink(missing_ok=True)
+    found = _find(args, files.state)
+    _write(found, options(args).strata, files)
+    files.state.unlink(missing_ok=True)
     if found.resumed:
-        note(f"took up an interrupted run of {found.resumed} prompts", args)
+        note(f"took up an interrupted run of {counted(found.resumed, 'prompt')}", args)
     _print(found, time.perf_counter() - started, args)
 
 
@@ -133,7 +134,7 @@ def options(args: argparse.Namespace) -> RangeOptions:
     """Returns the options that the flags describe."""
     return RangeOptions(
         seen=args.strata,
-        clip=Clip(args.clip, args.percentile),
+        clip=_clip(args),
         smooth=args.smooth,
         strata=Strata(args.bins),
         policy=args.policy,
@@ -145,9 +146,18 @@ def options(args: argparse.Namespace) -> RangeOptions:
     )
 
 
+def _clip(args: argparse.Namespace) -> Clip:
+    if args.percentile is None:
+        return Clip(args.clip)
+    if args.clip != "percentile":
+        raise OptionError(f"--percentile: goes with --clip percentile; got --clip {args.clip}")
+    return Clip(args.clip, args.percentile)
+
+
 def _find(args: argparse.Namespace, state: Path) -> Found:
     """Runs the calibration; torch is loaded here."""
     chosen, prompts = options(args), questions(args, "train")
+    warn_of_few(len(prompts), "ranges may be too narrow, recorded on", args)
     source = find_source(args.model)
     try:
         import torch
@@ -171,22 +181,21 @@ def _find(args: argparse.Namespace, state: Path) -> Found:
     ).run()
 
 
-def _write(found: Found, args: argparse.Namespace) -> None:
+def _write(found: Found, strata: Strata, files: RangeFiles) -> None:
     """Writes report and picture, and calibration.json last: once it is there, all is."""
     from dawn_calibration.ranges.report import draw_ranges, report_text
 
-    strata = options(args).strata
-    draw_ranges(found, strata, args.output.with_suffix(".png"))
+    draw_ranges(found, strata, files.picture)
     for path, text in (
-        (args.output.with_suffix(".md"), report_text(found, strata)),
-        (args.output, found.calibration.to_json()),
+        (files.report, report_text(found, strata)),
+        (files.output, found.calibration.to_json()),
     ):
         with atomic_text(path) as file:
             file.write(text)
 
 
 def _print(found: Found, seconds: float, args: argparse.Namespace) -> None:
-    settings = found.calibration.settings
+    settings, smoothed = found.calibration.settings, len(found.calibration.smoothing)
     if args.json:
         print_json(
             {
@@ -198,7 +207,8 @@ def _print(found: Found, seconds: float, args: argparse.Namespace) -> None:
         )
         return
     print(
-        f"{settings['prompts']} prompts, {settings['forwards']} forwards, "
-        f"{found.statistics.rows.sum():,} rows, {len(found.calibration.smoothing)} norms smoothed "
+        f"{counted(int(settings['prompts']), 'prompt')}, "
+        f"{counted(int(settings['forwards']), 'forward')}, "
+        f"{counted(int(found.statistics.rows.sum()), 'row')}, {counted(smoothed, 'norm')} smoothed "
         f"-> {args.output} ({seconds:.1f} s)"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from tqdm import tqdm
 
@@ -12,11 +13,13 @@ from dawn_calibration.cli.flags import (
     add_checker_flag,
     add_data_flags,
     add_length_flags,
-    check_folder,
+    check_file,
     checker,
     note,
     questions,
+    warn_of_few,
 )
+from dawn_calibration.counts import counted
 from dawn_calibration.judges import check_fields
 from dawn_calibration.pictures import check_pictures
 from dawn_calibration.prompts import Question
@@ -29,6 +32,8 @@ from dawn_runtime.artifact import read_manifest
 from dawn_runtime.cli.common import Parser, count, print_json, run_command
 from dawn_runtime.errors import OptionError
 from dawn_runtime.manifest import PublishedRule
+
+_HELD_OUT: Final = 0.5
 
 
 def main(argv: Sequence[str]) -> int:
@@ -72,9 +77,8 @@ def _add_search(parser: Parser) -> None:
     search.add_argument(
         "--held-out",
         type=float,
-        default=0.5,
         metavar="SHARE",
-        help="of --data, only to measure on; tasks have items held out; default: %(default)s",
+        help=f"of --data, only to measure on; tasks have items held out; default: {_HELD_OUT}",
     )
     search.add_argument(
         "--batch", type=count, default=16, metavar="N", help="prompts together; default: 16"
@@ -91,6 +95,7 @@ def _work(args: argparse.Namespace) -> None:
     if judge is not None:
         check_fields([*searched, *held_out])
     policy = args.policy or read_manifest(args.artifact).decoding.policy
+    warn_of_few(len(searched), "thresholds may not hold elsewhere, searched on", args)
     options = TuneOptions(
         policy=policy,
         wanted=args.agreement,
@@ -111,10 +116,12 @@ def _check(args: argparse.Namespace) -> None:
     """Refuses what cannot work before any work is done."""
     if args.data is None and args.tasks is None:
         raise OptionError("thresholds need prompts: give --data FILE.jsonl or --tasks")
+    if args.data is None and args.held_out is not None:
+        raise OptionError("--held-out: goes with --data; got --tasks, which have items held out")
     if args.agreement is not None and not 0 <= args.agreement <= 1:
         raise OptionError(f"--agreement is {args.agreement}; expected a share from 0 to 1")
     if args.picture is not None:
-        check_folder(args.picture, "--picture")
+        check_file(args.picture, "--picture")
         check_pictures()
 
 
@@ -122,7 +129,8 @@ def _prompts(args: argparse.Namespace) -> tuple[list[Question], list[Question]]:
     """Prompts to search on, and others."""
     if args.data is None:
         return questions(args, "train"), questions(args, "heldout")
-    return divide(questions(args, "train"), args.held_out, args.seed)
+    share = _HELD_OUT if args.held_out is None else args.held_out
+    return divide(questions(args, "train"), share, args.seed)
 
 
 def _print(tuned: Tuned, args: argparse.Namespace) -> None:
@@ -130,16 +138,19 @@ def _print(tuned: Tuned, args: argparse.Namespace) -> None:
     if args.picture is not None:
         draw_pareto(tuned, args.picture)
     change = None
-    if args.set == "tuned":
+    if args.set == "tuned" and tuned.gained:
         change = write_tuned(args.artifact, tuned.policy, tuned.chosen.options)
     if args.json:
         print_json({**to_dict(tuned), "written": change is not None})
         return
     print(report_text(tuned), end="")
-    if change is None:
-        note("nothing was written; --set tuned makes the thresholds the artifact's defaults", args)
-    else:
+    if change is not None:
         _print_change(change, args)
+    elif not tuned.gained:
+        tried = counted(len(tuned.points), "setting")
+        print(f"nothing was written: none of {tried} is better than the one it began with")
+    else:
+        note("nothing was written; --set tuned makes the thresholds the artifact's defaults", args)
 
 
 def _print_change(change: Change, args: argparse.Namespace) -> None:

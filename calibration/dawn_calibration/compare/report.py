@@ -11,6 +11,7 @@ import numpy as np
 
 from dawn_calibration.compare.comparison import Comparison
 from dawn_calibration.compare.measures import MARGIN, Differences
+from dawn_calibration.counts import counted
 from dawn_calibration.pictures import picture
 
 _SHOWN: Final = 4000
@@ -74,7 +75,8 @@ def draw_comparison(found: Comparison, path: Path) -> None:
 
 
 def _lines(found: Comparison) -> Iterator[str]:
-    yield f"A {found.names[0]}   B {found.names[1]}   {found.prompts} prompts, {found.policy}"
+    prompts = counted(found.prompts, "prompt")
+    yield f"A {found.names[0]}   B {found.names[1]}   {prompts}, {found.policy}"
     yield ""
     yield "Forced: both asked at every state that A meets"
     yield f"{'':<18}{'steps':>7}" + "".join(f"{name:>14}" for name in _COLUMNS)

@@ -6,8 +6,6 @@ as before, so it takes the same steps.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from tqdm import tqdm
 
 from dawn_calibration.checkpoints import load_model, read_surroundings
 from dawn_calibration.prompts import Question, data_sha256, encode_all
+from dawn_calibration.ranges.identity import Identity
 from dawn_calibration.ranges.options import RangeOptions
 from dawn_calibration.ranges.progress import PHASES, Progress, read_saved
 from dawn_calibration.ranges.recording import Recorder, RecordingEngine, Watcher
@@ -134,10 +133,10 @@ class Calibrator:
         progress = self._empty(run, saved.header["phase"])
         progress.done, progress.forwards = saved.header["done"], saved.header["forwards"]
         progress.smoothing = saved.smoothing
-        progress.fill(saved.arrays)
+        progress.fill(saved)
         return progress
 
-    def _empty(self, run: str, phase: str) -> Progress:
+    def _empty(self, run: Identity, phase: str) -> Progress:
         count = len(self._options.strata)
         observed = [s for s in self._sites if s.smoothed and phase == _OBSERVE]
         widths = [(site.name, site.width) for site in observed]
@@ -204,7 +203,5 @@ class Calibrator:
             smoothing={name: found.vector for name, found in smoothed.items()},
         )
 
-    def _identity(self) -> str:
-        """Hash of everything that the state depends on."""
-        parts = [asdict(self._fingerprint), self._data, self._settings]
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    def _identity(self) -> Identity:
+        return Identity(asdict(self._fingerprint), self._data, self._settings)

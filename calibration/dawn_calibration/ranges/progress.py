@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from dawn_calibration.errors import StateError
+from dawn_calibration.ranges.identity import Identity
 from dawn_calibration.ranges.samples import Samples
 from dawn_calibration.ranges.smoothing import Smoothing
 from dawn_calibration.ranges.statistics import Statistics
@@ -22,7 +23,11 @@ from dawn_calibration.ranges.statistics import Statistics
 PHASES: Final = ("observe", "measure")
 """First the magnitudes that smoothing is made from, then those after smoothing."""
 
-_HEADER = "header"
+_HEADER: Final = "header"
+_REMEDY: Final = "delete it to start anew, or give another --state"
+
+_DAMAGE: Final = (EOFError, ValueError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile)
+"""What reading a damaged archive raises; RuntimeError where its flags claim a password or more."""
 
 
 @dataclass(slots=True)
@@ -30,7 +35,7 @@ class Progress:
     """Everything that a run has found so far.
 
     Attributes:
-        run: Identity of the run: 64 hex digits over model, data and options.
+        run: What the run is about.
         phase: One of `PHASES`.
         statistics: Magnitudes of this phase.
         samples: Rows kept in this phase.
@@ -39,7 +44,7 @@ class Progress:
         smoothing: Norm -> what the first phase led to; empty before and without smoothing.
     """
 
-    run: str
+    run: Identity
     phase: str
     statistics: Statistics
     samples: Samples
@@ -50,7 +55,7 @@ class Progress:
     def save(self, path: Path) -> None:
         """Writes the file, whole or not at all."""
         header = {
-            "run": self.run,
+            "run": asdict(self.run),
             "phase": self.phase,
             "done": self.done,
             "forwards": self.forwards,
@@ -75,23 +80,24 @@ class Progress:
             arrays[f"samples/{name}"] = rows.cpu().numpy()
         return arrays
 
-    def fill(self, saved: Mapping[str, NDArray[Any]]) -> None:
+    def fill(self, saved: Saved) -> None:
         """Puts saved arrays in the place of the empty ones.
 
         Raises:
             StateError: One is missing or has another shape.
         """
+        arrays = saved.arrays
         for name, target in self._arrays().items():
-            found = saved.get(name)
+            found = arrays.get(name)
             if found is None or found.shape != target.shape or found.dtype != target.dtype:
-                raise StateError(f"array {name!r} is not that of this run")
-        self.statistics.rows[:] = saved["rows"]
-        self.samples.keys[:] = saved["keys"]
+                raise _damaged(saved.path)
+        self.statistics.rows[:] = arrays["rows"]
+        self.samples.keys[:] = arrays["keys"]
         for name, site in self.statistics.sites.items():
-            site.counts.copy_(torch.from_numpy(saved[f"counts/{name}"]))
-            site.channel_max.copy_(torch.from_numpy(saved[f"channel_max/{name}"]))
+            site.counts.copy_(torch.from_numpy(arrays[f"counts/{name}"]))
+            site.channel_max.copy_(torch.from_numpy(arrays[f"channel_max/{name}"]))
         for name, rows in self.samples.rows.items():
-            rows.copy_(torch.from_numpy(saved[f"samples/{name}"]))
+            rows.copy_(torch.from_numpy(arrays[f"samples/{name}"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +105,12 @@ class Saved:
     """Content of the file.
 
     Attributes:
+        path: Where it was.
         header: Everything but the arrays.
         arrays: Arrays by name.
     """
 
+    path: Path
     header: Mapping[str, Any]
     arrays: Mapping[str, NDArray[Any]]
 
@@ -116,15 +124,15 @@ class Saved:
         }
 
 
-def read_saved(path: Path, run: str) -> Saved | None:
+def read_saved(path: Path, run: Identity) -> Saved | None:
     """Reads what an interrupted run has written; None if there is nothing.
 
     Args:
         path: The file.
-        run: Identity of the run that wants to take it up.
+        run: What the run that wants to take it up is about.
 
     Raises:
-        StateError: The file is damaged, or of another run.
+        StateError: The file cannot be read, is damaged, or of another run.
     """
     if not path.exists():
         return None
@@ -133,14 +141,21 @@ def read_saved(path: Path, run: str) -> Saved | None:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         header = json.loads(arrays.pop(_HEADER).tobytes())
-        saved = Saved(header, arrays)
-        found, _ = header["run"], (header["phase"], header["done"], header["forwards"])
+        saved = Saved(path, header, arrays)
+        found, _ = Identity(**header["run"]), (header["phase"], header["done"], header["forwards"])
         _ = saved.smoothing
-    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise StateError(f"{path}: damaged ({error}); delete it to start anew") from error
-    if found != run:
+    except OSError as error:
+        raise StateError(f"{path}: cannot be read ({error.strerror}); {_REMEDY}") from error
+    except _DAMAGE as error:
+        raise _damaged(path) from error
+    differences = run.differences(found)
+    if differences:
         raise StateError(
-            f"{path}: left by a run on another model, data or settings; repeat that run to finish "
-            "it, or delete the file to start anew"
+            f"{path}: left by a run with {', '.join(differences)}; repeat that run to finish it, "
+            f"or {_REMEDY}"
         )
     return saved
+
+
+def _damaged(path: Path) -> StateError:
+    return StateError(f"{path}: damaged; {_REMEDY}")

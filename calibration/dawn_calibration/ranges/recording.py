@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from dawn_calibration.counts import counted
 from dawn_calibration.ranges.options import RangeOptions
 from dawn_calibration.ranges.samples import Draw, Samples
 from dawn_calibration.ranges.sites import Site
@@ -127,7 +128,8 @@ class RecordingEngine:
         if len(inputs.input_ids) != 1 or inputs.past:
             raise EngineError(
                 f"{self.describe().name}: ranges are recorded of single full passes; "
-                f"got {len(inputs.input_ids)} sequences and {len(inputs.past)} cached arrays"
+                f"got {counted(len(inputs.input_ids), 'sequence')} and "
+                f"{counted(len(inputs.past), 'cached array')}"
             )
         self._recorder.expect(inputs.input_ids[0])
         self.forwards += 1

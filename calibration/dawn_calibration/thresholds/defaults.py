@@ -30,13 +30,19 @@ class Change:
     new: PublishedRule
 
     def lines(self) -> list[str]:
-        """Old and new for people, one line for each value that differs."""
+        """Old and new for people, one line for each value that differs.
+
+        A value that is left out is the policy's own; between two policies it is a dash.
+        """
         before, after = self.old.options, self.new.options
         lines = []
-        if self.old.policy != self.new.policy:
+        unspelled: Options = {}
+        if self.old.policy == self.new.policy:
+            unspelled = POLICIES.make(self.new.policy).options()
+        else:
             lines.append(f"policy: {self.old.policy} -> {self.new.policy}")
         for name in {**before, **after}:
-            old, new = (options.get(name, "-") for options in (before, after))
+            old, new = (o.get(name, unspelled.get(name, "-")) for o in (before, after))
             if old != new:
                 lines.append(f"{name}: {old} -> {new}")
         return lines or ["nothing to change"]

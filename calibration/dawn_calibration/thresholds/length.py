@@ -3,7 +3,8 @@
 `tau_sink` and `tau_edge` of `dawn` are multiplied by ``(reference_length / K) ** length_exponent``
 in rows that look at K keys; without a pruned window K is the tokens of prompt and answer together.
 The reference is not searched: it only says at which length the thresholds are what they are, which
-is the mean length of the prompts they were found on. The exponent shows only where lengths differ.
+is the mean length of the prompts they were found on. The exponent shows only where lengths differ;
+at 0 the reference has no effect and stays what it was.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dawn_runtime import Dawn
 from dawn_runtime.policies import POLICIES
 
 EXPONENT: Final = "length_exponent"
+REFERENCE: Final = "reference_length"
 
 _ALIKE: Final = 1.25
 """Lengths are alike if the longest is less than this times the shortest: the exponents then give
@@ -69,8 +71,20 @@ def anchored(policy: str, options: Options, lengths: Lengths) -> Options:
         **rule.options(),
         "tau_sink": min(tau_sink, 1.0),  # as an option; no attention is above 1
         "tau_edge": min(tau_edge, 1.0),
-        "reference_length": reference,
+        REFERENCE: reference,
     }
+
+
+def settled(options: Options, start: Options) -> Options:
+    """Returns options that decide the same, with the reference of before where it has no effect.
+
+    Args:
+        options: What a search has found from `anchored` ones.
+        start: What they were before that.
+    """
+    if EXPONENT not in options or options[EXPONENT]:
+        return options
+    return {**options, REFERENCE: start[REFERENCE]}
 
 
 def searchable(

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from dawn_calibration.answers import Likeness
+from dawn_calibration.counts import counted
 from dawn_calibration.pictures import picture
-from dawn_calibration.thresholds.length import EXPONENT
+from dawn_calibration.thresholds.length import EXPONENT, REFERENCE
 from dawn_calibration.thresholds.search import Point, pareto
 from dawn_calibration.thresholds.tune import Measured, Tuned
 
@@ -21,7 +22,7 @@ def report_text(tuned: Tuned) -> str:
 
 def to_dict(tuned: Tuned) -> dict[str, Any]:
     """Returns all of it for JSON."""
-    return asdict(tuned)
+    return {**asdict(tuned), "gained": tuned.gained}
 
 
 def draw_pareto(tuned: Tuned, path: Path) -> None:
@@ -31,7 +32,7 @@ def draw_pareto(tuned: Tuned, path: Path) -> None:
         tuned: Result of tuning.
         path: Where the PNG shall be.
     """
-    title = f"{tuned.policy}: thresholds tried on {tuned.prompts[0]} prompts"
+    title = f"{tuned.policy}: thresholds tried on {counted(tuned.prompts[0], 'prompt')}"
     with picture(path, 1, 1, title=title) as (axis,):
         tried, front = tuned.points, pareto(tuned.points)
         axis.plot(*_coordinates(tried), "o", color="0.75", label="tried")
@@ -47,15 +48,16 @@ def draw_pareto(tuned: Tuned, path: Path) -> None:
 def _lines(tuned: Tuned) -> Iterator[str]:
     searched, held_out = tuned.prompts
     yield (
-        f"{tuned.policy}: {len(tuned.points)} settings tried on {searched} prompts; wanted is "
-        f"{_quality_name(tuned)} of {100 * tuned.wanted:.1f} % with the fewest forwards"
+        f"{tuned.policy}: {counted(len(tuned.points), 'setting')} tried on "
+        f"{counted(searched, 'prompt')}; wanted is {_quality_name(tuned)} of "
+        f"{100 * tuned.wanted:.1f} % with the fewest forwards"
     )
     yield ""
     for name, value in tuned.chosen.options.items():
         before = tuned.start.options[name]
         yield f"  {name:<17} {before} -> {value}" if value != before else f"  {name:<17} {value}"
     yield ""
-    yield f"On {held_out} held-out prompts:"
+    yield f"On {counted(held_out, 'held-out prompt')}:"
     yield f"{'':<22}{'agreement %':>12}{'same answer %':>15}{'right %':>9}{'forwards':>10}"
     for entry in tuned.held_out:
         yield _row(entry.name, entry.likeness)
@@ -82,8 +84,8 @@ def _length(tuned: Tuned) -> str:
             f"All sequences have {seen}: {EXPONENT} cannot be told apart there and was not "
             "searched; give prompts of different length to find it."
         )
-    reference = tuned.chosen.options["reference_length"]
-    if not tuned.chosen.options[EXPONENT]:
+    reference = tuned.chosen.options[REFERENCE]
+    if not (reference and tuned.chosen.options[EXPONENT]):
         return f"The sequences have {seen}; scaling tau_edge and tau_sink by length gained nothing."
     return (
         f"The sequences have {seen}. tau_edge and tau_sink are for {reference}; where there are "

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from dawn_calibration.answers import Likeness, compare_answers, decode_all
+from dawn_calibration.counts import counted
 from dawn_calibration.errors import CalibrationError
 from dawn_calibration.judges import Judge
 from dawn_calibration.prompts import Question, encode_all
 from dawn_calibration.thresholds.grids import Options, grid_of
-from dawn_calibration.thresholds.length import Lengths, anchored, searchable
+from dawn_calibration.thresholds.length import Lengths, anchored, searchable, settled
 from dawn_calibration.thresholds.search import Point, Search
 from dawn_runtime import Decoder, OnePerStep, Result
 from dawn_runtime.arrays import IntArray
@@ -69,7 +71,7 @@ class Tuned:
     Attributes:
         policy: The rule.
         start: Where the search began: what the artifact has.
-        chosen: What it found.
+        chosen: What it found; the start itself if nothing was better.
         wanted: Least quality that was asked for.
         points: All that was tried on the prompts searched on.
         careful: One token per step on the same prompts.
@@ -88,17 +90,25 @@ class Tuned:
     prompts: tuple[int, int]
     lengths: Lengths
 
+    @property
+    def gained(self) -> bool:
+        """Whether anything better than the start was found."""
+        return self.chosen.options != self.start.options
+
 
 class Benchmark:
     """Prompts with the answers of one token per step, which rules are held against.
+
+    All prompts are read at once, so that a bad one is found before any is decoded.
 
     Args:
         decoder: The artifact.
         questions: The prompts.
         options: How it is decoded.
 
-    Attributes:
-        careful: One token per step, against itself.
+    Raises:
+        PromptError: A prompt cannot be decoded.
+        CalibrationError: An answer is so short that a plain rule stands in for the one to tune.
     """
 
     def __init__(
@@ -110,30 +120,41 @@ class Benchmark:
         self._prompts: list[IntArray] = encode_all(
             lambda prompt: decoder.encode(prompt, max_new_tokens=options.max_new_tokens), questions
         )
-        self._reference = self._decode(OnePerStep.name, {})
-        self.careful = self._compare(self._reference)
+        self._check_answers()
 
     @property
     def lengths(self) -> Lengths:
         """Lengths of prompt and answer together, as fed to the engine."""
+        return Lengths.of([len(prompt) + self._new_tokens(prompt) for prompt in self._prompts])
+
+    @cached_property
+    def careful(self) -> Likeness:
+        """One token per step, against itself."""
+        return self._compare(self._reference)
+
+    @cached_property
+    def _reference(self) -> list[Result]:
+        return self._decode(OnePerStep.name, {})
+
+    def try_rule(self, options: Options) -> Likeness:
+        """Decodes by the policy with some options and compares."""
+        return self._compare(self._decode(self._options.policy, options))
+
+    def _check_answers(self) -> None:
+        """Refuses answers that are decoded by another rule than the one to tune."""
+        shortest = min(map(self._new_tokens, self._prompts))
+        least, policy = self._decoder.manifest.decoding.fallback_length, self._options.policy
+        if shortest < least and POLICIES.make(policy).short_form() is not None:
+            raise CalibrationError(
+                f"an answer of {counted(shortest, 'token')} is below the artifact's fallback "
+                f"length of {least}, where {policy} hands over to its plain rule: there is nothing "
+                "to tune; raise --max-new-tokens, or shorten prompts that leave no room"
+            )
+
+    def _new_tokens(self, prompt: IntArray) -> int:
         manifest = self._decoder.manifest
         wanted = self._options.max_new_tokens or manifest.decoding.max_new_tokens
-        longest = manifest.dims.max_length
-        return Lengths.of([min(len(prompt) + wanted, longest) for prompt in self._prompts])
-
-    def try_rule(self, policy: str, options: Options) -> Likeness:
-        """Decodes by a rule and compares.
-
-        Raises:
-            CalibrationError: The answers are so short that its plain rule stands in for it.
-        """
-        results = self._decode(policy, options)
-        if any(result.fallback for result in results):
-            raise CalibrationError(
-                f"answers are below the artifact's fallback length, where {policy} hands over to "
-                "its plain rule: there is nothing to tune; raise --max-new-tokens"
-            )
-        return self._compare(results)
+        return min(wanted, manifest.dims.max_length - len(prompt))
 
     def _decode(self, policy: str, options: Options) -> list[Result]:
         settings: Settings = {
@@ -155,6 +176,8 @@ def tune(
 ) -> Tuned:
     """Searches thresholds on some prompts and measures them on others.
 
+    What can be wrong with prompts of either kind shows before anything is decoded.
+
     Args:
         decoder: The artifact.
         searched: Prompts to search on.
@@ -168,10 +191,11 @@ def tune(
         CalibrationError: The answers are too short for the rule, or their judge fails.
     """
     grid = grid_of(options.policy)
-    prompts = Benchmark(decoder, searched, options)
+    prompts, others = (Benchmark(decoder, side, options) for side in (searched, held_out))
+    careful = prompts.careful  # first of all, since a checker that fails does so here
 
     def evaluate(setting: Options) -> Likeness:
-        likeness = prompts.try_rule(options.policy, setting)
+        likeness = prompts.try_rule(setting)
         tried()
         return likeness
 
@@ -179,20 +203,23 @@ def tune(
     begin = anchored(options.policy, start, prompts.lengths)
     search = Search(options.policy, evaluate, begin, options.wanted)
     # The artifact's own options decide as those of the first point do.
-    first = replace(search.best, options=start)
-    chosen = search.run(searchable(grid, prompts.lengths))
-    others = Benchmark(decoder, held_out, options)
+    begun = search.best
+    first = replace(begun, options=start)
+    best = search.run(searchable(grid, prompts.lengths))
+    chosen = first if best is begun else replace(best, options=settled(best.options, start))
+    before = others.try_rule(first.options)
+    after = before if chosen is first else others.try_rule(chosen.options)
     return Tuned(
         policy=options.policy,
         start=first,
         chosen=chosen,
         wanted=search.wanted,
         points=tuple(search.points),
-        careful=prompts.careful,
+        careful=careful,
         held_out=(
             Measured("one token per step", others.careful),
-            Measured("before", others.try_rule(options.policy, first.options)),
-            Measured("tuned", others.try_rule(options.policy, chosen.options)),
+            Measured("before", before),
+            Measured("tuned", after),
         ),
         prompts=(len(searched), len(held_out)),
         lengths=prompts.lengths,
@@ -218,11 +245,13 @@ def divide(
     Raises:
         OptionError: There are too few prompts, or the share is out of range.
     """
+    if not 0 < share < 1:
+        raise OptionError(f"held_out is {share:g}; expected a share between 0 and 1")
     count = max(1, round(share * len(questions)))
-    if not 0 < share < 1 or count >= len(questions):
+    if count >= len(questions):
         raise OptionError(
-            f"got {len(questions)} prompts of which {share:g} shall be held out; expected a share "
-            "between 0 and 1 that leaves at least one prompt on either side"
+            f"held_out is {share:g} of {counted(len(questions), 'prompt')}, which leaves none to "
+            "search on; " + ("hold out less" if len(questions) > 1 else "give at least 2 prompts")
         )
     order = np.random.default_rng(seed).permutation(len(questions))
     held_out = set(order[:count].tolist())

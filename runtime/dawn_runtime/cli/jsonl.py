@@ -46,7 +46,11 @@ def read_prompts(path: Path) -> list[PromptLine]:
     try:
         # Not splitlines(): a JSON string may hold other line separators of Unicode as they are.
         lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, ValueError) as error:
+    except FileNotFoundError as error:
+        raise PromptError(f"{path}: no such file; give one JSON object a line") from error
+    except OSError as error:  # whose own text has the path too
+        raise PromptError(f"{path}: cannot read prompts: {error.strerror}") from error
+    except ValueError as error:
         raise PromptError(f"{path}: cannot read prompts: {error}") from error
     numbered = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
     if not numbered:
