@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from dawn_calibration.counts import counted
 from dawn_calibration.errors import CheckerError
 from dawn_calibration.prompts import Question
 from dawn_runtime import Result
+from dawn_runtime.counts import counted
 from dawn_runtime.errors import OptionError, PromptError
 
 Judge = Callable[[Sequence[Question], Sequence[Result]], list[bool]]

@@ -238,6 +238,11 @@ class Decoder:
         """
         return CommitStream(self._begin([the_one(prompt, messages, input_ids)], settings))
 
+    @property
+    def engine_name(self) -> str:
+        """Back end and device that run the model, such as `onnxruntime-cpu`."""
+        return self._engine.describe().name
+
     def close(self) -> None:
         """Closes the engine if `open` made it."""
         if self._owns_engine:

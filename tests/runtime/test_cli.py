@@ -32,7 +32,7 @@ def test_prints_the_answer_and_one_line_of_statistics(run: Run) -> None:
     assert err.count("\n") == 1
     counted = "12 positions decided in 12 forwards (1.00 each, end and padding counted), "
     assert f"12 tokens, {counted}" in err
-    assert "policy one-per-step" in err
+    assert "engine fake, policy one-per-step" in err
 
 
 def test_statistics_tell_tokens_of_the_answer_from_all_that_was_decided(
@@ -48,7 +48,7 @@ def test_statistics_tell_tokens_of_the_answer_from_all_that_was_decided(
     )
     _, out, err = run("hi", "--max-new-tokens", "12", "--policy", "threshold")
     assert out == "aa\n"
-    assert "2 tokens, 12 positions decided in 1 forwards (12.00 each, end and padding" in err
+    assert "2 tokens, 12 positions decided in 1 forward (12.00 each, end and padding" in err
 
 
 def test_an_artifact_for_tensorrt_without_a_plan_says_what_runs_it(

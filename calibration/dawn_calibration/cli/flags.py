@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from dawn_calibration.counts import counted
 from dawn_calibration.judges import TASKS_JUDGE, Judge, Program, judge_tasks
 from dawn_calibration.prompts import Question, questions_of_file, questions_of_tasks
 from dawn_calibration.tasks import TASKS, Split
 from dawn_runtime.cli.common import Parser, count
+from dawn_runtime.counts import counted
 from dawn_runtime.errors import OptionError
 
 _ALL: Final = "all"

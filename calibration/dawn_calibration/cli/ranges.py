@@ -16,13 +16,13 @@ from dawn_calibration.cli.flags import (
     warn_of_few,
 )
 from dawn_calibration.cli.range_files import RangeFiles
-from dawn_calibration.counts import counted
 from dawn_calibration.pictures import check_pictures
 from dawn_calibration.ranges.clipping import CLIPS, Clip
 from dawn_calibration.ranges.options import DTYPES, SEEN, RangeOptions
 from dawn_calibration.ranges.strata import Strata
 from dawn_export.sources import find_source
 from dawn_runtime.cli.common import Parser, atomic_text, count, print_json, run_command
+from dawn_runtime.counts import counted
 from dawn_runtime.errors import DependencyError, OptionError
 from dawn_runtime.policies import POLICIES
 

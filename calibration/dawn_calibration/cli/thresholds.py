@@ -19,7 +19,6 @@ from dawn_calibration.cli.flags import (
     questions,
     warn_of_few,
 )
-from dawn_calibration.counts import counted
 from dawn_calibration.judges import check_fields
 from dawn_calibration.pictures import check_pictures
 from dawn_calibration.prompts import Question
@@ -30,6 +29,7 @@ from dawn_calibration.thresholds.tune import Tuned, TuneOptions, divide, tune
 from dawn_runtime import Decoder
 from dawn_runtime.artifact import read_manifest
 from dawn_runtime.cli.common import Parser, count, print_json, run_command
+from dawn_runtime.counts import counted
 from dawn_runtime.errors import OptionError
 from dawn_runtime.manifest import PublishedRule
 

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from dawn_calibration.counts import counted
 from dawn_calibration.ranges.options import RangeOptions
 from dawn_calibration.ranges.samples import Draw, Samples
 from dawn_calibration.ranges.sites import Site
@@ -20,6 +19,7 @@ from dawn_calibration.ranges.strata import Strata
 from dawn_models import Transformer
 from dawn_runtime import Decoder, Engine, EngineInfo, StepInputs, StepOutputs
 from dawn_runtime.arrays import IntArray
+from dawn_runtime.counts import counted
 from dawn_runtime.errors import EngineError
 
 

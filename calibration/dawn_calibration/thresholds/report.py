@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from dawn_calibration.answers import Likeness
-from dawn_calibration.counts import counted
 from dawn_calibration.pictures import picture
 from dawn_calibration.thresholds.length import EXPONENT, REFERENCE
 from dawn_calibration.thresholds.search import Point, pareto
 from dawn_calibration.thresholds.tune import Measured, Tuned
+from dawn_runtime.counts import counted
 
 
 def report_text(tuned: Tuned) -> str:

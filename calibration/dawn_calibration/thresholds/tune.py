@@ -12,7 +12,6 @@ from functools import cached_property
 import numpy as np
 
 from dawn_calibration.answers import Likeness, compare_answers, decode_all
-from dawn_calibration.counts import counted
 from dawn_calibration.errors import CalibrationError
 from dawn_calibration.judges import Judge
 from dawn_calibration.prompts import Question, encode_all
@@ -21,6 +20,7 @@ from dawn_calibration.thresholds.length import Lengths, anchored, searchable, se
 from dawn_calibration.thresholds.search import Point, Search
 from dawn_runtime import Decoder, OnePerStep, Result
 from dawn_runtime.arrays import IntArray
+from dawn_runtime.counts import counted
 from dawn_runtime.errors import OptionError
 from dawn_runtime.policies import POLICIES
 from dawn_runtime.settings import Settings

@@ -10,6 +10,7 @@ from dawn_runtime.cli import generate_flags as flags
 from dawn_runtime.cli.common import atomic_text, print_json, run_command
 from dawn_runtime.cli.engine_flags import open_decoder
 from dawn_runtime.cli.jsonl import PromptLine, read_prompts
+from dawn_runtime.counts import counted
 from dawn_runtime.decoder import Decoder
 from dawn_runtime.errors import PromptError
 from dawn_runtime.prompts import Filling, Prompt
@@ -86,13 +87,13 @@ def _answer(
             print_json(result.to_dict())
         else:
             print(result.text if result.text is not None else _ids(result))
-        _note(_statistics(result), args)
+        _note(_statistics(result, decoder), args)
         return result
     stream = decoder.stream(prompt, **settings)
     for piece in stream:
         print(piece, end="", flush=True)
     print()
-    _note(_statistics(stream.result), args)
+    _note(_statistics(stream.result, decoder), args)
     return stream.result
 
 
@@ -129,7 +130,7 @@ def _answer_file(
         seconds += batch[0].seconds  # that of the whole batch
         for result in batch:
             results.append(result)
-            _note(f"{len(results)} of {len(prompts)}: {_statistics(result)}", args)
+            _note(f"{len(results)} of {len(prompts)}: {_statistics(result, decoder)}", args)
     documents = [result.to_dict() for result in results]
     if args.output is not None:
         with atomic_text(args.output) as file:
@@ -155,14 +156,15 @@ def _ids(result: Result) -> str:
     return " ".join(map(str, result.tokens.tolist()))
 
 
-def _statistics(result: Result) -> str:
+def _statistics(result: Result, decoder: Decoder) -> str:
     note = " (fallback: the answer is short)" if result.fallback else ""
     if result.finish_reason not in ("end", "length"):
         note += f", incomplete: {result.finish_reason}"
     return (
-        f"{len(result.tokens)} tokens, {len(result.trace)} positions decided in "
-        f"{result.forwards} forwards ({result.tokens_per_forward:.2f} each, end and padding "
-        f"counted), {result.seconds:.2f} s, policy {result.policy}{note}"
+        f"{counted(len(result.tokens), 'token')}, {counted(len(result.trace), 'position')} decided "
+        f"in {counted(result.forwards, 'forward')} ({result.tokens_per_forward:.2f} each, end and "
+        f"padding counted), {result.seconds:.2f} s, engine {decoder.engine_name}, "
+        f"policy {result.policy}{note}"
     )
 
 

@@ -1,7 +1,5 @@
 """Numbers of things, as reports and messages write them."""
 
-from __future__ import annotations
-
 
 def counted(number: int, noun: str) -> str:
     """Returns a number and its noun, such as `1 prompt` or `4,096 forwards`.
