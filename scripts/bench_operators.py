@@ -1,0 +1,137 @@
+"""Time steps of artifacts side by side, and say which operators the time goes to.
+
+    python scripts/bench_operators.py build/fp32 build/int8 --threads 1
+
+Two steps are run, artifacts in turn: a full pass of `--rows` rows, and `--fed` rows over a cache of
+the others; head and evidence are wanted for `--fed` rows. Inputs are random. Times are medians,
+ratios those of the first artifact over each, in the median of all turns. Operators are those of the
+fastest turn by ONNX Runtime's profiler, in a session of their own, because it costs time itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from dawn_runtime import Artifact
+from dawn_runtime.cli.common import Parser, count, run_command
+from dawn_runtime.manifest import GRAPH_FILE, Manifest
+
+OUTPUTS = ("tokens", "confidence", "attention")
+Feeds = dict[str, np.ndarray[Any, Any]]
+
+
+def main() -> int:
+    """Run and print."""
+    return run_command(_parser(), _work)
+
+
+def _parser() -> Parser:
+    parser = Parser("bench_operators", "Time steps, and say which operators the time goes to.")
+    parser.add_argument("artifacts", type=Path, nargs="+", metavar="ARTIFACT")
+    parser.add_argument("--rows", type=count, default=256, help="tokens of the sequence")
+    parser.add_argument("--fed", type=count, default=32, help="rows of the cached step")
+    parser.add_argument("--threads", type=count, default=1)
+    parser.add_argument("--repeat", type=count, default=12, help="turns")
+    parser.add_argument("--most", type=count, default=12, help="operators shown")
+    return parser
+
+
+def _work(arguments: argparse.Namespace) -> None:
+    manifests = [Artifact.open(folder).manifest for folder in arguments.artifacts]
+    rows, fed = arguments.rows, min(arguments.fed, arguments.rows)
+    for name, fresh in ((f"{rows} rows", rows), (f"{fed} rows, {rows - fed} cached", fed)):
+        feeds = [_feeds(manifest, fresh, rows - fresh, fed) for manifest in manifests]
+        sessions = [_session(folder, arguments.threads) for folder in arguments.artifacts]
+        times = _turns(sessions, feeds, arguments.repeat)
+        for folder, own in zip(arguments.artifacts, times, strict=True):
+            ratio = statistics.median(a / b for a, b in zip(times[0], own, strict=True))
+            print(f"{name:<24}{1e3 * statistics.median(own):9.1f} ms  x {ratio:.2f}  {folder}")
+        for folder, inputs in zip(arguments.artifacts, feeds, strict=True):
+            print(f"\n{name}, operators of {folder}")
+            print("\n".join(_operators(folder, inputs, arguments)))
+        print()
+
+
+def _feeds(manifest: Manifest, fresh: int, cached: int, wanted: int) -> Feeds:
+    """Inputs of a step of `fresh` tokens over `cached` ones."""
+    dims, random = manifest.dims, np.random.default_rng(0)
+    some = np.arange(wanted)[None]
+    past = (1, dims.kv_heads, cached, dims.head_dim)
+    return {
+        "input_ids": random.integers(0, dims.vocab_size, (1, fresh)),
+        "position_ids": np.arange(cached, cached + fresh)[None],
+        "attention_mask": np.ones((1, 1, fresh, cached + fresh), dtype=np.bool_),
+        "logit_rows": some,
+        "attention_rows": some,
+        **{
+            spec.name: random.standard_normal(past).astype(manifest.kv_dtype)
+            for spec in manifest.inputs
+            if spec.name.startswith("past_")
+        },
+    }
+
+
+def _session(
+    folder: Path, threads: int, profile: Path | None = None
+) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    if profile is not None:
+        options.enable_profiling, options.profile_file_prefix = True, str(profile / "run")
+    path = str(folder / GRAPH_FILE)
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def _turns(
+    sessions: list[onnxruntime.InferenceSession], feeds: list[Feeds], repeat: int
+) -> list[list[float]]:
+    """Seconds of every turn, for each session."""
+    times: list[list[float]] = [[] for _ in sessions]
+    for _ in range(repeat):
+        for session, inputs, own in zip(sessions, feeds, times, strict=True):
+            begin = time.perf_counter()
+            session.run(OUTPUTS, inputs)
+            own.append(time.perf_counter() - begin)
+    return times
+
+
+def _operators(folder: Path, inputs: Feeds, arguments: argparse.Namespace) -> list[str]:
+    """A line for each kind of operator of the fastest turn, slowest first."""
+    with tempfile.TemporaryDirectory() as scratch:
+        session = _session(folder, arguments.threads, Path(scratch))
+        for _ in range(arguments.repeat):
+            session.run(OUTPUTS, inputs)
+        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    kernels = [e for e in events if e.get("cat") == "Node" and e["name"].endswith("kernel_time")]
+    length = len(kernels) // arguments.repeat
+    turns = [kernels[i : i + length] for i in range(0, length * arguments.repeat, length)]
+    fastest = min(turns, key=lambda turn: sum(event["dur"] for event in turn))
+    spent: Counter[str] = Counter()
+    for event in fastest:
+        spent[_kind(event["args"])] += event["dur"]
+    lines = [f"{sum(spent.values()) / 1e3:9.1f} ms  all {length} nodes"]
+    shown = spent.most_common(arguments.most)
+    return lines + [f"{microseconds / 1e3:9.1f} ms  {kind}" for kind, microseconds in shown]
+
+
+def _kind(arguments: dict[str, Any]) -> str:
+    """Name of an operator; of a product also the shape of what it multiplies with, if it shows."""
+    name: str = arguments["op_name"]
+    shapes = arguments.get("input_type_shape", [])
+    if "MatMul" not in name or len(shapes) < 2:
+        return name
+    return f"{name} {next(iter(shapes[1].values()), '')}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
