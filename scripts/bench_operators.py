@@ -6,6 +6,7 @@ Two steps are run, artifacts in turn: a full pass of `--rows` rows, and `--fed` 
 the others; head and evidence are wanted for `--fed` rows. Inputs are random. Times are medians,
 ratios those of the first artifact over each, in the median of all turns. Operators are those of the
 fastest turn by ONNX Runtime's profiler, in a session of their own, because it costs time itself.
+Standard output gets text, or one JSON document with --json.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import statistics
 import tempfile
 import time
 from collections import Counter
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ import numpy as np
 import onnxruntime
 
 from dawn_runtime import Artifact
-from dawn_runtime.cli.common import Parser, count, run_command
+from dawn_runtime.cli.common import Parser, count, print_json, run_command
 from dawn_runtime.manifest import GRAPH_FILE, Manifest
 
 OUTPUTS = ("tokens", "confidence", "attention")
@@ -46,20 +48,57 @@ def _parser() -> Parser:
     return parser
 
 
+@dataclass(frozen=True)
+class Measured:
+    """One step of one artifact.
+
+    Attributes:
+        step: Which step.
+        artifact: Its folder.
+        milliseconds: Median of all turns.
+        ratio: How many times as fast as the first artifact.
+        nodes: Operators of the graph that ran.
+        operators: Kind of operator -> milliseconds in the fastest turn, slowest first.
+    """
+
+    step: str
+    artifact: str
+    milliseconds: float
+    ratio: float
+    nodes: int
+    operators: dict[str, float]
+
+    def text(self, most: int) -> str:
+        """Lines for people, with the slowest operators."""
+        times = list(self.operators.items())[:most]
+        first = f"{self.step:<24}{self.milliseconds:9.1f} ms  x {self.ratio:.2f}  {self.artifact}"
+        total = f"{sum(self.operators.values()):12.1f} ms  all {self.nodes} nodes, fastest turn"
+        return "\n".join([first, total, *(f"{ms:12.1f} ms  {kind}" for kind, ms in times)])
+
+
 def _work(arguments: argparse.Namespace) -> None:
-    manifests = [Artifact.open(folder).manifest for folder in arguments.artifacts]
     rows, fed = arguments.rows, min(arguments.fed, arguments.rows)
-    for name, fresh in ((f"{rows} rows", rows), (f"{fed} rows, {rows - fed} cached", fed)):
-        feeds = [_feeds(manifest, fresh, rows - fresh, fed) for manifest in manifests]
-        sessions = [_session(folder, arguments.threads) for folder in arguments.artifacts]
-        times = _turns(sessions, feeds, arguments.repeat)
-        for folder, own in zip(arguments.artifacts, times, strict=True):
-            ratio = statistics.median(a / b for a, b in zip(times[0], own, strict=True))
-            print(f"{name:<24}{1e3 * statistics.median(own):9.1f} ms  x {ratio:.2f}  {folder}")
-        for folder, inputs in zip(arguments.artifacts, feeds, strict=True):
-            print(f"\n{name}, operators of {folder}")
-            print("\n".join(_operators(folder, inputs, arguments)))
-        print()
+    steps = {f"{rows} rows": rows, f"{fed} rows, {rows - fed} cached": fed}
+    measured = [one for step in steps.items() for one in _measure(*step, arguments)]
+    if arguments.json:
+        print_json({"threads": arguments.threads, "measured": [asdict(one) for one in measured]})
+    else:
+        print("\n\n".join(one.text(arguments.most) for one in measured))
+
+
+def _measure(step: str, fresh: int, arguments: argparse.Namespace) -> list[Measured]:
+    """All artifacts on one step."""
+    rows, fed = arguments.rows, min(arguments.fed, arguments.rows)
+    manifests = [Artifact.open(folder).manifest for folder in arguments.artifacts]
+    feeds = [_feeds(manifest, fresh, rows - fresh, fed) for manifest in manifests]
+    sessions = [_session(folder, arguments.threads) for folder in arguments.artifacts]
+    times = _turns(sessions, feeds, arguments.repeat)
+    measured = []
+    for folder, inputs, own in zip(arguments.artifacts, feeds, times, strict=True):
+        ratio = statistics.median(a / b for a, b in zip(times[0], own, strict=True))
+        spent = _operators(folder, inputs, arguments)
+        measured.append(Measured(step, str(folder), 1e3 * statistics.median(own), ratio, *spent))
+    return measured
 
 
 def _feeds(manifest: Manifest, fresh: int, cached: int, wanted: int) -> Feeds:
@@ -105,8 +144,10 @@ def _turns(
     return times
 
 
-def _operators(folder: Path, inputs: Feeds, arguments: argparse.Namespace) -> list[str]:
-    """A line for each kind of operator of the fastest turn, slowest first."""
+def _operators(
+    folder: Path, inputs: Feeds, arguments: argparse.Namespace
+) -> tuple[int, dict[str, float]]:
+    """Nodes that ran, and milliseconds of each kind of operator in the fastest turn."""
     with tempfile.TemporaryDirectory() as scratch:
         session = _session(folder, arguments.threads, Path(scratch))
         for _ in range(arguments.repeat):
@@ -119,9 +160,7 @@ def _operators(folder: Path, inputs: Feeds, arguments: argparse.Namespace) -> li
     spent: Counter[str] = Counter()
     for event in fastest:
         spent[_kind(event["args"])] += event["dur"]
-    lines = [f"{sum(spent.values()) / 1e3:9.1f} ms  all {length} nodes"]
-    shown = spent.most_common(arguments.most)
-    return lines + [f"{microseconds / 1e3:9.1f} ms  {kind}" for kind, microseconds in shown]
+    return length, {kind: microseconds / 1e3 for kind, microseconds in spent.most_common()}
 
 
 def _kind(arguments: dict[str, Any]) -> str:

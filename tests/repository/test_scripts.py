@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,17 @@ def test_a_random_checkpoint_of_real_geometry_is_sharded(tmp_path: Path) -> None
     assert Checkpoint.open(tmp_path / "random").config.num_layers == 2
 
 
+def test_operators_of_a_step_are_told_apart(exported: Callable[..., Path]) -> None:
+    folder = exported("dream")
+    command = ["scripts/bench_operators.py", folder, "--rows", "12", "--fed", "4", "--repeat", "2"]
+    found = json.loads(run(*command, "--json").stdout)["measured"]
+    assert [one["step"] for one in found] == ["12 rows", "4 rows, 8 cached"]
+    for one in found:
+        assert one["ratio"] == 1
+        assert one["operators"]["Attention"] > 0
+    assert "ms  Attention" in run(*command).stdout
+
+
 @pytest.mark.parametrize(
     ("command", "message"),
     [
@@ -69,6 +81,7 @@ def test_a_random_checkpoint_of_real_geometry_is_sharded(tmp_path: Path) -> None
         (["soak.py", "nowhere"], "nowhere: no such folder"),
         (["soak.py", "nowhere", "--generations", "9"], "got 9, expected at least 10"),
         (["bench_policies.py", "--repeat", "1", "--artifact", "nowhere"], "nowhere: no such"),
+        (["bench_operators.py", "nowhere"], "nowhere: no such folder"),
     ],
 )
 def test_a_script_says_in_one_line_what_is_wrong(command: list[str], message: str) -> None:
