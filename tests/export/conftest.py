@@ -1,4 +1,4 @@
-"""A small checkpoint with a tied head, and its graph, traced once for each worker."""
+"""A small checkpoint, its graph and an artifact for TensorRT, made once for each worker."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +9,7 @@ from dawn_export import ExportOptions, exporter
 from dawn_export.graph import StepGraph, build_graph
 from dawn_models import read_config
 from support.checkpoints import write_checkpoint
+from support.tensorrt_machine import FakeMachine, copied, small_artifact
 
 SMALL = ExportOptions(evidence_layers=2)
 
@@ -30,3 +31,21 @@ def traced(small_graph: StepGraph, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exports take the graph of the small checkpoint, already traced."""
     build: Callable[..., StepGraph] = lambda config, options: small_graph  # noqa: E731
     monkeypatch.setattr(exporter, "build_graph", build)
+
+
+@pytest.fixture(scope="session")
+def portable(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small artifact for TensorRT; read-only by convention."""
+    return small_artifact(tmp_path_factory.mktemp("portable"), precision="fp16")
+
+
+@pytest.fixture
+def folder(portable: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return copied(portable, tmp_path / "artifact")
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> FakeMachine:
+    """A machine with a fake TensorRT."""
+    return FakeMachine(monkeypatch)

@@ -16,24 +16,9 @@ from dawn_export.tensorrt.machine import build_memory
 from dawn_runtime.artifact import Artifact, read_manifest
 from dawn_runtime.engine.tensorrt_plans import plan_files, read_plans
 from dawn_runtime.errors import DependencyError, EngineError, OptionError
-from support.tensorrt_machine import FEW, ORIN, FakeMachine, copied, small_artifact
+from support.tensorrt_machine import FEW, ORIN, FakeMachine
 
 PLAN = "tensorrt-sm87-fp16-48x2.engine"
-
-
-@pytest.fixture(scope="module")
-def portable(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_artifact(tmp_path_factory.mktemp("portable"), precision="fp16")
-
-
-@pytest.fixture
-def folder(portable: Path, tmp_path: Path) -> Path:
-    return copied(portable, tmp_path / "artifact")
-
-
-@pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> FakeMachine:
-    return FakeMachine(monkeypatch)
 
 
 def test_a_plan_and_what_belongs_to_it_lie_beside_the_graph(

@@ -13,22 +13,7 @@ from dawn_export.errors import ExportError
 from dawn_export.tensorrt.files import write_whole
 from dawn_export.tensorrt.interruption import held_interrupt
 from dawn_runtime.engine.tensorrt_plans import plan_files
-from support.tensorrt_machine import FakeMachine, copied, small_artifact
-
-
-@pytest.fixture(scope="module")
-def portable(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_artifact(tmp_path_factory.mktemp("portable"), precision="fp16")
-
-
-@pytest.fixture
-def folder(portable: Path, tmp_path: Path) -> Path:
-    return copied(portable, tmp_path / "artifact")
-
-
-@pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> FakeMachine:
-    return FakeMachine(monkeypatch)
+from support.tensorrt_machine import FakeMachine
 
 
 @pytest.fixture(autouse=True)

@@ -15,17 +15,7 @@ from dawn_export.tensorrt.trtexec import trtexec_command
 from dawn_runtime.artifact import read_manifest
 from dawn_runtime.engine.tensorrt_plans import plan_files
 from dawn_runtime.errors import OptionError
-from support.tensorrt_machine import FakeMachine, copied, small_artifact
-
-
-@pytest.fixture(scope="module")
-def portable(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_artifact(tmp_path_factory.mktemp("portable"), precision="fp16")
-
-
-@pytest.fixture
-def folder(portable: Path, tmp_path: Path) -> Path:
-    return copied(portable, tmp_path / "artifact")
+from support.tensorrt_machine import FakeMachine
 
 
 def layer(name: str, *nodes: str, kind: str = "kgen", dtype: str = "Half") -> dict[str, object]:
