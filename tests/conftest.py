@@ -1,4 +1,4 @@
-"""What tests of several packages share: exported golden checkpoints; tests that need a GPU."""
+"""What tests of several packages share: exported checkpoints; tests that need a GPU."""
 
 import fcntl
 import os
@@ -18,6 +18,8 @@ settings.load_profile("untimed")
 
 Exported = Callable[..., Path]
 
+MODELS = Path(__file__).parent.parent / "models"
+
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
@@ -31,23 +33,43 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
         return lambda family, dialect="fused", precision="fp32": (
             Path(ready) / f"{family}-{dialect}-{precision}"
         )
-    from dawn_export import ExportOptions, export
-
-    base = tmp_path_factory.getbasetemp()
-    # Workers have a folder each inside the one they share.
-    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "artifacts"
-    shared.mkdir(exist_ok=True)
+    shared = _shared_folder(tmp_path_factory)
 
     def artifact(family: str, dialect: str = "fused", precision: str = "fp32") -> Path:
         folder = shared / f"{family}-{dialect}-{precision}"
-        with (shared / f"{folder.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not folder.exists():
-                options = ExportOptions(dialect=dialect, precision=precision)
-                export(GOLDEN / f"{family}-random", folder, options)
-        return folder
+        return _once(GOLDEN / f"{family}-random", folder, dialect, precision)
 
     return artifact
+
+
+@pytest.fixture(scope="session")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """Returns the artifact of a shipped model: (name, precision) -> folder; as `exported`."""
+    shared = _shared_folder(tmp_path_factory)
+
+    def artifact(name: str, precision: str = "fp32") -> Path:
+        return _once(MODELS / name, shared / f"{name}-{precision}", "fused", precision)
+
+    return artifact
+
+
+def _shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Workers have a folder each inside the one they share."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "artifacts"
+    shared.mkdir(exist_ok=True)
+    return shared
+
+
+def _once(checkpoint: Path, folder: Path, dialect: str, precision: str) -> Path:
+    """Exports a checkpoint unless a worker has done so."""
+    from dawn_export import ExportOptions, export
+
+    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            export(checkpoint, folder, ExportOptions(dialect=dialect, precision=precision))
+    return folder
 
 
 @cache

@@ -1,13 +1,12 @@
 """The small checkpoints in models/: real families, small files, and they do their tasks."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from dawn_calibration.tasks import TASKS, items
-from dawn_export import export
 from dawn_models import Checkpoint
 from dawn_runtime import Decoder, Manifest
 
@@ -25,10 +24,8 @@ def model(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def decoder(model: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Decoder]:
-    folder = tmp_path_factory.mktemp("shipped") / model
-    export(ROOT / "models" / model, folder)
-    with Decoder.open(folder, threads=1) as opened:
+def decoder(model: str, shipped: Callable[..., Path]) -> Iterator[Decoder]:
+    with Decoder.open(shipped(model), threads=1) as opened:
         yield opened
 
 

@@ -1,5 +1,6 @@
 """ONNX Runtime on the CPU: a loader and a runner."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,11 @@ ACTIVATIONS = ("fp32", "fp16")
 `Concat` and `Transpose`, but no `MatMul`, `Add`, `Mul` or `Softmax`."""
 
 _NAME = "onnxruntime-cpu"
+
+_LANES = 16
+"""Sums over keys are taken in as many lanes at most (float32, AVX-512). Keys shifted by a multiple
+of it are added in the same order, and masked ones add zero. That holds for as many keys as a matrix
+product adds up in one go, 128 * 128 / head_dim; keys that are not shifted have no such limit."""
 
 
 class OrtEngine:
@@ -51,7 +57,7 @@ class OrtEngine:
                 f"{_NAME}: cannot run {manifest.activations}, it runs "
                 f"{' and '.join(ACTIVATIONS)}; export at one of them, or run this on a GPU"
             )
-        self._info = info_of(_NAME, manifest)
+        self._info = replace(info_of(_NAME, manifest), alignment=_LANES)
         self._present_names = contract.kv_names("present", manifest.dims.layers)
         self._check = check
         self._session: Any = open_session(

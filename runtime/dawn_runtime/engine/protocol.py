@@ -27,6 +27,8 @@ class EngineInfo:
         vocab_size: Number of rows of the head.
         max_length: Positions must be below this.
         kv_dtype: NumPy name of the element type of keys and values.
+        alignment: Keys that begin at a multiple of this are added up alike wherever that is, so
+            that a row of a batch gives the bits that it gives alone; 1 where nothing is known.
     """
 
     name: str
@@ -36,6 +38,7 @@ class EngineInfo:
     vocab_size: int
     max_length: int
     kv_dtype: str
+    alignment: int = 1
 
 
 def info_of(name: str, manifest: Manifest) -> EngineInfo:
