@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -55,10 +56,12 @@ def export(
     """
     started = time.perf_counter()
     output, options = Path(output), options or ExportOptions()
+    # Once: where the working directory is the old artifact, names in it lead nowhere afterwards.
+    place = Path(os.path.realpath(output))
     if verify is not None:
         check_choice("export", "verify", verify, VERIFY_MODES)
     source = find_source(model, revision)
-    check_output(output.resolve(), force=force)
+    check_output(place, force=force)
     try:
         from dawn_export.exporter import open_checkpoint, write_artifact
     except ImportError as error:
@@ -66,8 +69,8 @@ def export(
             f"export needs {error.name}, which is not installed; pip install 'dawn-edge[export]'"
         ) from error
     found = source.fetch(progress=progress)
-    checkpoint = open_checkpoint(found, options, output.resolve())
-    with staged(output, force=force) as folder:
+    checkpoint = open_checkpoint(found, options, place)
+    with staged(place, force=force) as folder:
         written = write_artifact(
             checkpoint,
             folder,
@@ -83,7 +86,7 @@ def export(
         dialect=manifest.dialect,
         precision=manifest.precision,
         parameters=written.weights.values,
-        size_bytes=sum((output / name).stat().st_size for name in [*manifest.files, MANIFEST_FILE]),
+        size_bytes=sum((place / name).stat().st_size for name in [*manifest.files, MANIFEST_FILE]),
         seconds=time.perf_counter() - started,
         vanished=written.weights.vanished,
         overflowed=written.weights.overflowed,
