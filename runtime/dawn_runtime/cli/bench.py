@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from dawn_runtime.arrays import IntArray
+from dawn_runtime.artifact import read_manifest
 from dawn_runtime.cli.common import Parser, count, key_values, print_json, run_command
 from dawn_runtime.cli.engine_flags import add_engine_flags, open_decoder
 from dawn_runtime.decoder import Decoder
@@ -123,17 +124,18 @@ def _work(args: argparse.Namespace) -> None:
     if args.set and len(args.policy or ()) > 1:
         raise OptionError("--set goes with a single --policy; time the others in runs of their own")
     measured: list[Measurement] = []
+    paths = [args.artifact, *args.compare]
+    manifests = [read_manifest(path) for path in paths]
+    first = manifests[0]
+    _check_same_model(first, manifests, paths)
+    combinations = [
+        _settings(policy, cache, args)
+        for policy in args.policy or [first.decoding.policy]
+        for cache in args.cache or ["none", "dual"]
+    ]
+    _check(args, combinations, manifests)
     with ExitStack() as stack:
-        paths = [args.artifact, *args.compare]
         decoders = [stack.enter_context(open_decoder(args, path)) for path in paths]
-        first = decoders[0].manifest
-        _check_same_model(first, [decoder.manifest for decoder in decoders], paths)
-        combinations = [
-            _settings(policy, cache, args)
-            for policy in args.policy or [first.decoding.policy]
-            for cache in args.cache or ["none", "dual"]
-        ]
-        _check(args, combinations, decoders)
         prompts = _prompts(first, args.batch, args.prompt_tokens)
         if not args.json:
             print(f"{_machine()}\n{_head(args)}", flush=True)
@@ -148,15 +150,15 @@ def _work(args: argparse.Namespace) -> None:
 
 
 def _check(
-    args: argparse.Namespace, combinations: Sequence[Settings], decoders: Sequence[Decoder]
+    args: argparse.Namespace, combinations: Sequence[Settings], manifests: Sequence[Manifest]
 ) -> None:
     """Refuses what would fail after the first of many timings, or before it in vast arrays.
 
     Raises:
         OptionError: A combination has an unknown name or a bad option, or there is no room.
     """
-    for decoder in decoders:
-        manifest, asked = decoder.manifest, args.prompt_tokens + args.new_tokens
+    asked = args.prompt_tokens + args.new_tokens
+    for manifest in manifests:
         if asked > manifest.dims.max_length:
             raise OptionError(
                 f"--prompt-tokens and --new-tokens: a prompt of {args.prompt_tokens} tokens and "

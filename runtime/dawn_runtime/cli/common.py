@@ -18,6 +18,7 @@ from typing import Any, Final, NoReturn
 
 from dawn_runtime._version import __version__
 from dawn_runtime.cli.standard import prepare_streams, say, settle, takes_unicode
+from dawn_runtime.engine import MAX_THREADS
 from dawn_runtime.errors import DawnError, OptionError, PromptError
 from dawn_runtime.files import reason_of
 from dawn_runtime.registry import parse_option
@@ -25,8 +26,6 @@ from dawn_runtime.registry import parse_option
 DONE, FAILED, WRONG_USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
 MAX_COUNT: Final = 2**31 - 1
-MAX_THREADS: Final = 1024
-"""More are never faster and can exhaust what a system has of them."""
 
 _USAGE_ERRORS = (OptionError, PromptError)
 _OWNERS = "(?:generate|sampling|limit|engine): "
@@ -76,6 +75,13 @@ class Parser(argparse.ArgumentParser):
                 message = re.sub(rf"\b{name}\b|\b{name.replace('_', ' ')}(?=:)", flag, message)
             message = re.sub(rf"^{_OWNERS}({flag}|{name})(?= is )", flag, message)
         return message
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Prints --help and --version; argparse's own hides that standard output is full."""
+        if message and file is not sys.stderr:
+            print(message, end="", file=file, flush=True)
+        elif message:
+            say(message.rstrip("\n"))
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         """Ends with a status, after a message on standard error where that can be written to."""

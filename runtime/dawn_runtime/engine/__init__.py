@@ -19,10 +19,21 @@ _OPENERS = {
 _OWNERS = {"low_memory": "onnxruntime-cpu", "cuda_graphs": "onnxruntime-cuda"}
 """Option -> the one engine that has it."""
 
+MAX_THREADS = 1024
+"""More are never faster, and can exhaust what a system has of them."""
+
 ENGINES = ("auto", *_OPENERS)
 """Names `open_engine` takes; `auto` is what the artifact and the installed packages are for."""
 
-__all__ = ["ENGINES", "Engine", "EngineInfo", "StepInputs", "StepOutputs", "open_engine"]
+__all__ = [
+    "ENGINES",
+    "MAX_THREADS",
+    "Engine",
+    "EngineInfo",
+    "StepInputs",
+    "StepOutputs",
+    "open_engine",
+]
 
 
 def open_engine(
@@ -40,14 +51,15 @@ def open_engine(
     Args:
         artifact: An opened artifact folder.
         name: One of `ENGINES`.
-        threads: CPU threads, >= 1; None lets the back end choose.
+        threads: CPU threads, 1 to `MAX_THREADS`; None lets the back end choose.
         low_memory: Whether weights stay in the mapped file; slower, for models that fit the memory
             no other way, and for `onnxruntime-cpu` alone.
         cuda_graphs: Whether runs whose shapes come again are captured and replayed as CUDA graphs,
             for `onnxruntime-cuda` alone; `tensorrt` always does so. Not yet tried on a GPU.
 
     Raises:
-        OptionError: Unknown engine, a number of threads below 1, or an option of another engine.
+        OptionError: Unknown engine, a number of threads out of range, or an option of another
+            engine.
         DependencyError: The package of the engine is not installed.
         EngineError: The back end cannot load the graph.
     """
@@ -55,6 +67,8 @@ def open_engine(
         raise OptionError(unknown("engine", name, ENGINES))
     if threads is not None:
         check_integer("engine", "threads", threads, minimum=1)
+        if threads > MAX_THREADS:
+            raise OptionError(f"engine: threads is {threads}; expected an integer <= {MAX_THREADS}")
     chosen = _chosen(artifact) if name == "auto" else name
     given = {"low_memory": low_memory, "cuda_graphs": cuda_graphs}
     options = {option: True for option, wanted in given.items() if wanted}
