@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from dawn_export.artifact import check_output, staged
+from dawn_export.errors import OutputError
 from dawn_export.options import VERIFY_MODES, ExportOptions
 from dawn_export.report import ExportReport
 from dawn_export.sources import find_source
@@ -57,7 +58,13 @@ def export(
     started = time.perf_counter()
     output, options = Path(output), options or ExportOptions()
     # Once: where the working directory is the old artifact, names in it lead nowhere afterwards.
-    place = Path(os.path.realpath(output))
+    try:
+        place = Path(os.path.realpath(output))
+    except FileNotFoundError as error:
+        raise OutputError(
+            f"{output}: the working directory is gone, perhaps because an artifact was replaced; "
+            "change into it again"
+        ) from error
     if verify is not None:
         check_choice("export", "verify", verify, VERIFY_MODES)
     source = find_source(model, revision)

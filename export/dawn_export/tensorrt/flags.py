@@ -70,7 +70,8 @@ def check_flags(args: argparse.Namespace) -> None:
         DependencyError: A plan shall be built, and no TensorRT is installed.
     """
     if args.target != "tensorrt":
-        given = [name for name in _ONLY if getattr(args, name) not in (None, False)]
+        # Not `in (None, False)`, which 0 is too.
+        given = [n for n in _ONLY if getattr(args, n) is not None and getattr(args, n) is not False]
         if given:
             flag = given[0].replace("_", "-")
             raise OptionError(f"--{flag}: goes with --target tensorrt; got --target {args.target}")
