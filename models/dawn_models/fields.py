@@ -18,8 +18,8 @@ MAX_JSON_BYTES = 64 * 2**20
 MAX_CONFIG_BYTES = 2**20
 """Largest configuration; published ones stay below 10 KiB."""
 
-MAX_DIGITS = 40
-"""Digits of the longest integer that is parsed; a bound that means "none" has 31."""
+MAX_DIGITS = 1000
+"""Digits of the longest integer that is parsed; Python's own limit is told in words of its own."""
 
 MAX_INTEGER = 2**31 - 1
 """Largest size in a configuration."""
