@@ -34,6 +34,8 @@ TEXT_FILES = (
     "vocab.json",
     "merges.txt",
     "chat_template.jinja",
+    "chat_template.json",
+    "adapter_config.json",
 )
 """Small files, fetched and looked at before the weights."""
 
@@ -144,7 +146,10 @@ def find_source(model: str | Path, revision: str | None = None) -> Source:
         _check_checkpoint(Path(model))
         return LocalFolder(Path(model))
     if str(model) and Path(model).exists():
-        raise SourceError(f"{model}: is a file; give the folder that holds config.json and weights")
+        raise SourceError(
+            f"{model}: is a file; give the folder of a Hugging Face checkpoint, with config.json "
+            "and safetensors"
+        )
     if isinstance(model, str) and model in ALIASES:
         return HubRepository(ALIASES[model].repository, revision)
     if isinstance(model, str) and _HUB_ID.fullmatch(model):
