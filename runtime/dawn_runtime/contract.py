@@ -34,6 +34,7 @@ keep their types in every artifact.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from dawn_runtime.errors import OptionError
@@ -85,6 +86,7 @@ def kv_dtype(activations: str) -> str:
         raise OptionError(f"activations {activations!r} are unknown; use one of: {known}") from None
 
 
+@lru_cache(maxsize=16)  # engines ask in every step
 def input_specs(layers: int, kv_heads: int, head_dim: int, kv_dtype: str) -> tuple[TensorSpec, ...]:
     """Returns the graph inputs in order.
 
@@ -127,6 +129,7 @@ def output_specs(
     )
 
 
+@lru_cache(maxsize=16)
 def kv_names(prefix: str, layers: int) -> tuple[str, ...]:
     """Returns `prefix_key.0, prefix_value.0, prefix_key.1, ...` for all layers.
 

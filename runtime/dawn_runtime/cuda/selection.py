@@ -12,12 +12,16 @@ from numpy.typing import NDArray
 
 from dawn_runtime.cuda.arrays import DeviceArray
 from dawn_runtime.cuda.device import Argument, Device
+from dawn_runtime.decoding.state import RowState
 from dawn_runtime.engine.device import DeviceOutputs, DeviceStep
 from dawn_runtime.policies import Dawn, Policy, Threshold
 
 _THREADS = 256
 _COLUMN_THREADS = 128
 _SPAN_FIELDS, _STATUS_FIELDS, _TAU_FIELDS = 7, 4, 2
+
+STUCK = 3
+"""Value of `Status.fault`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,9 @@ class Status:
         settled: First undecided position, the length of the row if there is none.
         end: First end token before it, the length of the row if there is none.
         known: Decided positions of the answer, given ones included.
-        fault: 0, or what holds NaN or infinity: 1 the confidence, 2 the attention.
+        fault: 0, or what holds NaN or infinity: 1 the confidence, 2 the attention; then no row has
+            advanced. 3 if the row is stuck: it is as it was and the other fields mean nothing,
+            because nothing but the mask is predicted at its candidates.
     """
 
     settled: int
@@ -217,6 +223,23 @@ class Selection:
         self._device.download(confidence, self._commit_confidence)
         self._device.synchronize()
         return ids, steps, confidence
+
+    def replace_row(self, row: RowState, index: int) -> None:
+        """Takes over a row that was advanced elsewhere; then rows must be laid out anew.
+
+        Args:
+            row: The row.
+            index: Its number.
+        """
+        for target, array in (
+            (self._ids, row.ids),
+            (self._masked, row.masked),
+            (self._commit_step, row.commit_step),
+            (self._commit_confidence, row.commit_confidence),
+        ):
+            place = target.view((row.length,), skip=index * self._length)
+            self._device.upload(place, array.astype(target.dtype))
+        self._device.upload(self._steps.view((1,), skip=index), np.array([row.step], np.int32))
 
     def _launch(self, step: DeviceStep, outputs: DeviceOutputs) -> None:
         rule, (batch, size) = self._rule, step.input_ids.shape
