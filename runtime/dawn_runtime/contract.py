@@ -19,8 +19,9 @@ past_value.i       kv dtype [B, Hkv, P, D]   cached values, in the order of the 
 =================  ========================  ====================================================
 output             type, shape               meaning
 =================  ========================  ====================================================
-tokens             int64 [B, R]              argmax of the logits, lowest id on ties
-confidence         float32 [B, R]            its probability, exp(max - logsumexp) in float32
+tokens             int64 [B, R]              argmax of the logits, lowest id on ties, without the
+                                             mask (which older artifacts may return)
+confidence         float32 [B, R]            its probability among all, mask included, in float32
 attention          float32 [B, Q, P+S]       post-softmax attention, mean over heads and over the
                                              evidence layers
 logits             float32 [B, R, V]         fetched only by the rules that need them
