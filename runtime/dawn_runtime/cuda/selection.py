@@ -204,7 +204,7 @@ class Selection:
         step, arrays = self._step, (outputs.tokens, outputs.confidence, outputs.attention)
         key = (*step.input_ids.shape, *(array.pointer for array in arrays))
         if key not in self._recorded:
-            self._recorded[key] = self._device.record(lambda: self._launch(step, outputs))
+            self._recorded[key] = self._device.record(self._launches(step, outputs))
         self._recorded[key]()
 
     def read_status(self) -> list[Status]:
@@ -241,13 +241,16 @@ class Selection:
             self._device.upload(place, array.astype(target.dtype))
         self._device.upload(self._steps.view((1,), skip=index), np.array([row.step], np.int32))
 
-    def _launch(self, step: DeviceStep, outputs: DeviceOutputs) -> None:
+    def _launches(self, step: DeviceStep, outputs: DeviceOutputs) -> Callable[[], None]:
+        """Returns what starts the kernels of a step; it does not refer to this object."""
+        device, found, status = self._device, self._found, self._status
+        calls: list[tuple[str, tuple[int, int], int, tuple[Argument, ...]]] = []
         rule, (batch, size) = self._rule, step.input_ids.shape
         if rule.graph:
             blocks = -(-size // _COLUMN_THREADS)
             arrays = (outputs.attention, self._spans, self._taus, self._sinks)
             arguments: tuple[Argument, ...] = (*arrays, np.int32(size))
-            self._device.launch("find_sinks", (blocks, batch), _COLUMN_THREADS, arguments)
+            calls.append(("find_sinks", (blocks, batch), _COLUMN_THREADS, arguments))
         numbers = (self._length, size, self._end_count, rule.graph, rule.union)
         floors = (rule.tau_induce, rule.tau_low, rule.tau_high, rule.tau_anchor)
         arguments = (
@@ -259,8 +262,14 @@ class Selection:
             *map(np.int32, numbers),
             *map(np.float32, floors),
         )
-        self._device.launch("decide", (batch, 1), _THREADS, arguments)
-        self._device.download(self._found, self._status)
+        calls.append(("decide", (batch, 1), _THREADS, arguments))
+
+        def start() -> None:
+            for call in calls:
+                device.launch(*call)
+            device.download(found, status)
+
+        return start
 
     def _allocate_inputs(self, rows: int) -> DeviceStep:
         """Inputs of the largest step there can be; smaller ones are views."""
