@@ -91,7 +91,7 @@ def test_one_per_step_takes_as_many_forwards_as_tokens() -> None:
 
 
 def test_all_masked_block_and_block_with_one_mask_both_advance() -> None:
-    state = begin([[1, 3]], 5, Threshold(0.0), Blocks(4), end=False)
+    state = begin([[1, 4]], 5, Threshold(0.0), Blocks(4), end=False)
     after = step(FakeEngine(MANIFEST), packer(), state)
     assert np.flatnonzero(after.rows[0].masked).tolist() == [6], "the whole block at once"
     assert step(FakeEngine(MANIFEST), packer(), after).rows[0].finished

@@ -20,6 +20,7 @@ from dawn_runtime.decoding.state import RowState
 from dawn_runtime.decoding.window import Blocks, Progress, Single, Sliding, Window
 from dawn_runtime.engine.checks import not_finite
 from dawn_runtime.engine.device import DeviceEngine, DeviceStep
+from dawn_runtime.engine.exclusive import exclusive
 
 _WINDOWS = (Blocks, Single, Sliding)
 _FAULTS = {1: "confidence", 2: "attention"}
@@ -69,7 +70,8 @@ class DeviceRun:
         self._begun, self._rules = state.rows, state.rules
         self._span = _span(state.rules[0].window)
         self._progress = [_Row.begin(row) for row in state.rows]
-        self._selection = _selection(engine, packer, state)
+        with exclusive(engine):
+            self._selection = _selection(engine, packer, state)
         self._spans: list[Span] = []
         self._inputs: DeviceStep | None = None
         self._seconds = state.engine_seconds
@@ -88,7 +90,8 @@ class DeviceRun:
     @property
     def rows(self) -> tuple[RowState, ...]:
         """All rows as they are now, fetched from the device."""
-        ids, steps, confidence = self._selection.read_rows()
+        with exclusive(self._engine):
+            ids, steps, confidence = self._selection.read_rows()
         return tuple(
             replace(
                 row,
@@ -124,6 +127,10 @@ class DeviceRun:
             EngineError: The engine failed or returned NaN or infinity; then the run can be stepped
                 again, as if this step had not been.
         """
+        with exclusive(self._engine):
+            self._step()
+
+    def _step(self) -> None:
         device, spans = self._engine.device, self._next_spans()
         if self._inputs is None or spans != self._spans:
             self._inputs, self._spans = self._selection.lay_out(spans), spans

@@ -23,6 +23,7 @@ from dawn_runtime.decoding.state import RowState
 from dawn_runtime.decoding.window import Window
 from dawn_runtime.engine.checks import check_outputs
 from dawn_runtime.engine.device import KvMemory, ResidentEngine
+from dawn_runtime.engine.exclusive import exclusive
 from dawn_runtime.engine.protocol import Engine, StepInputs, StepOutputs
 from dawn_runtime.errors import DawnError
 from dawn_runtime.policies import Needs, Policy, RowView
@@ -117,6 +118,11 @@ def step(engine: Engine, packer: Packer, state: DecodeState) -> DecodeState:
         DawnError: The keys of the state belong to a later one.
         EngineError: The engine failed or returned NaN or infinity.
     """
+    with exclusive(engine):
+        return _step(engine, packer, state)
+
+
+def _step(engine: Engine, packer: Packer, state: DecodeState) -> DecodeState:
     plans = {index: _plan(state, index, packer) for index in state.active}
     store = _store(engine, state, plans)
     resident = store is not None and not isinstance(store, KvStore)

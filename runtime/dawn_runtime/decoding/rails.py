@@ -73,11 +73,11 @@ def choose(policy: Policy, view: RowView, mask_id: int) -> IntArray:
         view: A row that is not stuck; see `unstuck`.
         mask_id: Id of an undecided position.
     """
-    allowed = view.candidates[view.tokens[view.candidates] != mask_id]
+    allowed: IntArray = view.candidates[view.tokens[view.candidates] != mask_id]
     answer = np.asarray(policy.select(view), dtype=np.int64)
     selected = np.zeros(len(view.masked), dtype=bool)
     selected[answer[(answer >= 0) & (answer < len(selected))]] = True
-    chosen = allowed[selected[allowed]]
+    chosen: IntArray = allowed[selected[allowed]]
     if chosen.size:
         return chosen
     best = int(np.argmax(view.confidence[allowed]))

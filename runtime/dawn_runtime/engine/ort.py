@@ -1,7 +1,7 @@
 """ONNX Runtime on the CPU: a loader and a runner."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ _NAME = "onnxruntime-cpu"
 
 
 class OrtEngine:
-    """Runs a step graph with ONNX Runtime on the CPU.
+    """Runs a step graph with ONNX Runtime on the CPU, in several threads at once if need be.
 
     Args:
         graph: Path of `model.onnx`; its weights lie beside it.
@@ -36,6 +36,8 @@ class OrtEngine:
         DependencyError: onnxruntime is not installed.
         EngineError: ONNX Runtime cannot load the graph, or cannot compute in its activations.
     """
+
+    concurrent: Final = True
 
     def __init__(
         self,
@@ -68,7 +70,8 @@ class OrtEngine:
         Raises:
             EngineError: The inputs break the contract, ONNX Runtime failed, or it is closed.
         """
-        if self._session is None:
+        session = self._session  # which another thread may close meanwhile
+        if session is None:
             raise EngineError(f"{self._info.name}: the engine is closed; open the artifact again")
         if self._check:
             check_inputs(inputs, self._info)
@@ -76,7 +79,7 @@ class OrtEngine:
         names += ["logits"] if inputs.want_logits else []
         names += self._present_names if inputs.want_present else []
         with translated(_NAME, "run the graph"):
-            found = dict(zip(names, self._session.run(names, self._feeds(inputs)), strict=True))
+            found = dict(zip(names, session.run(names, self._feeds(inputs)), strict=True))
         return StepOutputs(
             tokens=found["tokens"],
             confidence=found["confidence"],

@@ -6,6 +6,7 @@ copy (`run_on_device`). Everything runs on the stream of one `Device`, so that k
 CPU the same code runs on any machine, which is how it is tested.
 """
 
+import threading
 from collections.abc import Hashable, Iterable
 from dataclasses import fields
 from pathlib import Path
@@ -20,6 +21,7 @@ from dawn_runtime.cuda import CudaDevice, Device, DeviceArray, DeviceKv, Present
 from dawn_runtime.cuda.pool import Pool
 from dawn_runtime.engine.checks import check_inputs, named_inputs
 from dawn_runtime.engine.device import DeviceOutputs, DeviceStep, KvMemory
+from dawn_runtime.engine.exclusive import exclusive
 from dawn_runtime.engine.ort_session import (
     CPU_PROVIDER,
     CUDA_PROVIDER,
@@ -43,7 +45,7 @@ _GRAPH_FROM_RUN: Final = 4
 
 
 class OrtDeviceEngine:
-    """Runs a step graph with ONNX Runtime on a device.
+    """Runs a step graph with ONNX Runtime on a device, for one thread at a time.
 
     Args:
         graph: Path of `model.onnx`; its weights lie beside it.
@@ -114,9 +116,12 @@ class OrtDeviceEngine:
         Raises:
             EngineError: The inputs break the contract, ONNX Runtime failed, or it is closed.
         """
-        session = self._open_session()
         if self._check:
             check_inputs(inputs, self._info)
+        with exclusive(self):
+            return self._run(self._open_session(), inputs)
+
+    def _run(self, session: Any, inputs: StepInputs) -> StepOutputs:
         with translated(self._info.name, "run the graph"):
             binding = session.io_binding()
             for name, array in named_inputs(inputs).items():
@@ -134,7 +139,10 @@ class OrtDeviceEngine:
 
     def run_on_device(self, step: DeviceStep) -> DeviceOutputs:
         """Starts a full pass on the stream of the device; see `DeviceEngine`."""
-        session = self._open_session()
+        with exclusive(self):
+            return self._run_on_device(self._open_session(), step)
+
+    def _run_on_device(self, session: Any, step: DeviceStep) -> DeviceOutputs:
         batch, size = step.input_ids.shape
         rows, evidence = step.logit_rows.shape[1], step.attention_rows.shape[1]
         outputs = DeviceOutputs(
@@ -146,15 +154,18 @@ class OrtDeviceEngine:
         with translated(self._info.name, "run the graph"):
             if self._bound is None or self._bound[0] != key:
                 self._bound = (key, self._bind_step(session, step, outputs))
-            number = _NO_GRAPH if self._graphs is None else self._graphs.number(key)
+            # A graph belongs to the thread that captured it.
+            repeat = (threading.get_ident(), key)
+            number = _NO_GRAPH if self._graphs is None else self._graphs.number(repeat)
             session.run_with_iobinding(self._bound[1], self._run_options(number, wait=False))
         return outputs
 
     def close(self) -> None:
         """Frees the session and the device."""
-        if self._session is not None:
-            self._session = self._bound = None
-            self.device.close()
+        with exclusive(self):
+            if self._session is not None:
+                self._session = self._bound = None
+                self.device.close()
 
     def _open_session(self) -> Any:
         if self._session is None:

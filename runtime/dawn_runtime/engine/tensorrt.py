@@ -9,6 +9,7 @@ from dawn_runtime.artifact import Artifact
 from dawn_runtime.cuda import CudaDevice, Device, DeviceArray, DeviceKv, PresentMemory
 from dawn_runtime.engine.checks import check_inputs
 from dawn_runtime.engine.device import DeviceOutputs, DeviceStep, KvMemory
+from dawn_runtime.engine.exclusive import exclusive
 from dawn_runtime.engine.protocol import EngineInfo, StepInputs, StepOutputs
 from dawn_runtime.engine.tensorrt_buffers import Packed
 from dawn_runtime.engine.tensorrt_contexts import Bindings, Contexts
@@ -53,7 +54,7 @@ def open_tensorrt(artifact: Artifact, *, threads: int | None = None) -> "TensorR
 
 
 class TensorRTEngine:
-    """Runs a plan.
+    """Runs a plan, for one thread at a time.
 
     Args:
         loaded: The engine of the plan; closed with this one.
@@ -120,10 +121,14 @@ class TensorRTEngine:
             EngineError: The inputs break the contract or do not fit the plan, logits are wanted of
                 a plan without them, the device failed, or the engine is closed.
         """
-        self._open_contexts()
         if self._check:
             check_inputs(inputs, self._info)
         self._check_wanted(inputs)
+        with exclusive(self):
+            return self._run(inputs)
+
+    def _run(self, inputs: StepInputs) -> StepOutputs:
+        self._open_contexts()
         exact = _sizes(inputs)
         index, sizes = self._bucket(exact)
         self._upload(inputs, sizes)
@@ -133,6 +138,10 @@ class TensorRTEngine:
 
     def run_on_device(self, step: DeviceStep) -> DeviceOutputs:
         """Starts a full pass over arrays of the device; see `DeviceEngine`."""
+        with exclusive(self):
+            return self._run_on_device(step)
+
+    def _run_on_device(self, step: DeviceStep) -> DeviceOutputs:
         fed = {name: getattr(step, name) for name in self._fed}
         sizes = {
             "B": step.input_ids.shape[0],
@@ -147,12 +156,13 @@ class TensorRTEngine:
 
     def close(self) -> None:
         """Frees the engine and the device. Closing twice is allowed."""
-        if self._contexts is None:
-            return
-        self._contexts.close()
-        self._contexts = None
-        self._loaded.close()
-        self.device.close()
+        with exclusive(self):
+            if self._contexts is None:
+                return
+            self._contexts.close()
+            self._contexts = None
+            self._loaded.close()
+            self.device.close()
 
     def _check_wanted(self, inputs: StepInputs) -> None:
         if inputs.want_logits and self._logits is None:
