@@ -321,3 +321,8 @@ def test_a_kernel_that_does_not_compile_is_one_line(
 def test_every_kernel_is_where_it_is_looked_for() -> None:
     for name, file in KERNELS.items():
         assert f'extern "C" __global__ void {name}('.encode() in source(file)
+
+
+def test_a_grid_that_no_gpu_has_is_refused_in_words(device: CudaDevice) -> None:
+    with pytest.raises(EngineError, match=r"kv_gather would take 65536 blocks .* fewer rows at on"):
+        device.launch("kv_gather", (1, 65536), 32, ())

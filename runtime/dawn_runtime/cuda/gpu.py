@@ -29,6 +29,9 @@ _NON_BLOCKING: Final = 1
 """CU_STREAM_NON_BLOCKING: nobody else's work on the default stream is waited for."""
 
 _MARKS: Final = 2
+_MOST_BLOCKS: Final = 65535
+"""Of a grid in its second direction; the CUDA C++ Programming Guide, technical specifications."""
+
 _C_TYPES: Final[dict[type, Any]] = {
     np.int32: ctypes.c_int32,
     np.int64: ctypes.c_int64,
@@ -132,6 +135,11 @@ class CudaDevice:
         self, kernel: str, grid: tuple[int, int], threads: int, arguments: tuple[Argument, ...]
     ) -> None:
         """Starts a kernel; see `Device.launch`."""
+        if grid[1] > _MOST_BLOCKS:
+            raise EngineError(
+                f"cuda: {kernel} would take {grid[1]} blocks in its second direction, a GPU has at "
+                f"most {_MOST_BLOCKS}; decode fewer rows at once"
+            )
         values = tuple(a.pointer if isinstance(a, DeviceArray) else a.item() for a in arguments)
         types = tuple(
             ctypes.c_void_p if isinstance(a, DeviceArray) else _C_TYPES[type(a)] for a in arguments

@@ -3,8 +3,8 @@
 from importlib import import_module
 from importlib.util import find_spec
 
-from dawn_runtime._checks import check_integer
 from dawn_runtime.artifact import Artifact
+from dawn_runtime.engine.checks import check_threads
 from dawn_runtime.engine.protocol import Engine, EngineInfo, StepInputs, StepOutputs
 from dawn_runtime.errors import OptionError
 from dawn_runtime.registry import unknown
@@ -47,14 +47,14 @@ def open_engine(
             for `onnxruntime-cuda` alone; `tensorrt` always does so. Not yet tried on a GPU.
 
     Raises:
-        OptionError: Unknown engine, a number of threads below 1, or an option of another engine.
+        OptionError: Unknown engine, a number of threads out of range, or an option of another
+            engine.
         DependencyError: The package of the engine is not installed.
         EngineError: The back end cannot load the graph.
     """
     if name not in ENGINES:
         raise OptionError(unknown("engine", name, ENGINES))
-    if threads is not None:
-        check_integer("engine", "threads", threads, minimum=1)
+    threads = check_threads(threads)
     chosen = _chosen(artifact) if name == "auto" else name
     given = {"low_memory": low_memory, "cuda_graphs": cuda_graphs}
     options = {option: True for option, wanted in given.items() if wanted}

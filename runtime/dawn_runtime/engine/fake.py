@@ -169,7 +169,9 @@ class FakeEngine:
             np.concatenate([past[:, 1], positions]),
             inputs.attention_mask[index, 0],
         )
-        return logits[inputs.logit_rows[index]], attention[inputs.attention_rows[index]]
+        rows, evidence = inputs.logit_rows[index], inputs.attention_rows[index]
+        # A model may compute in any precision.
+        return logits[rows].astype(np.float32), attention[evidence].astype(np.float32)
 
     def _present(self, inputs: StepInputs) -> tuple[KvArray, ...]:
         info = self._info

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from dawn_runtime import contract
 from dawn_runtime.artifact import Artifact
-from dawn_runtime.engine.checks import check_inputs, named_inputs
+from dawn_runtime.engine.checks import check_inputs, check_threads, named_inputs
 from dawn_runtime.engine.ort_session import CPU_PROVIDER, open_session, translated
 from dawn_runtime.engine.protocol import EngineInfo, StepInputs, StepOutputs, info_of
 from dawn_runtime.errors import EngineError
@@ -33,6 +33,7 @@ class OrtEngine:
         check: Whether inputs are checked against the contract before each run.
 
     Raises:
+        OptionError: The number of threads is out of range.
         DependencyError: onnxruntime is not installed.
         EngineError: ONNX Runtime cannot load the graph, or cannot compute in its activations.
     """
@@ -48,6 +49,7 @@ class OrtEngine:
         low_memory: bool = False,
         check: bool = True,
     ) -> None:
+        threads = check_threads(threads)
         if manifest.activations not in ACTIVATIONS:
             raise EngineError(
                 f"{_NAME}: cannot run {manifest.activations}, it runs "

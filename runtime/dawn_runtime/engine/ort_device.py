@@ -19,8 +19,8 @@ from dawn_runtime import contract
 from dawn_runtime.artifact import Artifact
 from dawn_runtime.cuda import CudaDevice, Device, DeviceArray, DeviceKv, PresentMemory
 from dawn_runtime.cuda.pool import Pool
-from dawn_runtime.engine.checks import check_inputs, named_inputs
-from dawn_runtime.engine.device import DeviceOutputs, DeviceStep, KvMemory
+from dawn_runtime.engine.checks import check_inputs, check_threads, check_volumes, named_inputs
+from dawn_runtime.engine.device import DeviceOutputs, DeviceStep, KvMemory, sizes_of
 from dawn_runtime.engine.exclusive import exclusive
 from dawn_runtime.engine.ort_session import (
     CPU_PROVIDER,
@@ -64,6 +64,7 @@ class OrtDeviceEngine:
         device: As given.
 
     Raises:
+        OptionError: The number of threads is out of range.
         DependencyError: onnxruntime is not installed, or was built without the provider.
         EngineError: The provider or the graph does not load.
     """
@@ -78,7 +79,9 @@ class OrtDeviceEngine:
         threads: int | None = None,
         check: bool = True,
     ) -> None:
+        threads = check_threads(threads)
         self.device = device
+        self._dims = manifest.dims
         self._info = info_of(f"onnxruntime-{device.kind}", manifest)
         self._check = check
         self._past_names = contract.kv_names("past", manifest.dims.layers)
@@ -114,10 +117,12 @@ class OrtDeviceEngine:
         """Runs the graph once, computing only the outputs that are wanted.
 
         Raises:
-            EngineError: The inputs break the contract, ONNX Runtime failed, or it is closed.
+            EngineError: The inputs break the contract or are too large, ONNX Runtime failed, or it
+                is closed.
         """
         if self._check:
             check_inputs(inputs, self._info)
+        check_volumes(self._info, self._dims, sizes_of(inputs))
         with exclusive(self):
             return self._run(self._open_session(), inputs)
 
@@ -139,6 +144,7 @@ class OrtDeviceEngine:
 
     def run_on_device(self, step: DeviceStep) -> DeviceOutputs:
         """Starts a full pass on the stream of the device; see `DeviceEngine`."""
+        check_volumes(self._info, self._dims, sizes_of(step))
         with exclusive(self):
             return self._run_on_device(self._open_session(), step)
 

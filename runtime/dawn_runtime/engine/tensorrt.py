@@ -7,8 +7,8 @@ import numpy as np
 
 from dawn_runtime.artifact import Artifact
 from dawn_runtime.cuda import CudaDevice, Device, DeviceArray, DeviceKv, PresentMemory
-from dawn_runtime.engine.checks import check_inputs
-from dawn_runtime.engine.device import DeviceOutputs, DeviceStep, KvMemory
+from dawn_runtime.engine.checks import check_inputs, check_volumes
+from dawn_runtime.engine.device import DeviceOutputs, DeviceStep, KvMemory, sizes_of
 from dawn_runtime.engine.exclusive import exclusive
 from dawn_runtime.engine.protocol import EngineInfo, StepInputs, StepOutputs
 from dawn_runtime.engine.tensorrt_buffers import Packed
@@ -79,7 +79,7 @@ class TensorRTEngine:
         *,
         check: bool = True,
     ) -> None:
-        dims = manifest.dims
+        self._dims = dims = manifest.dims
         self._info = EngineInfo(
             name=loaded.trt.product,
             layers=dims.layers,
@@ -124,12 +124,13 @@ class TensorRTEngine:
         if self._check:
             check_inputs(inputs, self._info)
         self._check_wanted(inputs)
+        check_volumes(self._info, self._dims, sizes_of(inputs))
         with exclusive(self):
             return self._run(inputs)
 
     def _run(self, inputs: StepInputs) -> StepOutputs:
         self._open_contexts()
-        exact = _sizes(inputs)
+        exact = sizes_of(inputs)
         index, sizes = self._bucket(exact)
         self._upload(inputs, sizes)
         past = self._on_device(inputs.past)
@@ -138,18 +139,13 @@ class TensorRTEngine:
 
     def run_on_device(self, step: DeviceStep) -> DeviceOutputs:
         """Starts a full pass over arrays of the device; see `DeviceEngine`."""
+        check_volumes(self._info, self._dims, sizes_of(step))
         with exclusive(self):
             return self._run_on_device(step)
 
     def _run_on_device(self, step: DeviceStep) -> DeviceOutputs:
         fed = {name: getattr(step, name) for name in self._fed}
-        sizes = {
-            "B": step.input_ids.shape[0],
-            "S": step.input_ids.shape[1],
-            "P": 0,
-            "R": step.logit_rows.shape[1],
-            "Q": step.attention_rows.shape[1],
-        }
+        sizes = sizes_of(step)
         index = choose_profile(self._info.name, self._record.profiles, sizes)
         self._enqueue(index, sizes, fed, ())
         return DeviceOutputs(**self._outputs.on_device(sizes))
@@ -289,15 +285,3 @@ class TensorRTEngine:
 def _most_tokens(profiles: Sequence[Profile]) -> int:
     """Returns the most tokens of all rows that a run can feed."""
     return max(most["B"] * most["S"] for most in (profile.sizes(2) for profile in profiles))
-
-
-def _sizes(inputs: StepInputs) -> dict[str, int]:
-    """Returns the sizes of a step by letter."""
-    batch, fed = inputs.input_ids.shape
-    return {
-        "B": batch,
-        "S": fed,
-        "P": inputs.attention_mask.shape[-1] - fed,
-        "R": inputs.logit_rows.shape[1],
-        "Q": inputs.attention_rows.shape[1],
-    }
