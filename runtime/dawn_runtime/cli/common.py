@@ -18,7 +18,7 @@ from typing import Any, Final, NoReturn
 
 from dawn_runtime._version import __version__
 from dawn_runtime.cli.standard import prepare_streams, say, settle, takes_unicode
-from dawn_runtime.engine import MAX_THREADS
+from dawn_runtime.engine.checks import MOST_THREADS
 from dawn_runtime.errors import DawnError, OptionError, PromptError
 from dawn_runtime.files import reason_of
 from dawn_runtime.registry import parse_option
@@ -213,8 +213,8 @@ def count(text: str) -> int:
 
 
 def threads(text: str) -> int:
-    """Reads a number of threads, 1 to `MAX_THREADS`, for `type=` of an argument."""
-    return _number(text, 1, MAX_THREADS)
+    """Reads a number of threads, 1 to `MOST_THREADS`, for `type=` of an argument."""
+    return _number(text, 1, MOST_THREADS)
 
 
 def _number(text: str, minimum: int, maximum: int) -> int:

@@ -3,8 +3,8 @@
 from importlib import import_module
 from importlib.util import find_spec
 
-from dawn_runtime._checks import check_integer
 from dawn_runtime.artifact import Artifact
+from dawn_runtime.engine.checks import check_threads
 from dawn_runtime.engine.protocol import Engine, EngineInfo, StepInputs, StepOutputs
 from dawn_runtime.errors import OptionError
 from dawn_runtime.registry import unknown
@@ -19,15 +19,11 @@ _OPENERS = {
 _OWNERS = {"low_memory": "onnxruntime-cpu", "cuda_graphs": "onnxruntime-cuda"}
 """Option -> the one engine that has it."""
 
-MAX_THREADS = 1024
-"""More are never faster, and can exhaust what a system has of them."""
-
 ENGINES = ("auto", *_OPENERS)
 """Names `open_engine` takes; `auto` is what the artifact and the installed packages are for."""
 
 __all__ = [
     "ENGINES",
-    "MAX_THREADS",
     "Engine",
     "EngineInfo",
     "StepInputs",
@@ -51,7 +47,7 @@ def open_engine(
     Args:
         artifact: An opened artifact folder.
         name: One of `ENGINES`.
-        threads: CPU threads, 1 to `MAX_THREADS`; None lets the back end choose.
+        threads: CPU threads, 1 to `checks.MOST_THREADS`; None lets the back end choose.
         low_memory: Whether weights stay in the mapped file; slower, for models that fit the memory
             no other way, and for `onnxruntime-cpu` alone.
         cuda_graphs: Whether runs whose shapes come again are captured and replayed as CUDA graphs,
@@ -65,10 +61,7 @@ def open_engine(
     """
     if name not in ENGINES:
         raise OptionError(unknown("engine", name, ENGINES))
-    if threads is not None:
-        check_integer("engine", "threads", threads, minimum=1)
-        if threads > MAX_THREADS:
-            raise OptionError(f"engine: threads is {threads}; expected an integer <= {MAX_THREADS}")
+    threads = check_threads(threads)
     chosen = _chosen(artifact) if name == "auto" else name
     given = {"low_memory": low_memory, "cuda_graphs": cuda_graphs}
     options = {option: True for option, wanted in given.items() if wanted}

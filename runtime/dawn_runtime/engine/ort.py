@@ -1,14 +1,14 @@
 """ONNX Runtime on the CPU: a loader and a runner."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dawn_runtime import contract
 from dawn_runtime.artifact import Artifact
-from dawn_runtime.engine.checks import check_inputs, named_inputs
+from dawn_runtime.engine.checks import check_inputs, check_threads, named_inputs
 from dawn_runtime.engine.ort_session import CPU_PROVIDER, open_session, translated
 from dawn_runtime.engine.protocol import EngineInfo, StepInputs, StepOutputs, info_of
 from dawn_runtime.errors import EngineError
@@ -22,7 +22,7 @@ _NAME = "onnxruntime-cpu"
 
 
 class OrtEngine:
-    """Runs a step graph with ONNX Runtime on the CPU.
+    """Runs a step graph with ONNX Runtime on the CPU, in several threads at once if need be.
 
     Args:
         graph: Path of `model.onnx`; its weights lie beside it.
@@ -33,9 +33,12 @@ class OrtEngine:
         check: Whether inputs are checked against the contract before each run.
 
     Raises:
+        OptionError: The number of threads is out of range.
         DependencyError: onnxruntime is not installed.
         EngineError: ONNX Runtime cannot load the graph, or cannot compute in its activations.
     """
+
+    concurrent: Final = True
 
     def __init__(
         self,
@@ -46,6 +49,7 @@ class OrtEngine:
         low_memory: bool = False,
         check: bool = True,
     ) -> None:
+        threads = check_threads(threads)
         if manifest.activations not in ACTIVATIONS:
             raise EngineError(
                 f"{_NAME}: cannot run {manifest.activations}, it runs "
@@ -68,7 +72,8 @@ class OrtEngine:
         Raises:
             EngineError: The inputs break the contract, ONNX Runtime failed, or it is closed.
         """
-        if self._session is None:
+        session = self._session  # which another thread may close meanwhile
+        if session is None:
             raise EngineError(f"{self._info.name}: the engine is closed; open the artifact again")
         if self._check:
             check_inputs(inputs, self._info)
@@ -76,7 +81,7 @@ class OrtEngine:
         names += ["logits"] if inputs.want_logits else []
         names += self._present_names if inputs.want_present else []
         with translated(_NAME, "run the graph"):
-            found = dict(zip(names, self._session.run(names, self._feeds(inputs)), strict=True))
+            found = dict(zip(names, session.run(names, self._feeds(inputs)), strict=True))
         return StepOutputs(
             tokens=found["tokens"],
             confidence=found["confidence"],
