@@ -28,6 +28,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     def call(*arguments: object, gpus: tuple[Gpu, ...] = ()) -> tuple[int, str, str]:
         found = OnnxRuntime("1.31", None, {CPU: ""})
         monkeypatch.setattr(examination, "read_onnxruntime", lambda versions: found)
+        monkeypatch.setattr(examination, "read_trials", lambda found: {})
         monkeypatch.setattr(examination, "read_cuda", lambda: Cuda((12, 6), gpus, "no device"))
         status = main([str(argument) for argument in arguments])
         captured = capsys.readouterr()
