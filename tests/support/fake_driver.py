@@ -48,6 +48,7 @@ class FakeDriver:
         calls: Names of all calls.
         failing: Name of a function -> name of the CUresult it returns from now on.
         memory: Live allocations by address.
+        version: Newest CUDA it runs, as cuDriverGetVersion gives it.
     """
 
     CUstreamCaptureMode = SimpleNamespace(CU_STREAM_CAPTURE_MODE_THREAD_LOCAL=1)
@@ -63,6 +64,7 @@ class FakeDriver:
         self.calls: list[str] = []
         self.failing: dict[str, str] = {}
         self.memory: dict[int, Any] = {}
+        self.version = 12060
 
     def __getattr__(self, name: str) -> Callable[..., tuple[Any, ...]]:
         if not name.startswith("cu"):
@@ -88,7 +90,7 @@ class FakeDriver:
             self._captured.append(work)
 
     def _cuDriverGetVersion(self) -> int:  # noqa: N802
-        return 12060
+        return self.version
 
     def _cuDeviceGetAttribute(self, attribute: int, _: Any) -> int:  # noqa: N802
         return {75: 8, 76: 7}[attribute]
