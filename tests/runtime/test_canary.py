@@ -131,6 +131,14 @@ def test_an_artifact_is_not_opened_on_a_runtime_that_computes_its_operators_wron
     assert all(isinstance(model, bytes) for model in opened), "the weights were not touched"
 
 
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8", "int4"])
+def test_this_onnx_runtime_opens_artifacts_of_every_precision_of_the_cpu(
+    precision: str, exported: Callable[..., Path]
+) -> None:
+    artifact = Artifact.open(exported("dream", "fused", precision))
+    open_engine(artifact, "onnxruntime-cpu").close()
+
+
 def test_a_graph_without_the_operator_opens_there(
     exported: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

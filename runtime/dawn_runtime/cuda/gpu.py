@@ -56,7 +56,7 @@ class CudaDevice:
 
     Raises:
         DependencyError: cuda-python or NVRTC is not installed, or there is no driver.
-        EngineError: There is no such GPU, the driver refuses it, or NVRTC is too new for the driver.
+        EngineError: There is no such GPU, the driver refuses it, or NVRTC is too new for it.
     """
 
     kind = "cuda"
