@@ -12,7 +12,7 @@ from dawn_runtime.artifact import Artifact
 from dawn_runtime.doctor.finding import Finding
 from dawn_runtime.doctor.numbers import Trials, needed_labels, number_findings, try_all
 from dawn_runtime.doctor.providers import CPU, OnnxRuntime
-from dawn_runtime.engine import open_engine, ort_session
+from dawn_runtime.engine import open_engine, ort_releases, ort_session
 from dawn_runtime.engine.canary import CANARIES, Canary, case_of, complaint, needed_canaries
 from dawn_runtime.engine.canary.onnx_writer import encoded
 from dawn_runtime.engine.ort_session import CPU_PROVIDER, try_canary
@@ -207,6 +207,23 @@ def test_bfloat16_is_rounded_to_the_nearest_and_nibbles_lie_low_first() -> None:
         "803f" + "803f" + "00c0" + "823f"
     )
     assert encoded(np.array([[1, -1], [-8, 7]], np.int8), 22).hex() == "f178"
+
+
+@pytest.mark.parametrize(
+    ("machine", "python", "expected"),
+    [
+        ("x86_64", (3, 12), "pip install 'dawn-edge[cuda]' in place of onnxruntime"),
+        ("aarch64", (3, 12), "pip install 'dawn-edge[cuda]' in place of onnxruntime"),
+        ("aarch64", (3, 10), "'dawn-edge[cuda]' has no wheels for JetPack 6: build a TensorRT"),
+    ],
+)
+def test_what_to_install_for_cuda_exists_on_the_machine(
+    machine: str, python: tuple[int, int], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr("sys.version_info", python)
+    assert ort_releases.build_with_cuda().startswith(expected)
+    assert ort_releases.tested() in ("1.23.2", "1.31.1")
 
 
 # dawn-doctor

@@ -12,6 +12,7 @@ from dawn_runtime.doctor.finding import Finding
 from dawn_runtime.doctor.gpu import gpu_findings
 from dawn_runtime.doctor.integrity import integrity_findings
 from dawn_runtime.doctor.numbers import needed_labels, number_findings, read_trials
+from dawn_runtime.doctor.nvrtc import Nvrtc, nvrtc_findings, read_nvrtc
 from dawn_runtime.doctor.onnx_bytes import GraphVersions, graph_versions
 from dawn_runtime.doctor.providers import (
     CPU,
@@ -45,6 +46,9 @@ def examine(folder: Path | None = None, length: int | None = None, batch: int = 
     found, cuda = read_onnxruntime(graph), read_cuda()
     return [
         *machine_findings(manifest, graph, found, cuda),
+        *nvrtc_findings(
+            read_nvrtc() if cuda.gpus else Nvrtc(), cuda, needed="gpu" in needed_devices(manifest)
+        ),
         *_numbers(artifact, found),
         *broken,
         *([] if artifact is None else integrity_findings(artifact)),

@@ -3,6 +3,7 @@
 pyproject.toml and constraints.txt say the same; a test compares them with this.
 """
 
+import platform
 import sys
 from collections.abc import Mapping
 from importlib import metadata
@@ -46,6 +47,16 @@ def remedy(version: str) -> str:
             "--dialect portable"
         )
     return f"pip install '{installed_wheel()}=={tested()}'"
+
+
+def build_with_cuda() -> str:
+    """Returns what to install for the provider of CUDA on this machine."""
+    if platform.machine() == "aarch64" and sys.version_info < (3, 11):
+        return (
+            "'dawn-edge[cuda]' has no wheels for JetPack 6: build a TensorRT plan with "
+            "dawn-export --target tensorrt, or see docs/jetson.md for NVIDIA's builds"
+        )
+    return "pip install 'dawn-edge[cuda]' in place of onnxruntime"
 
 
 def _is_installed(name: str) -> bool:

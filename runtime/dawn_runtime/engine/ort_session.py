@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from dawn_runtime.engine.canary import Canary, case_of, complaint, needed_canaries
-from dawn_runtime.engine.ort_releases import KNOWN_WRONG, remedy
+from dawn_runtime.engine.ort_releases import KNOWN_WRONG, build_with_cuda, remedy
 from dawn_runtime.errors import DependencyError, EngineError
 
 CPU_PROVIDER: Final = "CPUExecutionProvider"
@@ -56,7 +56,7 @@ def open_session(
     if first not in onnxruntime.get_available_providers():
         raise DependencyError(
             f"{engine}: onnxruntime {onnxruntime.__version__} was built without {first}; "
-            f"pip install 'dawn-edge[cuda]' in place of onnxruntime, or use {_ON_CPU}"
+            f"{build_with_cuda()}, or use {_ON_CPU}"
         )
     for canary in needed_canaries(graph):
         mark = (first, low_memory, canary, activations)
