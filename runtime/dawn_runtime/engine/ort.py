@@ -59,7 +59,12 @@ class OrtEngine:
         self._present_names = contract.kv_names("present", manifest.dims.layers)
         self._check = check
         self._session: Any = open_session(
-            _NAME, graph, [CPU_PROVIDER], threads=threads, low_memory=low_memory
+            _NAME,
+            graph,
+            [CPU_PROVIDER],
+            activations=manifest.activations,
+            threads=threads,
+            low_memory=low_memory,
         )
 
     def describe(self) -> EngineInfo:

@@ -97,7 +97,12 @@ class OrtDeviceEngine:
         self._session: Any = None
         try:
             self._session = open_session(
-                self._info.name, graph, providers, options, threads=threads
+                self._info.name,
+                graph,
+                providers,
+                options,
+                activations=manifest.activations,
+                threads=threads,
             )
         except EngineError as error:
             if not cuda_graphs:
