@@ -19,7 +19,7 @@ def add_engine_flags(parser: argparse.ArgumentParser | argparse._ArgumentGroup) 
         help="default: %(default)s, what artifact and installed packages are for",
     )
     parser.add_argument(
-        "--threads", type=count, metavar="N", help="CPU threads; default: all cores"
+        "--threads", type=count, metavar="N", help="CPU threads; default: as many as help"
     )
     parser.add_argument(
         "--low-memory",
@@ -47,10 +47,13 @@ def open_decoder(args: argparse.Namespace, artifact: Path | None = None) -> Deco
             f"one with dawn-export --artifact {folder} --target tensorrt)",
             file=sys.stderr,
         )
-    return Decoder.open(
+    decoder = Decoder.open(
         folder,
         engine=args.engine,
         threads=args.threads,
         low_memory=args.low_memory,
         cuda_graphs=args.cuda_graphs,
     )
+    if decoder.threads is not None and decoder.threads.limited and not args.quiet:
+        print(f"{folder}: {decoder.threads.line()}", file=sys.stderr)
+    return decoder

@@ -1,5 +1,6 @@
 """ONNX Runtime on the CPU: a loader and a runner."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from dawn_runtime.engine.ort_session import CPU_PROVIDER, open_session, translat
 from dawn_runtime.engine.protocol import EngineInfo, StepInputs, StepOutputs, info_of
 from dawn_runtime.errors import EngineError
 from dawn_runtime.manifest import GRAPH_FILE, Manifest
+from dawn_runtime.threads import choose_threads
 
 ACTIVATIONS = ("fp32", "fp16")
 """What the CPU provider computes in. Of bfloat16 it knows no arithmetic: version 1.31 loads `Cast`,
@@ -27,7 +29,7 @@ class OrtEngine:
     Args:
         graph: Path of `model.onnx`; its weights lie beside it.
         manifest: Manifest of the artifact the graph belongs to.
-        threads: Threads inside one operator; None lets ONNX Runtime take every physical core.
+        threads: Threads inside one operator; None takes as many as help.
         low_memory: Whether weights stay in the mapped file and are converted in every step: slower,
             but the memory is that of the file, which the system may drop, and of one matrix.
         check: Whether inputs are checked against the contract before each run.
@@ -51,11 +53,17 @@ class OrtEngine:
                 f"{_NAME}: cannot run {manifest.activations}, it runs "
                 f"{' and '.join(ACTIVATIONS)}; export at one of them, or run this on a GPU"
             )
-        self._info = info_of(_NAME, manifest)
+        chosen = choose_threads(manifest.dims, threads)
+        self._info = replace(info_of(_NAME, manifest), threads=chosen)
         self._present_names = contract.kv_names("present", manifest.dims.layers)
         self._check = check
         self._session: Any = open_session(
-            _NAME, graph, [CPU_PROVIDER], threads=threads, low_memory=low_memory
+            _NAME,
+            graph,
+            [CPU_PROVIDER],
+            threads=chosen.count,
+            spinning=chosen.spinning,
+            low_memory=low_memory,
         )
 
     def describe(self) -> EngineInfo:

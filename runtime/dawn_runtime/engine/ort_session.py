@@ -23,6 +23,7 @@ def open_session(
     options: Sequence[Mapping[str, str]] | None = None,
     *,
     threads: int | None = None,
+    spinning: bool = True,
     low_memory: bool = False,
 ) -> Any:
     """Opens a session whose first provider is the one asked for.
@@ -35,6 +36,7 @@ def open_session(
         providers: Names of providers, the one asked for first.
         options: Their options; None for none.
         threads: Threads inside one operator on the CPU; None lets ONNX Runtime choose.
+        spinning: Whether threads that wait may spin, which takes cores from all other work.
         low_memory: Whether weights stay in the mapped file, instead of copies in the layout and
             type that the kernels like best.
 
@@ -49,7 +51,7 @@ def open_session(
             f"{engine}: onnxruntime {onnxruntime.__version__} was built without {first}; "
             f"pip install 'dawn-edge[cuda]' in place of onnxruntime, or use {_ON_CPU}"
         )
-    settings = _settings(onnxruntime, threads=threads, low_memory=low_memory)
+    settings = _settings(onnxruntime, threads=threads, spinning=spinning, low_memory=low_memory)
     with translated(engine, f"load {graph.name}"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about falling back, which is an error below
         session = onnxruntime.InferenceSession(
@@ -64,7 +66,7 @@ def open_session(
     return session
 
 
-def _settings(onnxruntime: Any, *, threads: int | None, low_memory: bool) -> Any:
+def _settings(onnxruntime: Any, *, threads: int | None, spinning: bool, low_memory: bool) -> Any:
     """Options of a session."""
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = _ERRORS_ONLY
@@ -73,6 +75,8 @@ def _settings(onnxruntime: Any, *, threads: int | None, low_memory: bool) -> Any
     settings.enable_mem_pattern = False
     if threads is not None:
         settings.intra_op_num_threads = threads
+    if not spinning:
+        settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if low_memory:
         # The level above turns all FP16 weights into FP32 ones as soon as the session is opened;
         # prepacking copies every matrix; the arena never gives a converted one back.
