@@ -25,9 +25,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from dawn_runtime.cli.common import Parser, atomic_text, count, print_json, run_command
+from dawn_runtime.cli.common import Parser, count, print_json, run_command
+from dawn_runtime.cli.places import destination
 from dawn_runtime.doctor.cuda import Cuda, read_cuda
 from dawn_runtime.errors import EngineError, OptionError
+from dawn_runtime.files import write_whole
 from gpu_checks import endurance, parity, preparation, speed
 from gpu_checks.engines import REFERENCE
 from gpu_checks.isolated import run_isolated
@@ -103,13 +105,15 @@ def _parser() -> Parser:
 
 
 def _work(found: Cuda, args: argparse.Namespace) -> None:
+    target = None if args.output is None else destination(args.output, "--output")
     outcomes: list[Outcome] = []
     machine = describe(found)
     for task in _tasks(args):
         outcomes.append(_outcome(task, args))
         if not args.quiet:
             print(outcomes[-1], file=sys.stderr, flush=True)
-        _save(_report(machine, outcomes, complete=False), args.output)
+        if target is not None and not target.streams:
+            _save(_report(machine, outcomes, complete=False), args.output)
     report = _report(machine, outcomes, complete=True)
     _save(report, args.output)
     print_json(report)
@@ -125,8 +129,7 @@ def _report(machine: dict[str, Any], outcomes: list[Outcome], *, complete: bool)
 
 def _save(document: dict[str, Any], path: Path | None) -> None:
     if path is not None:
-        with atomic_text(path) as file:
-            json.dump(document, file, indent=1)
+        write_whole(path, json.dumps(document, indent=1))
 
 
 def _tasks(args: argparse.Namespace) -> Iterator[Task]:

@@ -18,9 +18,8 @@ from dawn_models import Checkpoint, CheckpointError, Transformer, load_transform
 from dawn_runtime import Artifact, Decoder, Engine
 from dawn_runtime.arrays import IntArray
 from dawn_runtime.chat import ChatTemplate
-from dawn_runtime.decoder import TOKENIZER_FILE
 from dawn_runtime.errors import OptionError
-from dawn_runtime.manifest import FileEntry, Manifest
+from dawn_runtime.manifest import TOKENIZER_FILE, FileEntry, Manifest
 from dawn_runtime.prompts import Prompt, PromptReader
 from dawn_runtime.tokenizer import Tokenizer
 

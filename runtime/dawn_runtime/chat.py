@@ -12,9 +12,7 @@ from typing import Any, NoReturn
 from dawn_runtime._fields import Fields
 from dawn_runtime.artifact import Artifact
 from dawn_runtime.errors import ArtifactError, DependencyError, PromptError
-
-TEMPLATE_FILE = "chat_template.jinja"
-TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
+from dawn_runtime.manifest import TEMPLATE_FILE, TOKENIZER_CONFIG_FILE
 
 Message = Mapping[str, Any]
 """One turn: `{"role": "user", "content": "..."}`; roles are up to the template."""
@@ -44,10 +42,13 @@ class ChatTemplate:
         """
         config: Mapping[str, object] = {}
         if artifact.has(TOKENIZER_CONFIG_FILE):
-            path = artifact.path(TOKENIZER_CONFIG_FILE)
-            config = Fields.parse(path.read_text(encoding="utf-8"), str(path)).values
+            text, path = (
+                artifact.read_text(TOKENIZER_CONFIG_FILE),
+                artifact.path(TOKENIZER_CONFIG_FILE),
+            )
+            config = Fields.parse(text, str(path)).values
         if artifact.has(TEMPLATE_FILE):
-            source: object = artifact.path(TEMPLATE_FILE).read_text(encoding="utf-8")
+            source: object = artifact.read_text(TEMPLATE_FILE)
         else:
             source = _default_template(config.get("chat_template"))
         if source is None:

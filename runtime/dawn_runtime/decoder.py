@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from dawn_runtime.arrays import IntArray
 from dawn_runtime.artifact import Artifact
 from dawn_runtime.chat import ChatTemplate, Message
+from dawn_runtime.companions import open_companions
 from dawn_runtime.decoding import DecodeState, Packer, RowState
 from dawn_runtime.engine import Engine, open_engine
 from dawn_runtime.errors import EngineError, OptionError, PromptError
@@ -23,8 +24,6 @@ from dawn_runtime.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-TOKENIZER_FILE = "tokenizer.json"
 
 
 class Decoder:
@@ -98,10 +97,7 @@ class Decoder:
                 that the engine does not have.
         """
         artifact = Artifact.open(folder, verify=verify)
-        tokenizer = None
-        if artifact.has(TOKENIZER_FILE):
-            tokenizer = Tokenizer(artifact.path(TOKENIZER_FILE))
-        chat = ChatTemplate.from_artifact(artifact)
+        tokenizer, chat = open_companions(artifact)
         runner = engine
         if isinstance(runner, str):
             runner = open_engine(

@@ -1,14 +1,17 @@
 """Rules by name: policies, windows and caches register here and are made from name and options."""
 
 import difflib
-import json
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Generic, TypeVar
 
+from dawn_runtime._json import parse_json
 from dawn_runtime.errors import OptionError
 
 T = TypeVar("T")
+
+_MAX_VALUE = 1000
+"""Characters of the longest value of an option; they are numbers and names."""
 
 
 class Registry(Generic[T]):
@@ -112,9 +115,14 @@ def parse_option(text: str, owner: str) -> tuple[str, Any]:
     """
     key, equals, value = text.partition("=")
     if not equals or not key:
-        raise OptionError(f"{owner} {text!r} is not KEY=VALUE, such as tau_edge=0.05")
+        raise OptionError(f"{owner} {text!r:.80} is not KEY=VALUE, such as tau_edge=0.05")
+    if len(value) > _MAX_VALUE:
+        raise OptionError(
+            f"{owner} {key:.80}: its value has {len(value)} characters; expected at "
+            f"most {_MAX_VALUE}"
+        )
     try:
-        return key, json.loads(value)
+        return key, parse_json(value)
     except ValueError:
         return key, value
 

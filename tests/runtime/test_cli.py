@@ -158,8 +158,17 @@ def test_a_template_is_streamed_like_an_answer(run: Run) -> None:
     assert "5 positions decided" in err
 
 
-def test_the_side_of_padding_changes_no_answer(run: Run) -> None:
-    assert run("hi", *SHORT, "--padding", "left")[1] == run("hi", *SHORT)[1]
+def test_the_side_of_padding_changes_no_answer(run: Run, tmp_path: Path) -> None:
+    prompts = tmp_path / "in.jsonl"
+    prompts.write_text('{"prompt": "hi"}\n{"prompt": "a longer one"}\n')
+    left, right = (
+        [
+            json.loads(line)["tokens"]
+            for line in run("--input", str(prompts), *SHORT, *side)[1].splitlines()
+        ]
+        for side in (("--padding", "left"), ())
+    )
+    assert left == right
 
 
 def test_fallback_is_told(run: Run) -> None:

@@ -159,6 +159,7 @@ def test_template_of_the_tokenizer_config_is_found(
 ) -> None:
     manifest = json.loads((artifact_folder / "dawn.json").read_text())
     del manifest["files"]["chat_template.jinja"]
+    (artifact_folder / "chat_template.jinja").unlink()
     (artifact_folder / "dawn.json").write_text(json.dumps(manifest))
     template = open_with(artifact_folder, config=json.dumps({"chat_template": entry}))
     assert (template and template.source) == source
@@ -167,6 +168,7 @@ def test_template_of_the_tokenizer_config_is_found(
 def test_template_of_another_type_is_refused(artifact_folder: Path) -> None:
     manifest = json.loads((artifact_folder / "dawn.json").read_text())
     del manifest["files"]["chat_template.jinja"]
+    (artifact_folder / "chat_template.jinja").unlink()
     (artifact_folder / "dawn.json").write_text(json.dumps(manifest))
     with pytest.raises(ArtifactError, match="is not a text or a list with one named 'default'"):
         open_with(artifact_folder, config='{"chat_template": [{"name": "tool"}]}')

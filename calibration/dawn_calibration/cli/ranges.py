@@ -21,9 +21,10 @@ from dawn_calibration.ranges.clipping import CLIPS, Clip
 from dawn_calibration.ranges.options import DTYPES, SEEN, RangeOptions
 from dawn_calibration.ranges.strata import Strata
 from dawn_export.sources import find_source
-from dawn_runtime.cli.common import Parser, atomic_text, count, print_json, run_command
+from dawn_runtime.cli.common import Parser, count, print_json, run_command, threads
 from dawn_runtime.counts import counted
 from dawn_runtime.errors import DependencyError, OptionError
+from dawn_runtime.files import write_whole
 from dawn_runtime.policies import POLICIES
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def _add_running(parser: Parser) -> None:
     running.add_argument(
         "--dtype", choices=DTYPES, default="float32", help="of the weights; default: %(default)s"
     )
-    running.add_argument("--threads", type=count, metavar="N", help="CPU threads; default: all")
+    running.add_argument("--threads", type=threads, metavar="N", help="CPU threads; default: all")
     running.add_argument(
         "--state",
         type=Path,
@@ -119,7 +120,7 @@ def _add_running(parser: Parser) -> None:
 
 def _work(args: argparse.Namespace) -> None:
     files = RangeFiles.of(args.output, args.state)
-    files.check(force=args.force)
+    files.check(args.data, force=args.force)
     check_pictures()
     started = time.perf_counter()
     found = _find(args, files.state)
@@ -141,7 +142,7 @@ def options(args: argparse.Namespace) -> RangeOptions:
         max_new_tokens=args.max_new_tokens,
         block_length=args.block_length,
         samples=args.samples,
-        seed=args.seed,
+        seed=args.seed or 0,
         dtype=args.dtype,
     )
 
@@ -190,8 +191,7 @@ def _write(found: Found, strata: Strata, files: RangeFiles) -> None:
         (files.report, report_text(found, strata)),
         (files.output, found.calibration.to_json()),
     ):
-        with atomic_text(path) as file:
-            file.write(text)
+        write_whole(path, text)
 
 
 def _print(found: Found, seconds: float, args: argparse.Namespace) -> None:

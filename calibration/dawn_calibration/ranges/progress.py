@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -19,6 +18,7 @@ from dawn_calibration.ranges.identity import Identity
 from dawn_calibration.ranges.samples import Samples
 from dawn_calibration.ranges.smoothing import Smoothing
 from dawn_calibration.ranges.statistics import Statistics
+from dawn_runtime.files import open_plain, open_whole
 
 PHASES: Final = ("observe", "measure")
 """First the magnitudes that smoothing is made from, then those after smoothing."""
@@ -62,13 +62,8 @@ class Progress:
             "smoothing": {name: asdict(found) for name, found in self.smoothing.items()},
         }
         text = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            with temporary.open("wb") as file:
-                np.savez(file, allow_pickle=False, **{_HEADER: text}, **self._arrays())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with open_whole(path) as file:
+            np.savez(file, allow_pickle=False, **{_HEADER: text}, **self._arrays())
 
     def _arrays(self) -> dict[str, Any]:
         """All arrays by name; tensors share memory with what is returned on the CPU."""
@@ -134,16 +129,16 @@ def read_saved(path: Path, run: Identity) -> Saved | None:
     Raises:
         StateError: The file cannot be read, is damaged, or of another run.
     """
-    if not path.exists():
-        return None
     try:
         # Opened here: a broken archive would be left open by NumPy.
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+        with open_plain(path) as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         header = json.loads(arrays.pop(_HEADER).tobytes())
         saved = Saved(path, header, arrays)
         found, _ = Identity(**header["run"]), (header["phase"], header["done"], header["forwards"])
         _ = saved.smoothing
+    except FileNotFoundError:
+        return None
     except OSError as error:
         raise StateError(f"{path}: cannot be read ({error.strerror}); {_REMEDY}") from error
     except _DAMAGE as error:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from dawn_calibration.thresholds.grids import Options
 from dawn_runtime.artifact import read_manifest
-from dawn_runtime.cli.common import atomic_text
+from dawn_runtime.errors import ArtifactError
+from dawn_runtime.files import Destination, reason_of, write_whole
 from dawn_runtime.manifest import MANIFEST_FILE, DecodingDefaults, Manifest, PublishedRule
 from dawn_runtime.policies import POLICIES
 
@@ -46,6 +47,26 @@ class Change:
             if old != new:
                 lines.append(f"{name}: {old} -> {new}")
         return lines or ["nothing to change"]
+
+
+def check_changeable(folder: Path) -> None:
+    """Refuses an artifact whose defaults cannot be replaced, before there is work to lose.
+
+    Raises:
+        ArtifactError: The folder is no artifact, its manifest may not be written, or is a link into
+            a cache that others share.
+    """
+    read_manifest(folder)
+    path = folder / MANIFEST_FILE
+    if path.is_symlink():
+        raise ArtifactError(
+            f"{path}: is a link into a cache, which stays as it is; copy the folder first, such as "
+            f"with cp -rL {folder} COPY"
+        )
+    try:
+        Destination.of(path)
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path}: cannot be written ({reason_of(error)})") from error
 
 
 def write_tuned(folder: Path, policy: str, options: Options) -> Change:
@@ -94,8 +115,8 @@ def restore_published(folder: Path) -> Change:
 
 
 def _write(folder: Path, manifest: Manifest, decoding: DecodingDefaults) -> Change:
-    with atomic_text(folder / MANIFEST_FILE) as file:
-        file.write(replace(manifest, decoding=decoding).to_json())
+    check_changeable(folder)
+    write_whole(folder / MANIFEST_FILE, replace(manifest, decoding=decoding).to_json())
     return Change(_rule(manifest.decoding), _rule(decoding))
 
 

@@ -7,12 +7,15 @@ import sys
 from collections.abc import Sequence
 
 from dawn_runtime.cli import generate_flags as flags
-from dawn_runtime.cli.common import atomic_text, print_json, run_command
+from dawn_runtime.cli.common import print_json, run_command
 from dawn_runtime.cli.engine_flags import open_decoder
 from dawn_runtime.cli.jsonl import PromptLine, read_prompts
+from dawn_runtime.cli.places import check_apart, destination, given
+from dawn_runtime.cli.standard import is_terminal, read_input, read_line, say
 from dawn_runtime.counts import counted
 from dawn_runtime.decoder import Decoder
 from dawn_runtime.errors import PromptError
+from dawn_runtime.files import Destination
 from dawn_runtime.prompts import Filling, Prompt
 from dawn_runtime.results import Result
 from dawn_runtime.settings import Settings
@@ -26,13 +29,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _work(args: argparse.Namespace) -> None:
     flags.check(args)
     settings = flags.settings(args)
+    target = None if args.output is None else destination(args.output, "--output")
+    check_apart(given([("--output", args.output)]), given([("--input", args.input)]))
     batch = None if args.input is None else read_prompts(args.input)
     with open_decoder(args) as decoder:
         if batch is not None:
-            _answer_file(decoder, batch, settings, args)
+            _answer_file(decoder, batch, settings, target, args)
         elif args.fill is not None:
             _answer(decoder, Filling(_template(args.fill), _before(args)), settings, args)
-        elif args.chat and args.prompt is None and sys.stdin.isatty():
+        elif args.chat and args.prompt is None and is_terminal(sys.stdin):
             _talk(decoder, settings, args)
         else:
             _answer(decoder, _prompt(args), settings, args)
@@ -42,7 +47,7 @@ def _prompt(args: argparse.Namespace) -> Prompt:
     """Returns the prompt of the command line or of standard input, as messages with --chat."""
     text: str | None = args.prompt
     if text is None or text == "-":
-        text = sys.stdin.read().removesuffix("\n")
+        text = read_input()
     if not args.chat:
         return text
     if not text.strip():
@@ -103,7 +108,7 @@ def _talk(decoder: Decoder, settings: Settings, args: argparse.Namespace) -> Non
     messages = _opening(args)
     while True:
         print("> ", end="", file=sys.stderr, flush=True)
-        line = sys.stdin.readline()
+        line = read_line()
         if not line:
             return
         if not line.strip():
@@ -117,6 +122,7 @@ def _answer_file(
     decoder: Decoder,
     prompts: list[PromptLine],
     settings: Settings,
+    target: Destination | None,
     args: argparse.Namespace,
 ) -> None:
     """Decodes all lines of a file; nothing is written unless all of them succeed."""
@@ -124,17 +130,18 @@ def _answer_file(
         _check(decoder, line, args)
     results: list[Result] = []
     seconds = 0.0
-    for start in range(0, len(prompts), args.batch):
-        chosen = [line.prompt for line in prompts[start : start + args.batch]]
+    size = args.batch or flags.BATCH
+    for start in range(0, len(prompts), size):
+        chosen = [line.prompt for line in prompts[start : start + size]]
         batch = decoder.generate_batch(chosen, **settings)
         seconds += batch[0].seconds  # that of the whole batch
         for result in batch:
             results.append(result)
             _note(f"{len(results)} of {len(prompts)}: {_statistics(result, decoder)}", args)
     documents = [result.to_dict() for result in results]
-    if args.output is not None:
-        with atomic_text(args.output) as file:
-            file.writelines(json.dumps(item, ensure_ascii=False) + "\n" for item in documents)
+    if target is not None:
+        lines = (json.dumps(item, ensure_ascii=False) + "\n" for item in documents)
+        target.write("".join(lines))
     if args.json:
         summary = {"answers": len(results), "forwards": sum(r.forwards for r in results)}
         place = {"results": documents} if args.output is None else {"output": str(args.output)}
@@ -171,4 +178,4 @@ def _statistics(result: Result, decoder: Decoder) -> str:
 def _note(message: str, args: argparse.Namespace) -> None:
     """Prints a line on standard error unless --quiet."""
     if not args.quiet:
-        print(f"dawn-generate: {message}", file=sys.stderr)
+        say(f"dawn-generate: {message}")

@@ -7,12 +7,12 @@ or the one of an installed CUDA toolkit. Results lie in `$DAWN_CACHE_DIR`, by de
 
 import hashlib
 import os
-import tempfile
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
 from dawn_runtime.errors import DependencyError, EngineError
+from dawn_runtime.files import write_whole
 
 _FOLDER: Final = Path(__file__).parent
 
@@ -47,7 +47,8 @@ def cubin(name: str, capability: tuple[int, int], cache: Path | None = None) -> 
     if path.is_file():
         return path.read_bytes()
     image = _compile(compiler, name, options)
-    _leave(path, image)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, image)
     return image
 
 
@@ -82,14 +83,6 @@ def _text(compiler: Any, what: str, program: Any) -> bytes:
     text: bytes = b" " * size
     _call(compiler, f"nvrtcGet{what}", f"give {what}", program, text)
     return text
-
-
-def _leave(path: Path, image: bytes) -> None:
-    """Writes a file that appears complete or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        file.write(image)
-    Path(file.name).replace(path)
 
 
 def _call(compiler: Any, name: str, action: str, *arguments: Any) -> tuple[Any, ...]:

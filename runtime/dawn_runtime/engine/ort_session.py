@@ -1,5 +1,7 @@
 """Sessions of ONNX Runtime: opening one on a provider that really loads, and its errors."""
 
+import mmap
+import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -8,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from dawn_runtime.errors import DependencyError, EngineError
+from dawn_runtime.manifest import WEIGHTS_FILE
 
 CPU_PROVIDER: Final = "CPUExecutionProvider"
 CUDA_PROVIDER: Final = "CUDAExecutionProvider"
@@ -52,7 +55,11 @@ def open_session(
             f"pip install 'dawn-edge[cuda]' in place of onnxruntime, or use {_ON_CPU}"
         )
     settings = _settings(onnxruntime, threads=threads, spinning=spinning, low_memory=low_memory)
-    with translated(engine, f"load {graph.name}"), warnings.catch_warnings():
+    with (
+        translated(engine, f"load {graph.name}"),
+        warnings.catch_warnings(),
+        _linked_weights(onnxruntime, settings, graph),
+    ):
         warnings.simplefilter("ignore")  # about falling back, which is an error below
         session = onnxruntime.InferenceSession(
             str(graph),
@@ -85,6 +92,29 @@ def _settings(onnxruntime: Any, *, threads: int | None, spinning: bool, low_memo
         settings.enable_cpu_mem_arena = False
     return settings
 
+
+@contextmanager
+def _linked_weights(onnxruntime: Any, settings: Any, graph: Path) -> Iterator[None]:
+    """Gives a session weights that are a link into a cache, where it would not follow the link.
+
+    ONNX Runtime reads weights that lie beside the graph when all links are followed, as they do in
+    the cache of the Hugging Face Hub; 1.24.1 compares the names before it follows them. Elsewhere
+    it refuses links since 1.24, and since then takes the bytes of a file from memory, which costs
+    a copy of them. Tried with every release from 1.23.1 to 1.32.0.
+    """
+    weights = graph.with_name(WEIGHTS_FILE)
+    real = [Path(os.path.realpath(path)) for path in (graph, weights)]
+    follows = real[0].parent == real[1].parent and onnxruntime.__version__ not in _REFUSES_LINKS
+    give = getattr(settings, "add_external_initializers_from_files_in_memory", None)
+    if not weights.is_symlink() or follows or give is None:
+        yield
+        return
+    with weights.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as memory:
+        give([weights.name], [memory], [len(memory)])
+        yield
+
+
+_REFUSES_LINKS: Final = ("1.24.0", "1.24.1")
 
 _ON_CPU = "engine='onnxruntime-cpu'"
 
