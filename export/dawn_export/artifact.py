@@ -17,6 +17,7 @@ from pathlib import Path
 from dawn_export.errors import OutputError
 from dawn_export.exchange import exchange
 from dawn_export.leftovers import Staging, clear_leftovers, locked, new_staging, old_name
+from dawn_export.progress import stage
 from dawn_runtime.engine.tensorrt_plans import TIMING_CACHE, plan_files
 from dawn_runtime.errors import ArtifactError
 from dawn_runtime.manifest import MANIFEST_FILE, Manifest
@@ -85,7 +86,8 @@ def staged(output: Path, *, force: bool = False) -> Iterator[Path]:
         try:
             yield staging.folder
             _carry_over(output, staging.folder)
-            _sync(staging.folder)
+            with stage("syncing", "waiting until everything is on the disk"):
+                _sync(staging.folder)
             _put_in_place(staging.folder, output, force=force)
         except OSError as error:
             raise OutputError(_unwritten(output, error)) from error

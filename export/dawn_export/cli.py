@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dawn_export.aliases import alias_table
-from dawn_export.api import export
+from dawn_export.api import export, real_place
 from dawn_export.errors import VerificationError
 from dawn_export.options import (
     DEFAULT_DIALECTS,
@@ -122,8 +122,9 @@ class _ListModels(argparse.Action):
 
 def _work(args: argparse.Namespace) -> None:
     check_flags(args)
+    place = real_place(args.artifact or args.output)  # --force may swap the folder one is in
     report = None if args.artifact else _export(args)
-    plan = work_on_plan(args.artifact or args.output, args) if args.target == "tensorrt" else None
+    plan = work_on_plan(place, args) if args.target == "tensorrt" else None
     _show(report, plan, args)
 
 

@@ -34,6 +34,8 @@ TEXT_FILES = (
     "vocab.json",
     "merges.txt",
     "chat_template.jinja",
+    "chat_template.json",
+    "adapter_config.json",
 )
 """Small files, fetched and looked at before the weights."""
 
@@ -133,6 +135,11 @@ def find_source(model: str | Path, revision: str | None = None) -> Source:
                 "repository of the Hub: give one, or leave the revision out"
             )
         return LocalFolder(Path(model))
+    if str(model) and Path(model).is_file():
+        raise SourceError(
+            f"{model}: is a file; give the folder of a Hugging Face checkpoint, with config.json "
+            "and safetensors"
+        )
     if isinstance(model, str) and model in ALIASES:
         return HubRepository(ALIASES[model].repository, revision)
     if isinstance(model, str) and _HUB_ID.fullmatch(model):

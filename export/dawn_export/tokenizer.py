@@ -7,15 +7,14 @@ by name, or the checkpoint is refused.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
 
-from dawn_export.added_tokens import PlacedToken, TokenFiles, collect, place
+from dawn_export.added_tokens import PlacedToken, TokenFiles, changed_flags, collect, place
 from dawn_export.byte_level import (
     MERGES_FILE,
     VOCABULARY_FILE,
@@ -25,11 +24,19 @@ from dawn_export.byte_level import (
 )
 from dawn_export.errors import SourceError
 from dawn_export.side_files import find, read_bytes
+from dawn_export.twins import compare_older_files
 from dawn_models.fields import Fields
+from dawn_runtime.native import native_errors
 
 TOKENIZER_FILE = "tokenizer.json"
+MODEL_FILE = "tokenizer.model"
+"""SentencePiece's, which is not read."""
+
 QWEN2_CLASSES = ("DreamTokenizer", "Qwen2Tokenizer", "Qwen2TokenizerFast")
 """Values of `tokenizer_class` that mean Qwen2's tokenizer."""
+
+_PROBE = "It's 3 + 4 = 7, Größe 12?\n\t 你好"
+"""Encoded once: some parts of a tokenizer fail only then."""
 
 _PLAIN_CLASS = "PreTrainedTokenizerFast"
 """The class that takes everything from tokenizer.json."""
@@ -43,11 +50,18 @@ class ReadTokenizer:
         tokenizer: It.
         config: Content for the artifact's `tokenizer_config.json`: nothing in it asks for code.
         idless: Special tokens that are named but have no id.
+        notes: A line for everything that was found and not followed.
     """
 
     tokenizer: Tokenizer
     config: dict[str, Any]
     idless: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    def part(self, name: str) -> tuple[str | None, int | None]:
+        """Returns text and id of a token that plays a part, such as `mask_token`."""
+        text = self.config.get(name)
+        return (text, self.tokenizer.token_to_id(text)) if isinstance(text, str) else (None, None)
 
 
 def read_tokenizer(folder: Path) -> ReadTokenizer | None:
@@ -62,10 +76,16 @@ def read_tokenizer(folder: Path) -> ReadTokenizer | None:
     files = TokenFiles.read(folder)
     config = {name: value for name, value in files.config.values.items() if name != "auto_map"}
     config |= files.parts()
+    notes = files.notes()
     stored = find(folder, TOKENIZER_FILE)
     if stored is not None:
-        tokenizer = _load(stored)
+        content = read_bytes(stored)
+        tokenizer = _load(stored, content)
+        notes += compare_older_files(folder, content, tokenizer, files.config)
+        if find(folder, MODEL_FILE) is not None:
+            notes.append(f"{MODEL_FILE} is not read, {TOKENIZER_FILE} is the tokenizer")
         tokens, idless = collect(files, tokenizer)
+        notes += changed_flags(tokenizer, tokens)
     elif find(folder, VOCABULARY_FILE) or find(folder, MERGES_FILE):
         tokenizer, tokens, idless = _build(folder, files)
         config["tokenizer_class"] = _PLAIN_CLASS
@@ -73,22 +93,20 @@ def read_tokenizer(folder: Path) -> ReadTokenizer | None:
         return None
     with _library(folder / TOKENIZER_FILE):
         place(tokenizer, tokens)
+        tokenizer.decode(tokenizer.encode(_PROBE).ids)
     _check_places(folder, tokenizer, tokens)
-    return ReadTokenizer(tokenizer, config, tuple(idless))
+    return ReadTokenizer(tokenizer, config, tuple(idless), tuple(notes))
 
 
-@contextmanager
-def _library(path: Path) -> Iterator[None]:
+def _library(path: Path) -> AbstractContextManager[None]:
     """The one place where the errors of the tokenizers library become ours."""
-    try:
-        yield
-    except Exception as error:  # the library raises the base class itself
-        reason = " ".join(str(error).split())
-        raise SourceError(f"{path}: not a tokenizer ({reason}); download it again") from error
+    return native_errors(
+        lambda reason: SourceError(f"{path}: not a tokenizer ({reason}); download it again"),
+        quiet=True,
+    )
 
 
-def _load(path: Path) -> Tokenizer:
-    content = read_bytes(path)
+def _load(path: Path, content: bytes) -> Tokenizer:
     with _library(path):
         tokenizer = Tokenizer.from_buffer(content)
     # What one training run happened to leave in the file; texts are taken as they are.

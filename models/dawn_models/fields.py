@@ -94,11 +94,18 @@ class Fields:
     Args:
         values: the JSON object.
         path: where it came from, for messages.
+        notes: takes a line for everything that was found and not followed.
+
+    Attributes:
+        notes: these lines.
     """
 
-    def __init__(self, values: Mapping[str, Any], path: Path) -> None:
+    def __init__(
+        self, values: Mapping[str, Any], path: Path, notes: list[str] | None = None
+    ) -> None:
         self.values = values
         self.path = path
+        self.notes: list[str] = [] if notes is None else notes
 
     def integer(
         self,

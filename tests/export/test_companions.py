@@ -134,9 +134,7 @@ def test_the_template_is_that_of_the_file_or_the_default_one(
     assert read_template(put_template(tmp_path, config, file)) == expected
 
 
-@pytest.mark.parametrize(
-    "config", [3, {}, [], [3], [{"name": "tool_use", "template": "t"}], "\ud800"]
-)
+@pytest.mark.parametrize("config", [3, {}, [], [3], [{"name": "default", "template": 3}], "\ud800"])
 def test_a_template_that_is_none_is_one_clear_line(tmp_path: Path, config: Any) -> None:
     put_template(tmp_path, config)
     with pytest.raises(ConfigError, match=r"field 'chat_template': got .*, expected a text, or a"):
