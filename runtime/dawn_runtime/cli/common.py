@@ -1,25 +1,23 @@
 """What every command has in common: flags, exit status and how an error looks.
 
 Standard output carries results, standard error everything else. Exit status: 0 done, 1 failed,
-2 wrong usage, 130 interrupted, 143 terminated. An error is one line; its traceback
+2 wrong usage, 130 interrupted, 143 terminated; the second signal ends at once. An error is one line; its traceback
 is shown with `--debug` only.
 """
 
 import argparse
 import json
 import re
-import signal
 import sys
-import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NoReturn
 
 from dawn_runtime._version import __version__
 from dawn_runtime.cli.standard import prepare_streams, say, settle, takes_unicode
 from dawn_runtime.errors import DawnError, OptionError, PromptError
 from dawn_runtime.files import reason_of
+from dawn_runtime.interruption import Terminated, interruptible
 from dawn_runtime.registry import parse_option
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
@@ -31,10 +29,6 @@ MAX_THREADS: Final = 1024
 _USAGE_ERRORS = (OptionError, PromptError)
 _OWNERS = "(?:generate|sampling|limit|engine): "
 """Who has the options that are flags of their own."""
-
-
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM, which services and containers are stopped by; ends work as Ctrl-C does."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -133,13 +127,13 @@ def _outcome(
         # Intermixed: an optional PROMPT may stand behind flags, as in `ARTIFACT --chat PROMPT`.
         args = parser.parse_intermixed_args(argv)
         debug = args.debug
-        with _termination():
+        with interruptible():
             work(args)
     except SystemExit as stop:  # --help, --version, or a usage error that is printed already
         return stop.code if isinstance(stop.code, int) else DONE
     except BrokenPipeError:  # the reader has gone
         return FAILED
-    except _Terminated:
+    except Terminated:
         return _report(parser.prog, "terminated", TERMINATED, debug=False)
     except KeyboardInterrupt:
         return _report(parser.prog, "interrupted", INTERRUPTED, debug=False)
@@ -158,23 +152,6 @@ def _message(parser: Parser, error: Exception) -> str:
     if isinstance(error, OSError) and not isinstance(error, DawnError):
         return ": ".join(filter(None, [error.filename and str(error.filename), reason_of(error)]))
     return str(error)
-
-
-@contextmanager
-def _termination() -> Iterator[None]:
-    """Lets SIGTERM unwind what is under way, so that nothing half written stays behind."""
-    if threading.current_thread() is not threading.main_thread():  # signals are the main one's
-        yield
-        return
-
-    def stop(*_: object) -> NoReturn:
-        raise _Terminated
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def key_value(text: str) -> tuple[str, Any]:

@@ -1,6 +1,7 @@
 """ONNX Runtime on the CPU: a loader and a runner."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,15 @@ from numpy.typing import NDArray
 from dawn_runtime import contract
 from dawn_runtime.artifact import Artifact
 from dawn_runtime.engine.checks import check_inputs, named_inputs
-from dawn_runtime.engine.ort_session import CPU_PROVIDER, open_session, translated
+from dawn_runtime.engine.ort_session import (
+    CPU_PROVIDER,
+    import_onnxruntime,
+    open_session,
+    translated,
+)
 from dawn_runtime.engine.protocol import EngineInfo, StepInputs, StepOutputs, info_of
 from dawn_runtime.errors import EngineError
+from dawn_runtime.interruption import stoppable
 from dawn_runtime.manifest import GRAPH_FILE, Manifest
 from dawn_runtime.threads import choose_threads
 
@@ -57,6 +64,7 @@ class OrtEngine:
         self._info = replace(info_of(_NAME, manifest), threads=chosen)
         self._present_names = contract.kv_names("present", manifest.dims.layers)
         self._check = check
+        self._run_options = import_onnxruntime().RunOptions
         self._session: Any = open_session(
             _NAME,
             graph,
@@ -83,8 +91,10 @@ class OrtEngine:
         names = ["tokens", "confidence", "attention"]
         names += ["logits"] if inputs.want_logits else []
         names += self._present_names if inputs.want_present else []
-        with translated(_NAME, "run the graph"):
-            found = dict(zip(names, self._session.run(names, self._feeds(inputs)), strict=True))
+        options = self._run_options()
+        with translated(_NAME, "run the graph"), stoppable(partial(_stop, options)):
+            arrays = self._session.run(names, self._feeds(inputs), options)
+        found = dict(zip(names, arrays, strict=True))
         return StepOutputs(
             tokens=found["tokens"],
             confidence=found["confidence"],
@@ -106,6 +116,10 @@ class OrtEngine:
             empty = np.zeros(shape, dtype=info.kv_dtype)
             feeds.update(dict.fromkeys(contract.kv_names("past", info.layers), empty))
         return feeds
+
+
+def _stop(options: Any) -> None:
+    options.terminate = True
 
 
 def open_cpu(
