@@ -12,7 +12,7 @@ from dawn_export.progress import Listener, at_terminal, reporting, stage
 from dawn_export.report import ExportReport
 from dawn_export.sources import Source, find_source
 from dawn_runtime._checks import check_choice
-from dawn_runtime.errors import DependencyError
+from dawn_runtime.errors import DependencyError, OptionError
 from dawn_runtime.manifest import MANIFEST_FILE
 
 
@@ -57,6 +57,8 @@ def export(
         DependencyError: A package of the ``export`` extra is not installed.
     """
     started = time.perf_counter()
+    if not isinstance(model, str | Path):
+        raise OptionError(f"export: model is {model!r:.100}, expected a text or a Path")
     options = options or ExportOptions()
     if verify is not None:
         check_choice("export", "verify", verify, VERIFY_MODES)
@@ -98,12 +100,15 @@ def real_place(output: str | Path) -> Path:
     """Where an artifact shall be, as it is called whatever folder one is in.
 
     Raises:
-        OutputError: Links go round in a circle, or the working directory is gone.
+        OutputError: Links go round in a circle, the working directory is gone, or the path is not
+            text, which the libraries that read graphs take alone.
     """
     try:
-        return Path(output).resolve()
-    except (OSError, RuntimeError) as error:
-        raise OutputError(f"{output}: cannot be found ({error}); give another path") from error
+        place = Path(output).resolve()
+        str(place).encode()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise OutputError(f"{str(output)!r}: no usable path ({error}); give another one") from error
+    return place
 
 
 def _fetched(source: Source, model: str | Path, *, progress: bool) -> Path:

@@ -191,9 +191,12 @@ def compare(found: StepOutputs, expected: StepOutputs) -> dict[str, float]:
     if found.logits is None or expected.logits is None:
         raise ValueError("logits are needed on both sides; run with want_logits")
     scale = _scale(expected.logits)
-    chosen = np.take_along_axis(expected.logits, found.tokens[..., None], axis=-1)[..., 0]
+    chosen, best = (
+        np.take_along_axis(expected.logits, outputs.tokens[..., None], axis=-1)[..., 0]
+        for outputs in (found, expected)
+    )
     differences = {
-        "tokens": _largest(expected.logits.max(axis=-1) - chosen) / scale,
+        "tokens": _largest(best - chosen) / scale,
         "confidence": _largest(found.confidence - expected.confidence),
         "logits": _largest(found.logits - expected.logits) / scale,
         "cache": max(

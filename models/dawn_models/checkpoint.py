@@ -23,7 +23,7 @@ from dawn_models.fields import MAX_CONFIG_BYTES, Fields, read_json
 from dawn_models.files import outside
 from dawn_models.header import read_header
 from dawn_models.hints import hint
-from dawn_models.weight_files import SINGLE_FILE, note_others, weight_file
+from dawn_models.weight_files import INDEX_FILE, SINGLE_FILE, note_others, weight_file
 
 MAX_INDEX_BYTES = 4 * 2**20
 """Largest index, of some 40,000 tensors; an 8B model's has 30 KiB."""
@@ -94,6 +94,11 @@ class Checkpoint:
             raise ConfigError(
                 f"{folder}: no such folder; expected a Hugging Face checkpoint folder"
             )
+        if (folder / "snapshots").is_dir() and not (folder / "config.json").exists():
+            raise ConfigError(
+                f"{folder}: a model's folder in the Hugging Face cache; give the checkpoint, "
+                "snapshots/COMMIT in it"
+            )
         notes: list[str] = []
         family, config = read_config(folder, notes)
         found = _read_headers(folder, notes)
@@ -144,11 +149,20 @@ def _read_headers(folder: Path, notes: list[str]) -> dict[str, TensorInfo]:
     path = weight_file(folder)
     if path.name == SINGLE_FILE:
         found = {info.name: info for info in _header(_inside(folder, SINGLE_FILE, path))}
-        indexed = SINGLE_FILE
+        read = {SINGLE_FILE, *([INDEX_FILE] if _says_the_same(folder) else [])}
     else:
-        found, indexed = _read_indexed(folder, path), path.name
-    notes += note_others(folder, {indexed, *(info.file.name for info in found.values())})
+        found = _read_indexed(folder, path)
+        read = {INDEX_FILE, *(info.file.name for info in found.values())}
+    notes += note_others(folder, read)
     return found
+
+
+def _says_the_same(folder: Path) -> bool:
+    """Whether an index beside the single file names that file alone."""
+    try:
+        return set(_weight_map(folder / INDEX_FILE).values()) == {SINGLE_FILE}
+    except ConfigError:  # there is none, or nobody can read it
+        return False
 
 
 def _read_indexed(folder: Path, index: Path) -> dict[str, TensorInfo]:

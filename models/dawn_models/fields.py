@@ -18,6 +18,9 @@ MAX_JSON_BYTES = 64 * 2**20
 MAX_CONFIG_BYTES = 2**20
 """Largest configuration; published ones stay below 10 KiB."""
 
+MAX_DIGITS = 1000
+"""Digits of the longest integer that is parsed; Python's own limit is told in words of its own."""
+
 MAX_INTEGER = 2**31 - 1
 """Largest size in a configuration."""
 
@@ -59,6 +62,7 @@ def parse_json(content: bytes) -> dict[str, Any]:
             # Python reads NaN and Infinity, which are not JSON, and 1e999 as infinity.
             parse_constant=_finite,
             parse_float=_finite,
+            parse_int=_integer,
         )
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
@@ -79,6 +83,13 @@ def _strict_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             raise ValueError(f"field {key!r:.100} appears twice")
         result[key] = value
     return result
+
+
+def _integer(text: str) -> int:
+    digits = len(text.lstrip("-"))
+    if digits > MAX_DIGITS:
+        raise ValueError(f"got an integer of {digits} digits, expected at most {MAX_DIGITS}")
+    return int(text)
 
 
 def _finite(text: str) -> float:

@@ -37,7 +37,7 @@ class Fields:
     def parse(cls, text: str, source: str, remedy: str = "export again") -> "Fields":
         """Decodes a document whose root must be an object."""
         try:
-            root = parse_json(text)
+            root = parse_json(text, finite=False)  # `number` names the field
         except ValueError as error:
             raise ArtifactError(f"{source}: not valid JSON ({error}); {remedy}") from error
         if not isinstance(root, dict):

@@ -20,11 +20,13 @@ _BYTE_ORDER_MARK: Final = "\ufeff"
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
-def parse_json(text: str) -> Any:
+def parse_json(text: str, *, finite: bool = True) -> Any:
     """Reads one JSON document.
 
     Args:
         text: The document; a byte order mark in front, as Windows editors write it, is dropped.
+        finite: Whether NaN and infinities are refused; a reader that names the fields of what it
+            reads refuses them better itself.
 
     Raises:
         ValueError: It is malformed, is nested deeper than `MAX_DEPTH`, gives a field twice, or
@@ -34,8 +36,8 @@ def parse_json(text: str) -> Any:
         value = json.loads(
             text.removeprefix(_BYTE_ORDER_MARK),
             object_pairs_hook=_object,
-            parse_constant=_finite,
-            parse_float=_finite,  # 1e999 is infinity to Python
+            parse_constant=_finite if finite else float,
+            parse_float=_finite if finite else float,  # 1e999 is infinity to Python
             parse_int=_integer,
         )
     except RecursionError:

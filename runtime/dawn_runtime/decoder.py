@@ -33,6 +33,11 @@ class Decoder:
             result = decoder.generate("What is 3 + 4?", max_new_tokens=64, policy="dawn")
         print(result.text, result.forwards)
 
+    Threads may share a decoder and its streams. On an engine of the CPU their answers are decoded
+    side by side, on any other in turns, step by step; they are what they would be alone. `close`
+    waits for the step that is being taken, and answers that are not done then end in an
+    `EngineError`.
+
     Args:
         manifest: Manifest of the artifact the engine runs.
         engine: Runs the model; the caller closes it, unless `open` made it.

@@ -13,6 +13,7 @@ a folder, disk or socket     refused
 """
 
 import errno
+import fcntl
 import io
 import os
 import secrets
@@ -190,16 +191,6 @@ def write_whole(path: Path, content: str | bytes | memoryview) -> None:
     _locate(path).write(content)
 
 
-def sync_folder(folder: Path) -> None:
-    """Waits until the names in a folder are on disk, where the file system can say so."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        with suppress(OSError):
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _expect_plain(mode: int) -> None:
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
@@ -254,8 +245,6 @@ def _descriptor_of(path: Path) -> int | None:
 
 
 def _expect_writable(descriptor: int) -> None:
-    import fcntl  # what Windows lacks
-
     if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
         raise ValueError(f"descriptor {descriptor} is open for reading; give one to write to")
 
@@ -288,7 +277,16 @@ def _put_in_place(partial: Path, path: Path) -> None:
             raise
         # A single file mounted there, as into a container: it has content but no name to change.
         shutil.copyfile(partial, path)
-    sync_folder(path.parent)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Waits until the names in a folder are on disk, where the file system can say so."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        with suppress(OSError):
+            os.fsync(descriptor)
+        os.close(descriptor)
 
 
 def _pour(destination: Destination, buffer: io.BytesIO) -> None:

@@ -324,3 +324,15 @@ def test_auto_is_cuda_where_onnxruntime_was_built_with_it(
 
 def test_engines_are_listed_with_auto_first() -> None:
     assert ENGINES == ("auto", "onnxruntime-cpu", "onnxruntime-cuda", "tensorrt")
+
+
+def test_a_step_too_large_for_kernels_is_refused_before_anything_is_done(
+    artifact: Artifact, host: HostDevice
+) -> None:
+    manifest = replace(artifact.manifest, dims=replace(artifact.manifest.dims, heads=2**27))
+    engine = OrtDeviceEngine(artifact.path(GRAPH_FILE), manifest, host, threads=1)
+    inputs = inputs_of(16)
+    step = DeviceStep(*(put(host, getattr(inputs, field.name)) for field in fields(DeviceStep)))
+    for run in (lambda: engine.run(inputs), lambda: engine.run_on_device(step)):
+        with pytest.raises(EngineError, match=r"a step has 2 x 134217728 x 4 x 9 = .* attention"):
+            run()

@@ -1,209 +1,215 @@
-"""How many threads are taken: control groups, affinity, load, environment and model size."""
+"""Real threads on one engine: answers are what they would be alone, whichever engine it is."""
 
-import os
+import ctypes
+import sys
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from dawn_runtime import threads
-from dawn_runtime.control_groups import cpu_quota
-from dawn_runtime.manifest_records import Dims
-from dawn_runtime.threads import (
-    SMALL_MODEL,
-    Machine,
-    busy_others,
-    choose_threads,
-    decide,
-    passive_openmp,
-    physical_cores,
-    weights_of,
-)
+from dawn_runtime import Artifact, Decoder, Engine, EngineError, StepInputs, StepOutputs
+from dawn_runtime.cuda import CudaDevice
+from dawn_runtime.engine import tensorrt as tensorrt_module
+from dawn_runtime.engine.exclusive import exclusive
+from dawn_runtime.engine.fake import FakeEngine, HashModel
+from dawn_runtime.engine.ort import OrtEngine
+from dawn_runtime.engine.ort_device import OrtDeviceEngine
+from dawn_runtime.engine.tensorrt import open_tensorrt
+from dawn_runtime.manifest import GRAPH_FILE
+from support.decoding import MANIFEST
+from support.device_engine import HostEngine
+from support.fake_driver import FakeDriver
+from support.host_device import HostDevice
+from support.tensorrt_machine import FakeMachine, copied, small_artifact
 
-LARGE = 100 * SMALL_MODEL
-SEVEN_B = Dims(28, 3584, 28, 4, 128, 152064, 131072)
-
-
-@pytest.mark.parametrize(
-    ("machine", "count", "line", "spinning"),
-    [
-        (Machine(8, 8, 8), 8, "8 of 8 threads", True),
-        (Machine(16, 16, 8), 8, "8 of 16 threads: there are 8 physical cores", True),
-        (Machine(8, 2, 2), 2, "2 of 8 threads: this process may run on 2 cores", True),
-        (Machine(8, 1, 1), 1, "1 of 8 threads: this process may run on 1 core", False),
-        (Machine(8, 8, 8, quota=2), 2, "2 of 8 threads: the container allows 2 CPUs", False),
-        (Machine(8, 8, 8, quota=2.9), 2, "2 of 8 threads: the container allows 2.9 CPUs", False),
-        (Machine(8, 8, 8, quota=0.25), 1, "1 of 8 threads: the container allows 0.25 CPUs", False),
-        (Machine(8, 8, 8, quota=1), 1, "1 of 8 threads: the container allows 1 CPU", False),
-        (Machine(8, 8, 8, quota=64), 8, "8 of 8 threads", False),
-        (Machine(8, 8, 8, busy=5), 3, "3 of 8 threads: the machine is busy with 5 others", False),
-        (Machine(2, 2, 2, busy=1), 1, "1 of 2 threads: the machine is busy with 1 other", False),
-        (Machine(8, 8, 8, busy=40), 1, "1 of 8 threads: the machine is busy with 40 others", False),
-        (Machine(64, 4, 4, busy=9), 4, "4 of 64 threads: this process may run on 4 cores", True),
-        (Machine(8, 8, 8, order=3), 3, "3 of 8 threads: OMP_NUM_THREADS is 3", True),
-        (Machine(8, 8, 8, 4, 6, 2), 2, "2 of 8 threads: OMP_NUM_THREADS is 2", False),
-    ],
-)
-def test_the_least_of_what_is_there_is_taken_and_the_reason_said(
-    machine: Machine, count: int, line: str, spinning: bool
-) -> None:
-    found = decide(machine, LARGE)
-    assert (found.count, found.line(), found.spinning) == (count, line, spinning)
+PROMPTS = [[5] * 20, [9, 8, 7]]
+RULES: list[dict[str, Any]] = [
+    {"policy": "one-per-step", "block_length": 8},
+    {"policy": "dawn", "fallback_length": 0},
+    {"policy": "one-per-step", "cache": "dual", "block_length": 8},
+]
 
 
-def test_a_small_model_gets_one_thread_and_a_large_one_all_cores() -> None:
-    idle = Machine(8, 8, 8)
-    small, large = decide(idle, SMALL_MODEL - 1), decide(idle, SMALL_MODEL)
-    assert small.line() == "1 of 8 threads: the model is so small that more do not help"
-    assert (small.limited, large.count, large.limited) == (False, 8, False)
-    assert decide(Machine(8, 8, 8, quota=2), LARGE).limited
+@pytest.fixture(autouse=True)
+def _switch_often() -> Iterator[None]:
+    """Threads change places as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
 
 
-@pytest.mark.parametrize("wanted", [1, 2, 32])
-def test_a_number_that_is_asked_for_is_an_order(wanted: int) -> None:
-    found = decide(Machine(8, 1, 1, quota=1, busy=9, order=1), 1, wanted)
-    assert (found.count, found.line()) == (wanted, f"{wanted} of 8 threads")
-    assert not found.spinning
+@pytest.fixture(scope="module")
+def portable(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_artifact(tmp_path_factory.mktemp("threads"), precision="fp32")
 
 
-def test_models_of_real_size_are_not_small() -> None:
-    assert weights_of(SEVEN_B) > SMALL_MODEL > weights_of(Dims(6, 192, 6, 2, 32, 1024, 512))
+Opened = tuple[Engine, Engine]
 
 
-def test_a_busy_machine_is_looked_at_only_where_it_matters(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threads, "look", lambda: Machine(8, 8, 8))
-    monkeypatch.setattr(threads, "busy_others", lambda: 6)
-    assert choose_threads(SEVEN_B).count == 2
-    monkeypatch.setattr(threads, "busy_others", lambda: pytest.fail("looked"))
-    assert choose_threads(Dims(6, 192, 6, 2, 32, 1024, 512)).count == 1
-    assert choose_threads(SEVEN_B, 1).count == 1
-
-
-def test_the_affinity_of_this_process_counts() -> None:
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(before)})
-    try:
-        assert threads.look().allowed == 1
-        assert choose_threads(SEVEN_B).count == 1
-    finally:
-        os.sched_setaffinity(0, before)
-
-
-def test_the_environment_counts_where_it_holds_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    orders = {"3": 3, " 2,4": 2, "": None, "many": None, "0": None, "9" * 20: None}
-    for text, expected in orders.items():
-        monkeypatch.setenv("OMP_NUM_THREADS", text)
-        assert threads.look().order == expected
-
-
-def test_hardware_threads_of_one_core_count_once(tmp_path: Path) -> None:
-    for number in range(4):
-        folder = tmp_path / f"cpu{number}" / "topology"
-        folder.mkdir(parents=True)
-        (folder / "thread_siblings_list").write_text(f"{number % 2},{number % 2 + 2}\n")
-    assert physical_cores({0, 1, 2, 3}, tmp_path) == 2
-    assert physical_cores({0, 2}, tmp_path) == 1
-    assert physical_cores({7, 8}, tmp_path) == 2  # of which the system tells nothing
-
-
-@pytest.mark.parametrize(
-    ("text", "busy"), [("0.1 0.2 0.3 5/117 22", 4), ("9 9 9 1/9 2", 0), ("0 0 0 0/9 2", 0), ("", 0)]
-)
-def test_others_that_run_are_counted_without_this_thread(
-    tmp_path: Path, text: str, busy: int
-) -> None:
-    (tmp_path / "loadavg").write_text(text)
-    assert busy_others(tmp_path / "loadavg", looks=1) == busy
-    assert busy_others(tmp_path / "nowhere", looks=1) == 0
-
-
-def test_waiting_threads_of_openmp_sleep_unless_the_user_says_otherwise(
+@pytest.fixture(params=["cpu", "device", "tensorrt"])
+def engines(
+    request: pytest.FixtureRequest,
+    portable: Path,
+    tmp_path: Path,
+    host: HostDevice,
     monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Opened]:
+    """An engine that threads share, and one for what is expected."""
+    artifact = Artifact.open(portable)
+    graph, manifest = artifact.path(GRAPH_FILE), artifact.manifest
+    alone = OrtEngine(graph, manifest, threads=1)
+    shared: Engine = OrtEngine(graph, manifest, threads=1)
+    if request.param == "device":
+        shared = OrtDeviceEngine(graph, manifest, host, threads=1)
+    if request.param == "tensorrt":
+        driver, machine = request.getfixturevalue("driver"), FakeMachine(monkeypatch)
+        machine.world.enqueue = driver._do
+        machine.world.recording = lambda: driver._captured is not None
+        monkeypatch.setattr(tensorrt_module, "CudaDevice", lambda: CudaDevice(driver=driver))
+        folder = copied(portable, tmp_path / "artifact")
+        machine.build(folder)
+        shared = open_tensorrt(Artifact.open(folder))
+    yield shared, alone
+    shared.close()
+
+
+def together(*works: Callable[[], object]) -> list[object]:
+    """Runs each in a thread; what it returned, or its error."""
+    found: list[object] = [None] * len(works)
+
+    def run(index: int) -> None:
+        try:
+            found[index] = works[index]()
+        except Exception as error:
+            found[index] = error
+
+    threads = [threading.Thread(target=run, args=(index,)) for index in range(len(works))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return found
+
+
+def answer(decoder: Decoder, prompt: list[int], rules: dict[str, Any]) -> list[int]:
+    result = decoder.generate(input_ids=prompt, max_new_tokens=16, stop_at_eos=False, **rules)
+    return [int(token) for token in result.tokens]
+
+
+@pytest.mark.parametrize("rules", RULES, ids=["plain", "graph", "cache"])
+def test_answers_of_two_threads_are_those_of_one(
+    rules: dict[str, Any], engines: Opened, portable: Path
 ) -> None:
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    with passive_openmp():
-        assert os.environ["OMP_WAIT_POLICY"] == "passive"
-    assert "OMP_WAIT_POLICY" not in os.environ
-    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
-    with passive_openmp():
-        assert os.environ["OMP_WAIT_POLICY"] == "active"
+    manifest = Artifact.open(portable).manifest
+    decoder, alone = Decoder(manifest, engines[0]), Decoder(manifest, engines[1])
+    expected = [answer(alone, prompt, rules) for prompt in PROMPTS]
+
+    def work(index: int) -> list[list[int]]:
+        return [answer(decoder, PROMPTS[index], rules) for _ in range(4)]
+
+    assert together(lambda: work(0), lambda: work(1)) == [[one] * 4 for one in expected]
 
 
-class Groups:
-    """A /proc and a tree of control groups in a folder."""
+def test_runs_of_two_threads_without_a_decoder_are_those_of_one(engines: Opened) -> None:
+    def inputs(length: int) -> StepInputs:
+        ids = np.random.default_rng(length).integers(0, 30, (1, length))
+        rows, mask = np.arange(length)[None], np.ones((1, 1, length, length), dtype=bool)
+        return StepInputs(ids, rows, mask, rows, rows)
 
-    def __init__(self, folder: Path) -> None:
-        self.proc, self.top = folder / "proc", folder / "with space"
-        self.proc.mkdir()
-        self.top.mkdir()
-        self.mounts: list[str] = []
+    def work(length: int) -> list[list[int]]:
+        return [engines[0].run(inputs(length)).tokens.tolist() for _ in range(20)]
 
-    def mount(self, kind: str, controllers: str = "rw", root: str = "/") -> Path:
-        place = self.top / f"{kind}-{len(self.mounts)}"
-        place.mkdir()
-        written = str(place).replace(" ", "\\040")
-        self.mounts.append(f"31 23 0:2 {root} {written} rw shared:9 - {kind} {kind} {controllers}")
-        return place
-
-    def quota(self, *groups: str) -> float | None:
-        (self.proc / "cgroup").write_text("\n".join(groups) + "\n")
-        (self.proc / "mountinfo").write_text("\n".join(self.mounts) + "\n")
-        return cpu_quota(self.proc)
+    expected = [[engines[1].run(inputs(length)).tokens.tolist()] * 20 for length in (20, 7)]
+    assert together(lambda: work(20), lambda: work(7)) == expected
 
 
-@pytest.fixture
-def groups(tmp_path: Path) -> Groups:
-    return Groups(tmp_path)
-
-
-def write(folder: Path, name: str, text: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_text(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "quota"),
-    [("200000 100000\n", 2), ("150000 100000", 1.5), ("max 100000", None), ("", None), ("x", None)],
-)
-def test_a_group_of_version_2_has_a_quota(groups: Groups, text: str, quota: float | None) -> None:
-    write(groups.mount("cgroup2"), "cpu.max", text)
-    assert groups.quota("0::/") == quota
-
-
-def test_the_tightest_group_on_the_way_up_counts(groups: Groups) -> None:
-    top = groups.mount("cgroup2")
-    write(top / "pod", "cpu.max", "100000 100000")
-    write(top / "pod" / "box", "cpu.max", "400000 100000")
-    write(top / "pod" / "box" / "inner", "cpu.max", "max 100000")
-    write(top / "other", "cpu.max", "10000 100000")
-    assert groups.quota("0::/pod/box/inner") == 1
-    assert groups.quota("0::/pod/box") == 1
-    assert groups.quota("0::/elsewhere") is None
-
-
-@pytest.mark.parametrize(("quota", "expected"), [("250000", 2.5), ("-1", None)])
-def test_a_group_of_version_1_has_a_quota(
-    groups: Groups, quota: str, expected: float | None
+def test_closing_waits_for_the_step_and_ends_the_answer_in_one_line(
+    engines: Opened, portable: Path
 ) -> None:
-    groups.mount("cgroup", "rw,memory")
-    place = groups.mount("cgroup", "rw,cpu,cpuacct")
-    write(place / "box", "cpu.cfs_quota_us", quota)
-    write(place / "box", "cpu.cfs_period_us", "100000")
-    assert groups.quota("5:memory:/box", "4:cpu,cpuacct:/box", "0::/box") == expected
+    manifest = Artifact.open(portable).manifest
+    decoder, started = Decoder(manifest, engines[0]), threading.Event()
+
+    def work() -> None:
+        while True:
+            started.set()
+            answer(decoder, PROMPTS[0], RULES[0])
+
+    def close() -> None:
+        started.wait()
+        engines[0].close()
+
+    error, nothing = together(work, close)
+    assert nothing is None
+    assert isinstance(error, EngineError)
+    assert "closed; open the artifact again" in str(error)
 
 
-def test_inside_a_container_the_mount_is_the_group_itself(groups: Groups) -> None:
-    place = groups.mount("cgroup", "rw,cpu", root="/docker/1234")
-    write(place, "cpu.cfs_quota_us", "300000")
-    write(place, "cpu.cfs_period_us", "100000")
-    assert groups.quota("4:cpu:/docker/1234") == 3
-    assert groups.quota("4:cpu:/../outside") == 3
-    write(place / "inner", "cpu.cfs_quota_us", "100000")
-    write(place / "inner", "cpu.cfs_period_us", "100000")
-    assert groups.quota("4:cpu:/docker/1234/inner") == 1
+def test_steps_on_an_engine_that_says_nothing_are_taken_in_turns() -> None:
+    class Alone(FakeEngine):
+        concurrent = False
+        busy = 0
+
+        def run(self, inputs: StepInputs) -> StepOutputs:
+            self.busy += 1
+            found = super().run(inputs)
+            assert self.busy == 1, "two steps at once"
+            self.busy -= 1
+            return found
+
+    decoder = Decoder(MANIFEST, Alone(MANIFEST))  # type: ignore[arg-type]
+    works = [lambda: answer(decoder, PROMPTS[1], RULES[0])] * 4
+    expected = answer(Decoder(MANIFEST, FakeEngine(MANIFEST)), PROMPTS[1], RULES[0])
+    assert together(*works) == [expected] * 4
 
 
-def test_where_nothing_is_told_there_is_no_quota(groups: Groups, tmp_path: Path) -> None:
-    assert cpu_quota(tmp_path / "nowhere") is None
-    assert groups.quota("0::/") is None
-    groups.mounts.append("broken line")
-    assert groups.quota("4:cpu") is None
+@pytest.mark.parametrize("rules", RULES, ids=["plain", "graph", "cache"])
+def test_streams_on_one_device_take_turns(
+    rules: dict[str, Any], host_libraries: dict[str, ctypes.CDLL], driver: FakeDriver
+) -> None:
+    fake = FakeEngine(MANIFEST, HashModel(32, 3))
+    shared = HostEngine(fake, CudaDevice(driver=driver))  # type: ignore[arg-type]
+    decoder, alone = Decoder(MANIFEST, shared), Decoder(MANIFEST, fake)
+
+    def watch(one: Decoder, prompt: list[int]) -> list[Any]:
+        return list(one.watch(input_ids=prompt, max_new_tokens=16, stop_at_eos=False, **rules))
+
+    expected = [watch(alone, prompt) for prompt in PROMPTS]
+    assert together(*(lambda p=p: watch(decoder, p) for p in PROMPTS)) == expected  # type: ignore[misc]
+
+
+def test_each_item_of_a_shared_stream_goes_to_one_thread() -> None:
+    decoder = Decoder(MANIFEST, FakeEngine(MANIFEST))
+    rules: dict[str, Any] = {"max_new_tokens": 60, "policy": "one-per-step", "stop_at_eos": False}
+    stream = decoder.watch(input_ids=[1, 2], **rules)
+    parts = together(*[lambda: list(stream)] * 3)
+    expected = decoder.generate(input_ids=[1, 2], **rules).trace
+    commits = [commit for part in parts for step in part for commit in step]  # type: ignore[attr-defined]
+    assert sorted(commits, key=lambda commit: commit.step) == list(expected)
+    assert stream.result.trace == expected
+
+
+def test_cancelling_and_closing_from_another_thread_end_the_iteration() -> None:
+    for end in ("cancel", "close"):
+        decoder = Decoder(MANIFEST, FakeEngine(MANIFEST))
+        rules: dict[str, Any] = {"max_new_tokens": 80, "policy": "one-per-step"}
+        stream = decoder.watch(input_ids=[1, 2], stop_at_eos=False, **rules)
+        first = next(stream)
+        rest, nothing = together(lambda s=stream: list(s), getattr(stream, end))  # type: ignore[misc]
+        assert nothing is None
+        assert isinstance(rest, list)
+        assert stream.result.trace == tuple(c for step in (first, *rest) for c in step)
+
+
+def test_a_lock_is_the_same_for_an_engine_and_its_own_for_another() -> None:
+    class Plain(FakeEngine):
+        concurrent = False
+
+    one, other = Plain(MANIFEST), Plain(MANIFEST)  # type: ignore[arg-type]
+    assert exclusive(one) is exclusive(one)
+    assert exclusive(one) is not exclusive(other)
+    with exclusive(one), exclusive(one):
+        pass

@@ -86,9 +86,8 @@ def _add_method(parser: Parser) -> None:
     method.add_argument(
         "--samples",
         type=count,
-        default=32,
         metavar="N",
-        help="rows of each stratum for the search of strengths; default: %(default)s",
+        help=f"rows of each stratum for the search of strengths; default: {RangeOptions().samples}",
     )
     method.add_argument(
         "--policy",
@@ -121,6 +120,7 @@ def _add_running(parser: Parser) -> None:
 def _work(args: argparse.Namespace) -> None:
     files = RangeFiles.of(args.output, args.state)
     files.check(args.data, force=args.force)
+    options(args)
     check_pictures()
     started = time.perf_counter()
     found = _find(args, files.state)
@@ -141,10 +141,18 @@ def options(args: argparse.Namespace) -> RangeOptions:
         policy=args.policy,
         max_new_tokens=args.max_new_tokens,
         block_length=args.block_length,
-        samples=args.samples,
+        samples=_samples(args),
         seed=args.seed or 0,
         dtype=args.dtype,
     )
+
+
+def _samples(args: argparse.Namespace) -> int:
+    if args.samples is None:
+        return RangeOptions().samples
+    if not args.smooth:
+        raise OptionError("--samples: goes with --smooth, whose strengths are searched on them")
+    return int(args.samples)
 
 
 def _clip(args: argparse.Namespace) -> Clip:

@@ -35,7 +35,7 @@ from dawn_runtime.artifact import read_manifest
 from dawn_runtime.cli.common import Parser, count, print_json, run_command, threads
 from dawn_runtime.counts import counted
 from dawn_runtime.errors import OptionError
-from dawn_runtime.manifest import PublishedRule
+from dawn_runtime.manifest import Manifest, PublishedRule
 
 _HELD_OUT: Final = 0.5
 
@@ -90,7 +90,6 @@ def _add_search(parser: Parser) -> None:
 
 
 def _work(args: argparse.Namespace) -> None:
-    args.artifact = args.artifact.absolute() if args.set else args.artifact
     if args.set == "published":
         _check_published(args)
         _print_change(restore_published(args.artifact), args)
@@ -115,7 +114,8 @@ def _work(args: argparse.Namespace) -> None:
         tqdm(unit="setting", desc="thresholds", disable=args.quiet) as bar,
     ):
         tuned = tune(decoder, searched, held_out, options, bar.update)
-    _print(tuned, args)
+        manifest = decoder.manifest
+    _print(tuned, manifest, args)
     if args.picture is not None:
         draw_pareto(tuned, args.picture)
 
@@ -151,11 +151,11 @@ def _prompts(args: argparse.Namespace) -> tuple[list[Question], list[Question]]:
     return divide(questions(args, "train"), share, args.seed or 0)
 
 
-def _print(tuned: Tuned, args: argparse.Namespace) -> None:
+def _print(tuned: Tuned, manifest: Manifest, args: argparse.Namespace) -> None:
     """Writes what is to be written and tells all of it, the picture last: it may yet fail."""
     change = None
     if args.set == "tuned" and tuned.gained:
-        change = write_tuned(args.artifact, tuned.policy, tuned.chosen.options)
+        change = write_tuned(args.artifact, tuned.policy, tuned.chosen.options, manifest)
     if args.json:
         print_json({**to_dict(tuned), "written": change is not None})
         return

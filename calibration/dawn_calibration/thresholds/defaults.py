@@ -69,7 +69,9 @@ def check_changeable(folder: Path) -> None:
         raise ArtifactError(f"{path}: cannot be written ({reason_of(error)})") from error
 
 
-def write_tuned(folder: Path, policy: str, options: Options) -> Change:
+def write_tuned(
+    folder: Path, policy: str, options: Options, searched: Manifest | None = None
+) -> Change:
     """Makes a rule the artifact's default; what it was exported with is kept.
 
     Options at the policy's own default are left out unless the artifact spelled them before.
@@ -78,12 +80,18 @@ def write_tuned(folder: Path, policy: str, options: Options) -> Change:
         folder: The artifact.
         policy: Name of a policy.
         options: Its options.
+        searched: Manifest of the artifact that the options were found on, where that took time in
+            which another one may have come into its place.
 
     Raises:
-        ArtifactError: The folder is no artifact.
+        ArtifactError: The folder is no artifact, or another one than was searched on.
         OptionError: The options do not fit the policy.
     """
     manifest = read_manifest(folder)
+    if searched is not None and manifest.files != searched.files:
+        raise ArtifactError(
+            f"{folder}: is another artifact than the one that was searched on; search again"
+        )
     decoding = manifest.decoding
     before = decoding.options if policy == decoding.policy else {}
     usual = POLICIES.make(policy).options()

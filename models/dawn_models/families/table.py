@@ -129,7 +129,7 @@ class FieldTable:
         for name, value in config.values.items():
             if name in self.aliases:
                 self._check_alias(config, name, getattr(parsed, self.aliases[name]))
-            elif name not in known and not _is_off(name, value, parsed.head_dim):
+            elif not (name in known or _is_idle(name) or _is_off(name, value, parsed.head_dim)):
                 _refuse_telling(config, name, value)
                 strange.append(name)
         if strange:
@@ -160,19 +160,22 @@ def _is_off(name: str, value: object, head_dim: int) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     if _SCORE_SCALE.search(name.lower()):
-        usual = head_dim**-0.5
+        usual: float = head_dim**-0.5
         return 0.999999 * usual < value < 1.000001 * usual
     if name == "query_pre_attn_scalar":
         return value == head_dim
     return value == (1 if _FACTOR.search(name.lower()) else 0)
 
 
+def _is_idle(name: str) -> bool:
+    """Whether the name of a field says that it does nothing to what a model computes."""
+    words = re.split("[^a-z0-9]+", name.lower())
+    return bool(_IDLE_WORDS.intersection(words)) or words[-2:] == ["token", "id"]
+
+
 def _refuse_telling(config: Fields, name: str, value: object) -> None:
     """Refuse a field whose name says that it changes what the model computes."""
-    lowered = name.lower()
-    if _IDLE_WORDS.intersection(re.split("[^a-z0-9]+", lowered)) or lowered.endswith("token_id"):
-        return
-    if _TELLING.search(lowered):
+    if _TELLING.search(name.lower()):
         raise config.error(
             name,
             value,

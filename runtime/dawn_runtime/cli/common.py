@@ -15,6 +15,7 @@ from typing import Any, Final, NoReturn
 
 from dawn_runtime._version import __version__
 from dawn_runtime.cli.standard import prepare_streams, say, settle, takes_unicode
+from dawn_runtime.engine.checks import MOST_THREADS
 from dawn_runtime.errors import DawnError, OptionError, PromptError
 from dawn_runtime.files import reason_of
 from dawn_runtime.interruption import Terminated, interruptible
@@ -23,8 +24,6 @@ from dawn_runtime.registry import parse_option
 DONE, FAILED, WRONG_USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
 MAX_COUNT: Final = 2**31 - 1
-MAX_THREADS: Final = 1024
-"""More are never faster and can exhaust what a system has of them."""
 
 _USAGE_ERRORS = (OptionError, PromptError)
 _OWNERS = "(?:generate|sampling|limit|engine): "
@@ -70,6 +69,13 @@ class Parser(argparse.ArgumentParser):
                 message = re.sub(rf"\b{name}\b|\b{name.replace('_', ' ')}(?=:)", flag, message)
             message = re.sub(rf"^{_OWNERS}({flag}|{name})(?= is )", flag, message)
         return message
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Prints --help and --version; argparse's own hides that standard output is full."""
+        if message and file is not sys.stderr:
+            print(message, end="", file=file, flush=True)
+        elif message:
+            say(message.rstrip("\n"))
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         """Ends with a status, after a message on standard error where that can be written to."""
@@ -184,8 +190,8 @@ def count(text: str) -> int:
 
 
 def threads(text: str) -> int:
-    """Reads a number of threads, 1 to `MAX_THREADS`, for `type=` of an argument."""
-    return _number(text, 1, MAX_THREADS)
+    """Reads a number of threads, 1 to `MOST_THREADS`, for `type=` of an argument."""
+    return _number(text, 1, MOST_THREADS)
 
 
 def _number(text: str, minimum: int, maximum: int) -> int:

@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Sequence
 
+from dawn_runtime.artifact import read_manifest
 from dawn_runtime.cli import generate_flags as flags
 from dawn_runtime.cli.common import print_json, run_command
 from dawn_runtime.cli.engine_flags import open_decoder
@@ -18,7 +19,7 @@ from dawn_runtime.errors import PromptError
 from dawn_runtime.files import Destination
 from dawn_runtime.prompts import Filling, Prompt
 from dawn_runtime.results import Result
-from dawn_runtime.settings import Settings
+from dawn_runtime.settings import Settings, make_plan
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,6 +32,7 @@ def _work(args: argparse.Namespace) -> None:
     settings = flags.settings(args)
     target = None if args.output is None else destination(args.output, "--output")
     check_apart(given([("--output", args.output)]), given([("--input", args.input)]))
+    make_plan(settings, read_manifest(args.artifact).decoding)  # before the engine is opened
     batch = None if args.input is None else read_prompts(args.input)
     with open_decoder(args) as decoder:
         if batch is not None:
@@ -167,9 +169,10 @@ def _statistics(result: Result, decoder: Decoder) -> str:
     note = " (fallback: the answer is short)" if result.fallback else ""
     if result.finish_reason not in ("end", "length"):
         note += f", incomplete: {result.finish_reason}"
+    each = len(result.trace) / max(result.forwards, 1)
     return (
         f"{counted(len(result.tokens), 'token')}, {counted(len(result.trace), 'position')} decided "
-        f"in {counted(result.forwards, 'forward')} ({result.tokens_per_forward:.2f} each, end and "
+        f"in {counted(result.forwards, 'forward')} ({each:.2f} each, end and "
         f"padding counted), {result.seconds:.2f} s, engine {decoder.engine_name}, "
         f"policy {result.policy}{note}"
     )

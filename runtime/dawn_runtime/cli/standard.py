@@ -43,7 +43,7 @@ def prepare_streams() -> None:
 
 def _fill_gaps() -> None:
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _LAST:
-        pass  # the lowest number that is free is taken
+        os.set_inheritable(descriptor, True)  # the lowest number that is free is taken
     os.close(descriptor)
 
 

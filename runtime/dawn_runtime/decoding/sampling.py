@@ -75,7 +75,7 @@ class Sampling:
         drawn = self.draw(logits, view.candidates, mask_id)
         tokens, confidence = view.tokens.copy(), view.confidence.copy()
         tokens[view.candidates] = drawn
-        confidence[view.candidates] = _probability(logits, drawn)
+        confidence[view.candidates] = probability(logits, drawn)
         return replace(view, tokens=read_only(tokens), confidence=read_only(confidence))
 
     def draw(self, logits: FloatArray, positions: IntArray, mask_id: int) -> IntArray:
@@ -135,8 +135,13 @@ def _pick(weights: _Weights, chance: float) -> int:
     return min(index, int(np.flatnonzero(weights)[-1]))  # rounding may have reached the sum itself
 
 
-def _probability(logits: FloatArray, tokens: IntArray) -> FloatArray:
-    """Softmax of logits [N, V] at one token each."""
+def probability(logits: FloatArray, tokens: IntArray) -> FloatArray:
+    """Returns the probability of one token at each position, among all, float32 [N].
+
+    Args:
+        logits: float32 [N, V].
+        tokens: int64 [N] ids.
+    """
     best = logits.max(axis=1, keepdims=True)
     sums = np.exp(logits - best).sum(axis=1)
     chosen = np.take_along_axis(logits - best, tokens[:, None], axis=1)[:, 0]

@@ -3,14 +3,14 @@
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dawn_runtime import contract
 from dawn_runtime.artifact import Artifact
-from dawn_runtime.engine.checks import check_inputs, named_inputs
+from dawn_runtime.engine.checks import check_inputs, check_threads, named_inputs
 from dawn_runtime.engine.ort_session import (
     CPU_PROVIDER,
     import_onnxruntime,
@@ -31,7 +31,7 @@ _NAME = "onnxruntime-cpu"
 
 
 class OrtEngine:
-    """Runs a step graph with ONNX Runtime on the CPU.
+    """Runs a step graph with ONNX Runtime on the CPU, in several threads at once if need be.
 
     Args:
         graph: Path of `model.onnx`; its weights lie beside it.
@@ -42,9 +42,12 @@ class OrtEngine:
         check: Whether inputs are checked against the contract before each run.
 
     Raises:
+        OptionError: The number of threads is out of range.
         DependencyError: onnxruntime is not installed.
         EngineError: ONNX Runtime cannot load the graph, or cannot compute in its activations.
     """
+
+    concurrent: Final = True
 
     def __init__(
         self,
@@ -55,6 +58,7 @@ class OrtEngine:
         low_memory: bool = False,
         check: bool = True,
     ) -> None:
+        threads = check_threads(threads)
         if manifest.activations not in ACTIVATIONS:
             raise EngineError(
                 f"{_NAME}: cannot run {manifest.activations}, it runs "
@@ -84,7 +88,8 @@ class OrtEngine:
         Raises:
             EngineError: The inputs break the contract, ONNX Runtime failed, or it is closed.
         """
-        if self._session is None:
+        session = self._session  # which another thread may close meanwhile
+        if session is None:
             raise EngineError(f"{self._info.name}: the engine is closed; open the artifact again")
         if self._check:
             check_inputs(inputs, self._info)
@@ -93,7 +98,7 @@ class OrtEngine:
         names += self._present_names if inputs.want_present else []
         options = self._run_options()
         with translated(_NAME, "run the graph"), stoppable(partial(_stop, options)):
-            arrays = self._session.run(names, self._feeds(inputs), options)
+            arrays = session.run(names, self._feeds(inputs), options)
         found = dict(zip(names, arrays, strict=True))
         return StepOutputs(
             tokens=found["tokens"],

@@ -104,9 +104,10 @@ def _linked_weights(onnxruntime: Any, settings: Any, graph: Path) -> Iterator[No
     """
     weights = graph.with_name(WEIGHTS_FILE)
     real = [Path(os.path.realpath(path)) for path in (graph, weights)]
-    follows = real[0].parent == real[1].parent and onnxruntime.__version__ not in _REFUSES_LINKS
+    refused = weights.is_symlink() and onnxruntime.__version__ in _REFUSES_LINKS
+    follows = real[0].parent == real[1].parent and not refused
     give = getattr(settings, "add_external_initializers_from_files_in_memory", None)
-    if not weights.is_symlink() or follows or give is None:
+    if follows or give is None:
         yield
         return
     with weights.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as memory:

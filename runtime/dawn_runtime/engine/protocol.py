@@ -6,6 +6,11 @@ the three methods of `Engine` will do.
 
 Arrays belong to whoever made them: an engine must not write to its inputs, and the caller may keep
 the outputs, which later runs must not change.
+
+Threads may share any engine. Decoding lets one of them take a step at a time, see
+`dawn_runtime.engine.exclusive`; only with an engine whose class has `concurrent = True`, such as
+`onnxruntime-cpu`, do several run at once. Closing waits for the step that another thread is taking;
+what is to run afterwards is an `EngineError`.
 """
 
 from dataclasses import dataclass
