@@ -9,6 +9,7 @@ native code to stop, and ends the process at the second signal if it still has n
 """
 
 import os
+import select
 import signal
 import threading
 import time
@@ -139,7 +140,7 @@ def _watch(source: int) -> None:
         if not ending or not presses.count():
             continue
         if presses.number == 1:
-            for stop in list(_stops):
+            for stop in tuple(_stops):  # which the main thread changes
                 stop()
         else:
             _end(source, ending[-1])
@@ -147,12 +148,8 @@ def _watch(source: int) -> None:
 
 def _end(source: int, number: int) -> None:
     """Ends the process unless it ends by itself, which closes the pipe."""
-    os.set_blocking(source, False)
     until = time.monotonic() + _GRACE_S
-    while time.monotonic() < until:
-        try:
-            if not os.read(source, 64):
-                return
-        except BlockingIOError:
-            time.sleep(0.01)
+    while (left := until - time.monotonic()) > 0:
+        if select.select([source], [], [], left)[0] and not os.read(source, 64):
+            return
     os._exit(128 + number)

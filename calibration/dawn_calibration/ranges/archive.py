@@ -26,7 +26,9 @@ DAMAGE: Final = (EOFError, ValueError, KeyError, TypeError, RuntimeError, zipfil
 """What reading a damaged archive raises; RuntimeError where its flags claim a password or more."""
 
 
-def write_archive(path: Path, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+def write_archive(
+    path: Path, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
+) -> None:
     """Writes the file, whole or not at all.
 
     Raises:
@@ -59,7 +61,9 @@ def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> NDArray[Any]:
     if npy.read_magic(content) != (1, 0):
         raise ValueError(f"{entry.filename} is of another version")
     shape, in_columns, dtype = npy.read_array_header_1_0(content)
-    if dtype.hasobject or in_columns and len(shape) > 1:
+    if dtype.hasobject or (in_columns and len(shape) > 1):
         raise ValueError(f"{entry.filename} is not as it was written")
     # A copy, because what is read from bytes cannot be written to.
-    return np.frombuffer(content.getbuffer()[content.tell() :], dtype=dtype).reshape(shape).copy()
+    values: NDArray[Any] = np.frombuffer(content.getbuffer()[content.tell() :], dtype=dtype)
+    shaped: NDArray[Any] = values.reshape(shape).copy()
+    return shaped

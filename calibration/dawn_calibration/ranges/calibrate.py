@@ -7,7 +7,7 @@ as before, so it takes the same steps.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -18,7 +18,7 @@ from dawn_calibration.prompts import Question, data_sha256, encode_all, listed_q
 from dawn_calibration.ranges.bounds import check_memory, check_room
 from dawn_calibration.ranges.identity import Identity
 from dawn_calibration.ranges.options import RangeOptions
-from dawn_calibration.ranges.progress import PHASES, Progress, read_saved
+from dawn_calibration.ranges.progress import PHASES, Progress, Saved, read_saved
 from dawn_calibration.ranges.recording import Recorder, RecordingEngine, Watcher
 from dawn_calibration.ranges.samples import Samples
 from dawn_calibration.ranges.sites import Site, sites_of
@@ -150,15 +150,23 @@ class Calibrator:
         """Takes up what an interrupted run has left, or starts anew."""
         run = self._identity()
         saved = read_saved(self._storage.path, run, len(self._prompts))
-        wanted = self._wanted if saved is None or self._wanted is not None else saved.threads
-        self.threads = choose_threads(self._surroundings.manifest.dims, wanted)
-        torch.set_num_threads(self.threads.count)
+        self._take_threads(saved)
         phase = _OBSERVE if self._options.smooth else _MEASURE
         progress = self._empty(run, phase if saved is None else saved.phase)
         if saved is not None:
             progress.fill(saved)
         check_room(self._storage.path, progress.size)
         return progress
+
+    def _take_threads(self, saved: Saved | None) -> None:
+        dims, wanted = self._surroundings.manifest.dims, self._wanted
+        if wanted is None and saved is not None:
+            chosen = choose_threads(dims, saved.threads)
+            self.threads = replace(chosen, reason="as before the interruption")
+        else:
+            self.threads = choose_threads(dims, wanted)
+        with stage("threads", self.threads.line()):
+            torch.set_num_threads(self.threads.count)
 
     def _kept(self, progress: Progress, interrupt: KeyboardInterrupt) -> BaseException:
         """Saves what an interruption leaves; returns what is to be raised then."""
@@ -171,7 +179,7 @@ class Calibrator:
             )
         where = f"prompt {progress.done + 1} of {len(self._prompts)}, run {len(progress.trail)}"
         interrupt.args = (
-            f"interrupted in phase {progress.phase!r}, {where}; {self._storage.path} keeps it, the "
+            f"in phase {progress.phase}, {where}; {self._storage.path} keeps what is done, and the "
             "same command takes it up",
         )
         return interrupt
@@ -192,10 +200,13 @@ class Calibrator:
         """Ends the first phase: what to smooth is known, what comes of it is still to be seen."""
         progress = self._empty(observed.run, _MEASURE)
         progress.forwards = observed.forwards
-        progress.smoothing = search_all(
-            *(self._model, self._sites, observed.statistics, observed.samples),
-            self._options.clip,
-        )
+        norms = sum(site.smoothed for site in self._sites)
+        with stage("smoothing", f"searching the smoothing of {norms} norms", norms, "norm") as done:
+            progress.smoothing = search_all(
+                *(self._model, self._sites, observed.statistics, observed.samples),
+                self._options.clip,
+                lambda: done(1),
+            )
         return progress
 
     def _record(self, progress: Progress) -> None:

@@ -1,8 +1,8 @@
 """What every command has in common: flags, exit status and how an error looks.
 
 Standard output carries results, standard error everything else. Exit status: 0 done, 1 failed,
-2 wrong usage, 130 interrupted, 143 terminated; the second signal ends at once. An error is one line; its traceback
-is shown with `--debug` only.
+2 wrong usage, 130 interrupted, 143 terminated; a second Ctrl-C ends at once. An error is one line;
+its traceback is shown with `--debug` only.
 """
 
 import argparse
@@ -139,10 +139,10 @@ def _outcome(
         return stop.code if isinstance(stop.code, int) else DONE
     except BrokenPipeError:  # the reader has gone
         return FAILED
-    except Terminated:
-        return _report(parser.prog, "terminated", TERMINATED, debug=False)
-    except KeyboardInterrupt:
-        return _report(parser.prog, "interrupted", INTERRUPTED, debug=False)
+    except Terminated as stop:
+        return _report(parser.prog, f"terminated {stop}", TERMINATED, debug=False)
+    except KeyboardInterrupt as stop:  # which may say where, and what is kept
+        return _report(parser.prog, f"interrupted {stop}", INTERRUPTED, debug=False)
     except expected as error:
         status = WRONG_USAGE if isinstance(error, _USAGE_ERRORS) else FAILED
         return _report(parser.prog, f"error: {_message(parser, error)}", status, debug=debug)
