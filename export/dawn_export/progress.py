@@ -1,4 +1,4 @@
-"""What an export is doing, for whoever waits for it.
+"""What a command is doing, for whoever waits for it.
 
 Code that takes time says so with `stage`, wherever it is called from; who listens is decided once,
 at the top, by `reporting`. Nobody listens unless asked.
@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+from dawn_runtime.counts import counted
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -56,16 +58,17 @@ _WORK: ContextVar[_Work | None] = ContextVar("work", default=None)
 
 
 @contextmanager
-def reporting(progress: bool | Listener) -> Iterator[None]:
+def reporting(progress: bool | Listener, command: str = "dawn-export") -> Iterator[None]:
     """Sets who hears of the stages inside; within another one, that one goes on listening.
 
     Args:
         progress: A function that is called, True for lines and a bar on standard error, or False.
+        command: Whose lines they are.
     """
     if progress is False or _WORK.get() is not None:
         yield
         return
-    console = _Console()
+    console = _Console(command)
     token = _WORK.set(_Work(console.show if progress is True else progress, time.perf_counter()))
     try:
         yield
@@ -112,7 +115,8 @@ class _Console:
     nothing is said while input is still being checked: what is refused is one line, in logs too.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, command: str) -> None:
+        self._command = command
         self._held: list[str] = []
         self._stage: str | None = None
         self._bar: tqdm[Any] | None = None
@@ -133,13 +137,13 @@ class _Console:
             self._bar.update(progress.done - self._bar.n)
         elif progress.done == progress.total or progress.seconds - self._said > _EVERY_S:
             self._said = progress.seconds
-            _say(self._line(progress))
+            self._say(self._line(progress))
 
     def _begin(self, progress: Progress) -> None:
         self._held.append(progress.text)
         if progress.stage not in CHECKS or at_terminal():
             for text in self._held:
-                _say(text)
+                self._say(text)
             self._held.clear()
 
     def close(self) -> None:
@@ -150,9 +154,16 @@ class _Console:
 
     def _line(self, progress: Progress) -> str:
         spent, share = progress.seconds - self._began, progress.done / progress.total
-        total = f"{progress.total / 1e6:.1f} MB" if progress.unit == "B" else f"{progress.total}"
         left = "" if share == 1 else f", about {spent / share - spent:.0f} s left"
-        return f"{progress.stage}: {share:.0%} of {total} in {spent:.0f} s{left}"
+        done = f"{share:.0%} of {progress.total / 1e6:.1f} MB"
+        if progress.unit != "B":
+            done = f"{progress.done:,} of {counted(progress.total, progress.unit)}"
+        return f"{progress.stage}: {done} in {spent:.0f} s{left}"
+
+    def _say(self, text: str) -> None:
+        if sys.stderr is not None:  # print() would take standard output in its place
+            with suppress(ValueError, OSError):  # closed, or nobody reads it any more
+                print(f"{self._command}: {text}", file=sys.stderr, flush=True)
 
 
 def _bar(progress: Progress) -> tqdm[Any]:
@@ -172,9 +183,3 @@ def at_terminal() -> bool:
     with suppress(AttributeError, ValueError):  # there is none, or it is closed
         return sys.stderr.isatty()
     return False
-
-
-def _say(text: str) -> None:
-    if sys.stderr is not None:  # print() would take standard output in its place
-        with suppress(ValueError, OSError):  # closed, or nobody reads it any more
-            print(f"dawn-export: {text}", file=sys.stderr, flush=True)

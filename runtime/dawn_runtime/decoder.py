@@ -19,6 +19,7 @@ from dawn_runtime.prompts import Filling, Prompt, PromptReader, Template, locate
 from dawn_runtime.results import Result
 from dawn_runtime.settings import Plan, Settings, make_plan, refuse_length
 from dawn_runtime.streams import CommitStream, TextStream
+from dawn_runtime.threads import Threads
 from dawn_runtime.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -85,7 +86,8 @@ class Decoder:
         Args:
             folder: Folder written by `dawn-export`.
             engine: A name of `dawn_runtime.engine.ENGINES`, or an engine of one's own.
-            threads: CPU threads of an engine given by name; None lets it choose.
+            threads: CPU threads of an engine given by name; None takes as many as help on this
+                machine at this moment, see `dawn_runtime.threads`.
             low_memory: Whether weights stay in the mapped file: slower, for models that fit the
                 memory no other way, on the CPU.
             cuda_graphs: Whether ONNX Runtime on a GPU replays runs whose shapes come again as CUDA
@@ -243,6 +245,11 @@ class Decoder:
     def engine_name(self) -> str:
         """Back end and device that run the model, such as `onnxruntime-cpu`."""
         return self._engine.describe().name
+
+    @property
+    def threads(self) -> Threads | None:
+        """CPU threads that run the model, and why so many; None if the engine does not tell."""
+        return self._engine.describe().threads
 
     def close(self) -> None:
         """Closes the engine if `open` made it."""

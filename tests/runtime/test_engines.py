@@ -24,6 +24,7 @@ from dawn_runtime.contract import input_specs, output_specs
 from dawn_runtime.engine.checks import check_outputs, check_volumes
 from dawn_runtime.engine.fake import FakeEngine, HashModel, ReplayEngine, fake_manifest
 from dawn_runtime.engine.ort import OrtEngine
+from dawn_runtime.threads import Machine, decide
 
 MANIFEST = fake_manifest(vocab_size=16, max_length=32)
 
@@ -308,6 +309,28 @@ def test_onnxruntime_runs_the_contract(graph_path: Path) -> None:
 def test_onnxruntime_keeps_no_memory_for_shapes_it_has_met(graph_path: Path) -> None:
     options = OrtEngine(graph_path, MANIFEST, threads=1)._session.get_session_options()
     assert not options.enable_mem_pattern
+
+
+def test_onnxruntime_runs_on_the_threads_that_were_chosen(
+    graph_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = decide(Machine(8, 8, 8, quota=3), weights=10**9)
+    monkeypatch.setattr("dawn_runtime.engine.ort.choose_threads", lambda dims, wanted: chosen)
+    engine = OrtEngine(graph_path, MANIFEST)
+    options = engine._session.get_session_options()
+    assert options.intra_op_num_threads == 3
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    assert engine.describe().threads is chosen
+
+
+def test_threads_may_spin_where_the_machine_is_free(
+    graph_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = decide(Machine(8, 8, 8), weights=10**9)
+    monkeypatch.setattr("dawn_runtime.engine.ort.choose_threads", lambda dims, wanted: chosen)
+    options = OrtEngine(graph_path, MANIFEST)._session.get_session_options()
+    with pytest.raises(RuntimeError, match="allow_spinning"):  # nothing is said, so they may
+        options.get_session_config_entry("session.intra_op.allow_spinning")
 
 
 def test_low_memory_leaves_weights_where_they_are_and_changes_no_result(graph_path: Path) -> None:

@@ -135,18 +135,23 @@ def _work(args: argparse.Namespace) -> None:
     ]
     _check(args, combinations, manifests)
     with ExitStack() as stack:
-        decoders = [stack.enter_context(open_decoder(args, path)) for path in paths]
+        decoders: list[Decoder] = []
+        for path in paths:
+            decoders.append(stack.enter_context(open_decoder(args, path)))
+            if args.threads is None and decoders[0].threads is not None:
+                args.threads = decoders[0].threads.count  # the others are timed with as many
         prompts = _prompts(first, args.batch, args.prompt_tokens)
         if not args.json:
-            print(f"{_machine()}\n{_head(args)}", flush=True)
+            print(f"{_machine(decoders[0])}\n{_head(args)}", flush=True)
         for settings in combinations:
             new = _measure(decoders, paths, prompts, settings, args)
             measured += new
             if not args.json:
                 print(*(_line(one, measured[0], args) for one in new), sep="\n", flush=True)
+        document = _report(args, decoders[0], measured)
     if not args.json and not args.quiet:
         print(_LEGEND + (_PAIRED if args.compare else ""))
-    print_json(_report(args, measured))
+    print_json(document)
 
 
 def _check(
@@ -266,16 +271,20 @@ def _line(one: Measurement, first: Measurement, args: argparse.Namespace) -> str
     )
 
 
-def _report(args: argparse.Namespace, measured: list[Measurement]) -> dict[str, Any]:
-    names = ("prompt_tokens", "new_tokens", "window", "block_length", "batch", "threads", "repeat")
+def _report(
+    args: argparse.Namespace, decoder: Decoder, measured: list[Measurement]
+) -> dict[str, Any]:
+    names = ("prompt_tokens", "new_tokens", "window", "block_length", "batch", "repeat")
     return {
         "artifact": str(args.artifact),
-        "machine": _machine(),
+        "machine": _machine(decoder),
+        "threads": None if decoder.threads is None else decoder.threads.count,
         **{name: getattr(args, name) for name in names},
         "measured": [asdict(one) for one in measured],
     }
 
 
-def _machine() -> str:
+def _machine(decoder: Decoder) -> str:
+    threads = f"{os.cpu_count()} cores" if decoder.threads is None else decoder.threads.line()
     python = f"Python {platform.python_version()}, NumPy {np.__version__}"
-    return f"{platform.machine()}, {os.cpu_count()} cores, {sys.platform}, {python}"
+    return f"{platform.machine()}, {sys.platform}, {python}, {threads}"

@@ -1,19 +1,16 @@
 """What every command has in common: flags, exit status and how an error looks.
 
 Standard output carries results, standard error everything else. Exit status: 0 done, 1 failed,
-2 wrong usage, 130 interrupted, 143 terminated. An error is one line; its traceback
-is shown with `--debug` only.
+2 wrong usage, 130 interrupted, 143 terminated; a second Ctrl-C ends at once. An error is one line;
+its traceback is shown with `--debug` only.
 """
 
 import argparse
 import json
 import re
-import signal
 import sys
-import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NoReturn
 
 from dawn_runtime._version import __version__
@@ -21,6 +18,7 @@ from dawn_runtime.cli.standard import prepare_streams, say, settle, takes_unicod
 from dawn_runtime.engine.checks import MOST_THREADS
 from dawn_runtime.errors import DawnError, OptionError, PromptError
 from dawn_runtime.files import reason_of
+from dawn_runtime.interruption import Terminated, interruptible
 from dawn_runtime.registry import parse_option
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
@@ -30,10 +28,6 @@ MAX_COUNT: Final = 2**31 - 1
 _USAGE_ERRORS = (OptionError, PromptError)
 _OWNERS = "(?:generate|sampling|limit|engine): "
 """Who has the options that are flags of their own."""
-
-
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM, which services and containers are stopped by; ends work as Ctrl-C does."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -139,16 +133,16 @@ def _outcome(
         # Intermixed: an optional PROMPT may stand behind flags, as in `ARTIFACT --chat PROMPT`.
         args = parser.parse_intermixed_args(argv)
         debug = args.debug
-        with _termination():
+        with interruptible():
             work(args)
     except SystemExit as stop:  # --help, --version, or a usage error that is printed already
         return stop.code if isinstance(stop.code, int) else DONE
     except BrokenPipeError:  # the reader has gone
         return FAILED
-    except _Terminated:
-        return _report(parser.prog, "terminated", TERMINATED, debug=False)
-    except KeyboardInterrupt:
-        return _report(parser.prog, "interrupted", INTERRUPTED, debug=False)
+    except Terminated as stop:
+        return _report(parser.prog, f"terminated {stop}", TERMINATED, debug=False)
+    except KeyboardInterrupt as stop:  # which may say where, and what is kept
+        return _report(parser.prog, f"interrupted {stop}", INTERRUPTED, debug=False)
     except expected as error:
         status = WRONG_USAGE if isinstance(error, _USAGE_ERRORS) else FAILED
         return _report(parser.prog, f"error: {_message(parser, error)}", status, debug=debug)
@@ -164,23 +158,6 @@ def _message(parser: Parser, error: Exception) -> str:
     if isinstance(error, OSError) and not isinstance(error, DawnError):
         return ": ".join(filter(None, [error.filename and str(error.filename), reason_of(error)]))
     return str(error)
-
-
-@contextmanager
-def _termination() -> Iterator[None]:
-    """Lets SIGTERM unwind what is under way, so that nothing half written stays behind."""
-    if threading.current_thread() is not threading.main_thread():  # signals are the main one's
-        yield
-        return
-
-    def stop(*_: object) -> NoReturn:
-        raise _Terminated
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def key_value(text: str) -> tuple[str, Any]:

@@ -19,7 +19,7 @@ def add_engine_flags(parser: argparse.ArgumentParser | argparse._ArgumentGroup) 
         help="default: %(default)s, what artifact and installed packages are for",
     )
     parser.add_argument(
-        "--threads", type=threads, metavar="N", help="CPU threads; default: all cores"
+        "--threads", type=threads, metavar="N", help="CPU threads; default: as many as help"
     )
     parser.add_argument(
         "--low-memory",
@@ -46,10 +46,13 @@ def open_decoder(args: argparse.Namespace, artifact: Path | None = None) -> Deco
             f"{folder}: made for TensorRT, but no plan is built; running on ONNX Runtime (build "
             f"one with dawn-export --artifact {folder} --target tensorrt)"
         )
-    return Decoder.open(
+    decoder = Decoder.open(
         folder,
         engine=args.engine,
         threads=args.threads,
         low_memory=args.low_memory,
         cuda_graphs=args.cuda_graphs,
     )
+    if decoder.threads is not None and decoder.threads.limited and not args.quiet:
+        say(f"{folder}: {decoder.threads.line()}")
+    return decoder

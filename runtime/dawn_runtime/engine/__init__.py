@@ -47,7 +47,8 @@ def open_engine(
     Args:
         artifact: An opened artifact folder.
         name: One of `ENGINES`.
-        threads: CPU threads, 1 to `checks.MOST_THREADS`; None lets the back end choose.
+        threads: CPU threads, 1 to `checks.MOST_THREADS`; None takes as many as help, see
+            `dawn_runtime.threads`.
         low_memory: Whether weights stay in the mapped file; slower, for models that fit the memory
             no other way, and for `onnxruntime-cpu` alone.
         cuda_graphs: Whether runs whose shapes come again are captured and replayed as CUDA graphs,

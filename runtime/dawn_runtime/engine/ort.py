@@ -1,5 +1,7 @@
 """ONNX Runtime on the CPU: a loader and a runner."""
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,10 +11,17 @@ from numpy.typing import NDArray
 from dawn_runtime import contract
 from dawn_runtime.artifact import Artifact
 from dawn_runtime.engine.checks import check_inputs, check_threads, named_inputs
-from dawn_runtime.engine.ort_session import CPU_PROVIDER, open_session, translated
+from dawn_runtime.engine.ort_session import (
+    CPU_PROVIDER,
+    import_onnxruntime,
+    open_session,
+    translated,
+)
 from dawn_runtime.engine.protocol import EngineInfo, StepInputs, StepOutputs, info_of
 from dawn_runtime.errors import EngineError
+from dawn_runtime.interruption import stoppable
 from dawn_runtime.manifest import GRAPH_FILE, Manifest
+from dawn_runtime.threads import choose_threads
 
 ACTIVATIONS = ("fp32", "fp16")
 """What the CPU provider computes in. Of bfloat16 it knows no arithmetic: version 1.31 loads `Cast`,
@@ -27,7 +36,7 @@ class OrtEngine:
     Args:
         graph: Path of `model.onnx`; its weights lie beside it.
         manifest: Manifest of the artifact the graph belongs to.
-        threads: Threads inside one operator; None lets ONNX Runtime take every physical core.
+        threads: Threads inside one operator; None takes as many as help.
         low_memory: Whether weights stay in the mapped file and are converted in every step: slower,
             but the memory is that of the file, which the system may drop, and of one matrix.
         check: Whether inputs are checked against the contract before each run.
@@ -55,15 +64,18 @@ class OrtEngine:
                 f"{_NAME}: cannot run {manifest.activations}, it runs "
                 f"{' and '.join(ACTIVATIONS)}; export at one of them, or run this on a GPU"
             )
-        self._info = info_of(_NAME, manifest)
+        chosen = choose_threads(manifest.dims, threads)
+        self._info = replace(info_of(_NAME, manifest), threads=chosen)
         self._present_names = contract.kv_names("present", manifest.dims.layers)
         self._check = check
+        self._run_options = import_onnxruntime().RunOptions
         self._session: Any = open_session(
             _NAME,
             graph,
             [CPU_PROVIDER],
             activations=manifest.activations,
-            threads=threads,
+            threads=chosen.count,
+            spinning=chosen.spinning,
             low_memory=low_memory,
         )
 
@@ -85,8 +97,10 @@ class OrtEngine:
         names = ["tokens", "confidence", "attention"]
         names += ["logits"] if inputs.want_logits else []
         names += self._present_names if inputs.want_present else []
-        with translated(_NAME, "run the graph"):
-            found = dict(zip(names, session.run(names, self._feeds(inputs)), strict=True))
+        options = self._run_options()
+        with translated(_NAME, "run the graph"), stoppable(partial(_stop, options)):
+            arrays = session.run(names, self._feeds(inputs), options)
+        found = dict(zip(names, arrays, strict=True))
         return StepOutputs(
             tokens=found["tokens"],
             confidence=found["confidence"],
@@ -108,6 +122,10 @@ class OrtEngine:
             empty = np.zeros(shape, dtype=info.kv_dtype)
             feeds.update(dict.fromkeys(contract.kv_names("past", info.layers), empty))
         return feeds
+
+
+def _stop(options: Any) -> None:
+    options.terminate = True
 
 
 def open_cpu(

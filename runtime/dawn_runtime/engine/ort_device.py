@@ -8,7 +8,7 @@ CPU the same code runs on any machine, which is how it is tested.
 
 import threading
 from collections.abc import Hashable, Iterable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +32,7 @@ from dawn_runtime.engine.ort_session import (
 from dawn_runtime.engine.protocol import EngineInfo, StepInputs, StepOutputs, info_of
 from dawn_runtime.errors import EngineError
 from dawn_runtime.manifest import GRAPH_FILE, Manifest
+from dawn_runtime.threads import choose_threads
 
 _BFLOAT16: Final = 16
 """TensorProto.BFLOAT16, for which NumPy has no type."""
@@ -57,7 +58,8 @@ class OrtDeviceEngine:
             then; ONNX Runtime refuses to open a graph of which more than the arithmetic of shapes
             would run there. Graphs belong to the thread that captured them and are freed with the
             session, so there are at most 32.
-        threads: Threads inside one operator where a part runs on the CPU.
+        threads: Threads inside one operator where a part runs on the CPU; None takes as many as
+            help.
         check: Whether inputs of `run` are checked against the contract.
 
     Attributes:
@@ -81,8 +83,9 @@ class OrtDeviceEngine:
     ) -> None:
         threads = check_threads(threads)
         self.device = device
+        chosen = choose_threads(manifest.dims, threads)
+        self._info = replace(info_of(f"onnxruntime-{device.kind}", manifest), threads=chosen)
         self._dims = manifest.dims
-        self._info = info_of(f"onnxruntime-{device.kind}", manifest)
         self._check = check
         self._past_names = contract.kv_names("past", manifest.dims.layers)
         self._present_names = contract.kv_names("present", manifest.dims.layers)
@@ -102,7 +105,8 @@ class OrtDeviceEngine:
                 providers,
                 options,
                 activations=manifest.activations,
-                threads=threads,
+                threads=chosen.count,
+                spinning=chosen.spinning,
             )
         except EngineError as error:
             if not cuda_graphs:

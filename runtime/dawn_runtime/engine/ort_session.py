@@ -33,6 +33,7 @@ def open_session(
     *,
     activations: str,
     threads: int | None = None,
+    spinning: bool = True,
     low_memory: bool = False,
 ) -> Any:
     """Opens a session whose first provider is the one asked for and computes what it should.
@@ -47,6 +48,7 @@ def open_session(
         options: Their options; None for none.
         activations: Those of the artifact: `fp32`, `fp16` or `bf16`.
         threads: Threads inside one operator on the CPU; None lets ONNX Runtime choose.
+        spinning: Whether threads that wait may spin, which takes cores from all other work.
         low_memory: Whether weights stay in the mapped file, instead of copies in the layout and
             type that the kernels like best.
 
@@ -69,7 +71,8 @@ def open_session(
                 raise EngineError(f"{engine}: {wrong}; {remedy(onnxruntime.__version__)}")
             _tried.add(mark)
     with translated(engine, f"load {graph.name}"):
-        return _open(engine, graph, providers, options, threads, low_memory)
+        settings = _settings(threads=threads, spinning=spinning, low_memory=low_memory)
+        return _open(engine, graph, providers, options, settings)
 
 
 def try_canary(
@@ -91,7 +94,8 @@ def try_canary(
     case = case_of(canary, activations)
     own = None if options is None else [_for_canary(entry) for entry in options]
     with translated(engine, f"try {canary.name} ({activations})"):
-        session = _open(engine, case.model, providers, own, 1, low_memory)
+        settings = _settings(threads=1, spinning=False, low_memory=low_memory)
+        session = _open(engine, case.model, providers, own, settings)
         found = session.run(list(case.expected), case.inputs)
     wrong = complaint(case, dict(zip(case.expected, found, strict=True)))
     version = import_onnxruntime().__version__
@@ -110,12 +114,10 @@ def _open(
     model: Path | bytes,
     providers: Sequence[str],
     options: Sequence[Mapping[str, str]] | None,
-    threads: int | None,
-    low_memory: bool,
+    settings: Any,
 ) -> Any:
     """Opens a session on the first provider, or says why it is not the first one."""
     onnxruntime = import_onnxruntime()
-    settings = _settings(onnxruntime, threads=threads, low_memory=low_memory)
     linked = (
         _linked_weights(onnxruntime, settings, model) if isinstance(model, Path) else nullcontext()
     )
@@ -133,8 +135,9 @@ def _open(
     return session
 
 
-def _settings(onnxruntime: Any, *, threads: int | None, low_memory: bool) -> Any:
+def _settings(*, threads: int | None, spinning: bool, low_memory: bool) -> Any:
     """Options of a session."""
+    onnxruntime = import_onnxruntime()
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = _ERRORS_ONLY
     # It plans one block of memory for every set of input shapes it meets and keeps the plans and
@@ -142,6 +145,8 @@ def _settings(onnxruntime: Any, *, threads: int | None, low_memory: bool) -> Any
     settings.enable_mem_pattern = False
     if threads is not None:
         settings.intra_op_num_threads = threads
+    if not spinning:
+        settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if low_memory:
         # The level above turns all FP16 weights into FP32 ones as soon as the session is opened;
         # prepacking copies every matrix; the arena never gives a converted one back.

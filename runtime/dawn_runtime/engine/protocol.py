@@ -18,6 +18,7 @@ from typing import Protocol, runtime_checkable
 
 from dawn_runtime.arrays import BoolArray, FloatArray, IntArray, KvArray
 from dawn_runtime.manifest import Manifest
+from dawn_runtime.threads import Threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class EngineInfo:
         vocab_size: Number of rows of the head.
         max_length: Positions must be below this.
         kv_dtype: NumPy name of the element type of keys and values.
+        threads: How many CPU threads run it, and why; None where that is not ours to say.
     """
 
     name: str
@@ -41,6 +43,7 @@ class EngineInfo:
     vocab_size: int
     max_length: int
     kv_dtype: str
+    threads: Threads | None = None
 
 
 def info_of(name: str, manifest: Manifest) -> EngineInfo:
