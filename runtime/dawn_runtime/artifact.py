@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from dawn_runtime._checks import check_choice
+from dawn_runtime._checks import check_choice, check_path
 from dawn_runtime.errors import ArtifactError
 from dawn_runtime.manifest import GRAPH_FILE, MANIFEST_FILE, FileEntry, Manifest
 
@@ -45,10 +45,10 @@ class Artifact:
 
         Raises:
             ArtifactError: The folder, the manifest or a file is missing, altered or too new.
-            OptionError: Unknown verify mode.
+            OptionError: Unknown verify mode, or `folder` is no path.
         """
         check_choice("artifact", "verify", verify, VERIFY_MODES)
-        folder = Path(folder)
+        folder = check_path("artifact", "folder", folder)
         artifact = cls(folder, read_manifest(folder))
         if GRAPH_FILE not in artifact.manifest.files:
             raise ArtifactError(f"{folder}: {MANIFEST_FILE} lists no {GRAPH_FILE}; export again")

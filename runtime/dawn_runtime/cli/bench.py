@@ -34,6 +34,9 @@ _LEGEND = (
     "x first: tokens/s, those of the first line being 1; forwards: runs of the engine; rows fed: "
     "positions computed in them; outside %: share of the time spent outside the engine"
 )
+_MOST_ROWS = 4096
+"""Rows of one run, far more than pay anywhere."""
+
 _PAIRED = "; x ARTIFACT: how many times as fast as the first artifact, in the median of all turns"
 
 
@@ -124,6 +127,7 @@ def _work(args: argparse.Namespace) -> None:
         decoders = [stack.enter_context(open_decoder(args, path)) for path in paths]
         first = decoders[0].manifest
         _check_same_model(first, [decoder.manifest for decoder in decoders], paths)
+        _check_sizes(first, args)
         prompts = _prompts(first, args.batch, args.prompt_tokens)
         if not args.json:
             print(f"{_machine()}\n{_head(args)}", flush=True)
@@ -136,6 +140,18 @@ def _work(args: argparse.Namespace) -> None:
     if not args.json and not args.quiet:
         print(_LEGEND + (_PAIRED if args.compare else ""))
     print(json.dumps(_report(args, measured)))
+
+
+def _check_sizes(first: Manifest, args: argparse.Namespace) -> None:
+    """Refuses sizes that do not fit the model, before there are arrays of them."""
+    context = first.dims.max_length
+    if args.prompt_tokens + args.new_tokens > context:
+        raise OptionError(
+            f"a prompt of {args.prompt_tokens} tokens and {args.new_tokens} new ones exceed the "
+            f"context of {context}; lower --prompt-tokens or --new-tokens"
+        )
+    if args.batch > _MOST_ROWS:
+        raise OptionError(f"--batch is {args.batch}; expected at most {_MOST_ROWS} rows")
 
 
 def _check_same_model(first: Manifest, others: Sequence[Manifest], paths: Sequence[Path]) -> None:

@@ -18,11 +18,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
+from dawn_runtime._checks import LARGEST_INTEGER, shown
 from dawn_runtime._version import __version__
 from dawn_runtime.errors import DawnError, OptionError, PromptError
 from dawn_runtime.registry import parse_option
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+
+_MOST_DIGITS = 100
+"""Of a number, leading zeros included; Python refuses to read some thousand of them."""
 
 _USAGE_ERRORS = (OptionError, PromptError)
 _OWNERS = "(?:generate|sampling|limit|engine): "
@@ -152,9 +156,12 @@ def key_value(text: str) -> tuple[str, Any]:
 
 def count(text: str) -> int:
     """Reads a number of at least 1, for `type=` of an argument."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number of at least 1")
-    return int(text)
+    number = int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else 0
+    if not 1 <= number <= LARGEST_INTEGER:
+        raise argparse.ArgumentTypeError(
+            f"got {shown(text)}, expected a number of at least 1 and at most {LARGEST_INTEGER}"
+        )
+    return number
 
 
 def print_json(document: Any) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dawn_runtime.errors import PromptError
-from dawn_runtime.prompts import Filling, Prompt
+from dawn_runtime.prompts import Filling, Prompt, located
 
 _KINDS = {"prompt": str, "messages": list, "input_ids": list}
 _TEMPLATE = "template"
@@ -74,7 +74,8 @@ def _prompt(entry: dict[str, Any], where: str) -> Prompt | Filling:
     if not isinstance(entry[_TEMPLATE], list):
         raise PromptError(f"{where}: {_TEMPLATE} must be a list of texts and lengths of holes")
     before = _given(entry, where) if any(name in entry for name in _KINDS) else None
-    return Filling(entry[_TEMPLATE], before)
+    with located(f"{where}: "):
+        return Filling(entry[_TEMPLATE], before)
 
 
 def _given(entry: dict[str, Any], where: str) -> Prompt:

@@ -3,7 +3,7 @@
 from importlib import import_module
 from importlib.util import find_spec
 
-from dawn_runtime._checks import check_integer
+from dawn_runtime._checks import check_flag, check_integer, shown
 from dawn_runtime.artifact import Artifact
 from dawn_runtime.engine.protocol import Engine, EngineInfo, StepInputs, StepOutputs
 from dawn_runtime.errors import OptionError
@@ -18,6 +18,9 @@ _OPENERS = {
 
 _OWNERS = {"low_memory": "onnxruntime-cpu", "cuda_graphs": "onnxruntime-cuda"}
 """Option -> the one engine that has it."""
+
+_MOST_THREADS = 4096
+"""More than any machine has cores; native code takes any number and dies of it."""
 
 ENGINES = ("auto", *_OPENERS)
 """Names `open_engine` takes; `auto` is what the artifact and the installed packages are for."""
@@ -47,17 +50,20 @@ def open_engine(
             for `onnxruntime-cuda` alone; `tensorrt` always does so. Not yet tried on a GPU.
 
     Raises:
-        OptionError: Unknown engine, a number of threads below 1, or an option of another engine.
+        OptionError: Unknown engine, a number of threads below 1, an option of another engine, or
+            an argument of another type.
         DependencyError: The package of the engine is not installed.
         EngineError: The back end cannot load the graph.
     """
-    if name not in ENGINES:
+    if not isinstance(artifact, Artifact):
+        raise OptionError(f"engine: artifact is {shown(artifact)}; expected an opened Artifact")
+    if not isinstance(name, str) or name not in ENGINES:
         raise OptionError(unknown("engine", name, ENGINES))
     if threads is not None:
-        check_integer("engine", "threads", threads, minimum=1)
+        threads = check_integer("engine", "threads", threads, minimum=1, ceiling=_MOST_THREADS)
     chosen = _chosen(artifact) if name == "auto" else name
     given = {"low_memory": low_memory, "cuda_graphs": cuda_graphs}
-    options = {option: True for option, wanted in given.items() if wanted}
+    options = {name: True for name, value in given.items() if check_flag("engine", name, value)}
     for option in options:
         if _OWNERS[option] != chosen:
             raise OptionError(
