@@ -5,7 +5,7 @@ is gone through exactly once, here. What only happens to be iterable is refused:
 of characters, bytes are no ids, an object is no list of its keys.
 """
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import Any
@@ -28,7 +28,7 @@ MOST_ITEMS = 2**20
 
 _TEXT_PART = "text"
 _BYTES = (bytes, bytearray)
-_NO_LISTS = (str, *_BYTES, Mapping, Set)
+_NO_LISTS = (str, *_BYTES, memoryview, Mapping, set, frozenset)
 _INT64 = np.iinfo(np.int64)
 
 
@@ -145,8 +145,10 @@ def _check_message(where: str, message: Message) -> None:
 def _check_parts(where: str, parts: Sequence[Any]) -> None:
     """Refuses parts that are not text: a template would leave them out without a word."""
     for part in parts:
-        kind = part.get("type") if isinstance(part, Mapping) else None
-        if kind != _TEXT_PART or not isinstance(part.get(_TEXT_PART), str):
+        kind, text = (
+            (part.get("type"), part.get(_TEXT_PART)) if isinstance(part, Mapping) else (None, None)
+        )
+        if not isinstance(kind, str) or kind != _TEXT_PART or not isinstance(text, str):
             raise PromptError(
                 f"{where} has the part {shown(part)}; this model reads text alone, so expected "
                 "parts such as {'type': 'text', 'text': 'hello'}"

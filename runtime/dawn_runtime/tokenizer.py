@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dawn_runtime._checks import check_flag, check_path
+from dawn_runtime._checks import check_flag, check_path, shown
 from dawn_runtime._fields import Fields
 from dawn_runtime.arrays import IntArray
 from dawn_runtime.artifact import Artifact
@@ -97,7 +97,10 @@ class Tokenizer:
             PromptError: The ids cannot be decoded.
         """
         with native_errors(lambda reason: PromptError(f"ids cannot be decoded: {reason}")):
-            text: str = self._tokenizer.decode(np.asarray(ids).tolist(), skip_special_tokens=True)
+            array = np.asarray(ids)
+            if array.size and (array.ndim != 1 or array.dtype.kind not in "iu"):
+                raise PromptError(f"ids are {shown(ids)}; expected a list of integers")
+            text: str = self._tokenizer.decode(array.tolist(), skip_special_tokens=True)
         return text
 
     def most_characters(self, tokens: int) -> int | None:
