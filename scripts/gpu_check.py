@@ -7,7 +7,8 @@
 Without an artifact the shipped models are exported first. Each check runs in a process of its own
 with a time limit: one that fails, hangs or takes the device down costs its own result alone. The
 report is written anew after each of them, the long ones come last. A check that needs a package
-which is not installed is skipped with the reason. Progress goes to standard error; standard output
+which is not installed is skipped with the reason; what gpu_check.sh could not install is listed
+under "left_out", from $GPU_CHECK_LEFT_OUT. Progress goes to standard error; standard output
 and --output get the report. Exit status: 0 all that ran passed, 1 something failed, 2 wrong usage,
 3 no NVIDIA GPU.
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -25,9 +27,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from dawn_runtime.cli.common import Parser, atomic_text, count, print_json, run_command
+from dawn_runtime.cli.common import Parser, count, print_json, run_command
+from dawn_runtime.cli.places import destination
 from dawn_runtime.doctor.cuda import Cuda, read_cuda
 from dawn_runtime.errors import EngineError, OptionError
+from dawn_runtime.files import write_whole
 from gpu_checks import endurance, parity, preparation, speed
 from gpu_checks.engines import REFERENCE
 from gpu_checks.isolated import run_isolated
@@ -103,13 +107,15 @@ def _parser() -> Parser:
 
 
 def _work(found: Cuda, args: argparse.Namespace) -> None:
+    target = None if args.output is None else destination(args.output, "--output")
     outcomes: list[Outcome] = []
     machine = describe(found)
     for task in _tasks(args):
         outcomes.append(_outcome(task, args))
         if not args.quiet:
             print(outcomes[-1], file=sys.stderr, flush=True)
-        _save(_report(machine, outcomes, complete=False), args.output)
+        if target is not None and not target.streams:
+            _save(_report(machine, outcomes, complete=False), args.output)
     report = _report(machine, outcomes, complete=True)
     _save(report, args.output)
     print_json(report)
@@ -120,13 +126,13 @@ def _work(found: Cuda, args: argparse.Namespace) -> None:
 
 def _report(machine: dict[str, Any], outcomes: list[Outcome], *, complete: bool) -> dict[str, Any]:
     checks = [asdict(outcome) for outcome in outcomes]
-    return {"complete": complete, "machine": machine, "checks": checks}
+    left_out = os.environ.get("GPU_CHECK_LEFT_OUT", "").splitlines()
+    return {"complete": complete, "left_out": left_out, "machine": machine, "checks": checks}
 
 
 def _save(document: dict[str, Any], path: Path | None) -> None:
     if path is not None:
-        with atomic_text(path) as file:
-            json.dump(document, file, indent=1)
+        write_whole(path, json.dumps(document, indent=1))
 
 
 def _tasks(args: argparse.Namespace) -> Iterator[Task]:

@@ -35,7 +35,7 @@ def _print_answer(answer: dict[str, Any]) -> None:
 
 def _print_sum(run: list[dict[str, Any]]) -> None:
     total = {key: sum(answer[key] for answer in run) for key in ("forwards", "seconds")}
-    decided = sum(len(answer["trace"]) for answer in run)
+    decided = sum(len(answer["tokens"]) for answer in run)
     total["tokens_per_forward"] = decided / total["forwards"]
     print(f"  {run[0]['policy']:<13} {_figures(total)}")
 

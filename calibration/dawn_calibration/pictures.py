@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from dawn_runtime.errors import DependencyError
+from dawn_runtime.files import open_whole
 
 _DOTS_PER_INCH = 130
 
@@ -52,9 +52,5 @@ def picture(path: Path, rows: int, columns: int, *, title: str) -> Iterator[list
     figure.suptitle(title)
     axes = figure.subplots(rows, columns, squeeze=False)
     yield list(axes.flat)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        figure.savefig(temporary, format="png", dpi=_DOTS_PER_INCH)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with open_whole(path) as file:
+        figure.savefig(file, format="png", dpi=_DOTS_PER_INCH)

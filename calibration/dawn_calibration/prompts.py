@@ -88,6 +88,21 @@ def questions_of_tasks(names: Iterable[str], count: int, split: Split, seed: int
     return [question for row in zip(*columns, strict=True) for question in row]
 
 
+def listed_questions(questions: Iterable[Question]) -> list[Question]:
+    """Goes through prompts once, whatever kind of iterable they are, and returns them.
+
+    Raises:
+        PromptError: There are none, or something else is among them.
+    """
+    found = list(questions)
+    if not found:
+        raise PromptError("there are no prompts; give at least one")
+    for question in found:
+        if not isinstance(question, Question):
+            raise PromptError(f"got {question!r:.80} among the prompts; expected Questions")
+    return found
+
+
 def encode_all(
     encode: Callable[[Prompt], IntArray], questions: Iterable[Question]
 ) -> list[IntArray]:

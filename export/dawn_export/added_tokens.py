@@ -5,7 +5,8 @@ Hugging Face tokenizers scatter them over three files, put together here as tran
 1. `added_tokens_decoder` of `tokenizer_config.json`: id -> token with its flags;
 2. `added_tokens.json` of older checkpoints: text -> id, flags by default;
 3. a token that plays a part (`eos_token`, `mask_token`, ...) in `tokenizer_config.json` or
-   `special_tokens_map.json` is special, whatever its flags say.
+   `special_tokens_map.json` is special, whatever its flags say. Where the two name different ones
+   for a part, the latter is the older file: it counts where there is no `added_tokens_decoder`.
 """
 
 from __future__ import annotations
@@ -89,7 +90,23 @@ class TokenFiles:
 
     def parts(self) -> dict[str, str]:
         """Returns the tokens that play a part: `eos_token` and its like -> text."""
-        return _parts(self.special) | _parts(self.config)
+        older, newer = _parts(self.special), _parts(self.config)
+        return newer | older if self._is_older else older | newer
+
+    @property
+    def _is_older(self) -> bool:
+        return "added_tokens_decoder" not in self.config.values
+
+    def notes(self) -> list[str]:
+        """Returns a line for every part that the files give to different tokens."""
+        older, newer, names = _parts(self.special), _parts(self.config), [self.special, self.config]
+        taken, left = names if self._is_older else reversed(names)
+        return [
+            f"{name} is {self.parts()[name]!r:.60} of {taken.path.name}; "
+            f"{left.path.name} has another one, not read"
+            for name in sorted(older.keys() & newer.keys())
+            if older[name] != newer[name]
+        ]
 
 
 def collect(files: TokenFiles, tokenizer: Tokenizer) -> tuple[list[PlacedToken], list[str]]:
@@ -125,6 +142,25 @@ def collect(files: TokenFiles, tokenizer: Tokenizer) -> tuple[list[PlacedToken],
     placed = sorted(tokens.values(), key=lambda token: token.id)
     _check_ids(files, placed, tokenizer)
     return placed, idless
+
+
+def changed_flags(tokenizer: Tokenizer, tokens: Sequence[PlacedToken]) -> list[str]:
+    """Returns a line about tokens whose flags in tokenizer.json are not those that are followed."""
+    stored = tokenizer.get_added_tokens_decoder()
+    flags = ("normalized", "lstrip", "rstrip", "single_word")
+    changed = [
+        token.content
+        for token in tokens
+        if token.id in stored
+        and any(getattr(token, flag) != getattr(stored[token.id], flag) for flag in flags)
+    ]
+    if not changed:
+        return []
+    more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+    return [
+        f"flags of the added token {changed[0]!r:.60}{more} are those of {TOKENIZER_CONFIG_FILE}, "
+        "as transformers has it, not those of tokenizer.json"
+    ]
 
 
 def place(tokenizer: Tokenizer, tokens: Sequence[PlacedToken]) -> None:

@@ -6,11 +6,13 @@ import time
 from pathlib import Path
 
 from dawn_export.artifact import check_output, staged
+from dawn_export.errors import OutputError, SourceError
 from dawn_export.options import VERIFY_MODES, ExportOptions
+from dawn_export.progress import Listener, at_terminal, reporting, stage
 from dawn_export.report import ExportReport
-from dawn_export.sources import find_source
+from dawn_export.sources import Source, find_source
 from dawn_runtime._checks import check_choice
-from dawn_runtime.errors import DependencyError
+from dawn_runtime.errors import DependencyError, OptionError
 from dawn_runtime.manifest import MANIFEST_FILE
 
 
@@ -22,7 +24,7 @@ def export(
     revision: str | None = None,
     force: bool = False,
     verify: str | None = None,
-    progress: bool = False,
+    progress: bool | Listener = False,
 ) -> ExportReport:
     """Turns a checkpoint into an artifact: ONNX graph, weights, tokenizer files and manifest.
 
@@ -40,7 +42,8 @@ def export(
         verify: `all` or `sample` to compare the artifact with the checkpoint before it is put in
             place: every written weight (or a sample of each), and what the graph computes; None
             does not. The result is kept in the artifact.
-        progress: Whether to show a progress bar on standard error while weights are written.
+        progress: True for a line about every stage on standard error, and bars at a terminal; or a
+            function that is called with a `Progress` when a stage begins and as it goes on.
 
     Raises:
         SourceError: The checkpoint is missing, malformed, unsupported, unsafe or not to be had.
@@ -54,39 +57,63 @@ def export(
         DependencyError: A package of the ``export`` extra is not installed.
     """
     started = time.perf_counter()
-    output, options = Path(output), options or ExportOptions()
+    if not isinstance(model, str | Path):
+        raise OptionError(f"export: model is {model!r:.100}, expected a text or a Path")
+    options = options or ExportOptions()
     if verify is not None:
         check_choice("export", "verify", verify, VERIFY_MODES)
     source = find_source(model, revision)
-    check_output(output.resolve(), force=force)
-    try:
-        from dawn_export.exporter import open_checkpoint, write_artifact
-    except ImportError as error:
-        raise DependencyError(
-            f"export needs {error.name}, which is not installed; pip install 'dawn-edge[export]'"
-        ) from error
-    found = source.fetch(progress=progress)
-    checkpoint = open_checkpoint(found, options, output.resolve())
-    with staged(output, force=force) as folder:
+    place = real_place(output)
+    check_output(place, force=force)
+    # The place is taken before anything is fetched or read: what keeps us from it is known then.
+    with reporting(progress), staged(place, force=force) as folder:
+        with stage("starting", "loading torch and the exporter"):
+            try:
+                from dawn_export.exporter import open_checkpoint, write_artifact
+            except ImportError as error:
+                raise DependencyError(
+                    f"export needs {error.name}, which is not installed; "
+                    "pip install 'dawn-edge[export]'"
+                ) from error
+        found = _fetched(source, model, progress=progress is True and at_terminal())
+        checkpoint = open_checkpoint(found, options, place, verified=verify)
         written = write_artifact(
-            checkpoint,
-            folder,
-            options,
-            origin=source.origin(found),
-            verified=verify,
-            progress=progress,
+            checkpoint, folder, options, origin=source.origin(found), verified=verify
         )
     manifest = written.manifest
     return ExportReport(
-        output=output,
+        output=Path(output),
         family=manifest.family,
         dialect=manifest.dialect,
         precision=manifest.precision,
         parameters=written.weights.values,
-        size_bytes=sum((output / name).stat().st_size for name in [*manifest.files, MANIFEST_FILE]),
+        size_bytes=sum((place / name).stat().st_size for name in [*manifest.files, MANIFEST_FILE]),
         seconds=time.perf_counter() - started,
         vanished=written.weights.vanished,
         overflowed=written.weights.overflowed,
         warnings=written.warnings,
         verification=written.verification,
     )
+
+
+def real_place(output: str | Path) -> Path:
+    """Where an artifact shall be, as it is called whatever folder one is in.
+
+    Raises:
+        OutputError: Links go round in a circle, the working directory is gone, or the path is not
+            text, which the libraries that read graphs take alone.
+    """
+    try:
+        place = Path(output).resolve()
+        str(place).encode()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise OutputError(f"{str(output)!r}: no usable path ({error}); give another one") from error
+    return place
+
+
+def _fetched(source: Source, model: str | Path, *, progress: bool) -> Path:
+    """Where the checkpoint really lies; a link that is changed meanwhile changes nothing."""
+    try:
+        return source.fetch(progress=progress).resolve()
+    except (OSError, RuntimeError) as error:
+        raise SourceError(f"{model}: cannot be read ({error}); check the path") from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,9 +18,12 @@ from pathlib import Path
 from dawn_export.errors import OutputError
 from dawn_export.exchange import exchange
 from dawn_export.leftovers import Staging, clear_leftovers, locked, new_staging, old_name
+from dawn_export.progress import stage
+from dawn_runtime.artifact import read_manifest
 from dawn_runtime.engine.tensorrt_plans import TIMING_CACHE, plan_files
 from dawn_runtime.errors import ArtifactError
-from dawn_runtime.manifest import MANIFEST_FILE, Manifest
+from dawn_runtime.files import reason_of
+from dawn_runtime.manifest import MANIFEST_FILE
 
 
 def check_output(output: Path, *, force: bool) -> None:
@@ -32,9 +36,14 @@ def check_output(output: Path, *, force: bool) -> None:
         OutputError: Something stands there that must stay.
     """
     if not output.exists():
+        _check_room(output)
         return
     if not output.is_dir():
-        raise OutputError(f"{output}: is a file; give --output the name of a new folder")
+        raise OutputError(
+            f"{output}: is {'a file' if output.is_file() else 'a pipe or a device'}; give --output "
+            "the name of a new folder"
+        )
+    _check_room(output)
     present = {path.name for path in output.iterdir()}  # an artifact has no folders
     if not present:
         return
@@ -48,14 +57,28 @@ def check_output(output: Path, *, force: bool) -> None:
         raise OutputError(f"{output}: an artifact is there already; --force replaces it")
 
 
+def _check_room(output: Path) -> None:
+    """Refuses a place beside which no folder can be made, or whose name cannot be had."""
+    above = next(folder for folder in output.parents if folder.exists())
+    # The name that it has while it is written is longer than its own.
+    trial = above / f".{output.name}.{secrets.token_hex(4)}.trial__"
+    try:
+        trial.mkdir()
+        trial.rmdir()
+    except OSError as error:
+        raise OutputError(
+            f"{output}: {above} cannot be written to: {reason_of(error)}; choose another place"
+        ) from error
+
+
 def _own_files(folder: Path) -> set[str]:
     """What belongs to the artifact in a folder: its manifest, what that lists, and its plans."""
     path = folder / MANIFEST_FILE
     if not path.exists():
         return set()
     try:
-        files = Manifest.from_json(path.read_text(encoding="utf-8")).files
-    except (OSError, ValueError, ArtifactError) as error:
+        files = read_manifest(folder).files
+    except ArtifactError as error:
         raise OutputError(
             f"{path}: not a manifest that this version reads; choose another folder, or remove "
             "this one yourself"
@@ -77,7 +100,7 @@ def staged(output: Path, *, force: bool = False) -> Iterator[Path]:
         OutputError: `output` may not or cannot be written to, the disk is full, or another export
             is about to.
     """
-    output = output.resolve()
+    output = Path(os.path.realpath(output))
     check_output(output, force=force)
     above = [folder for folder in output.parents if not folder.exists()]
     try:
@@ -85,7 +108,8 @@ def staged(output: Path, *, force: bool = False) -> Iterator[Path]:
         try:
             yield staging.folder
             _carry_over(output, staging.folder)
-            _sync(staging.folder)
+            with stage("syncing", "waiting until everything is on the disk"):
+                _sync(staging.folder)
             _put_in_place(staging.folder, output, force=force)
         except OSError as error:
             raise OutputError(_unwritten(output, error)) from error

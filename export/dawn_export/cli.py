@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from dawn_export.aliases import alias_table
-from dawn_export.api import export
+from dawn_export.api import export, real_place
 from dawn_export.errors import VerificationError
 from dawn_export.options import (
     DEFAULT_DIALECTS,
@@ -22,7 +21,15 @@ from dawn_export.report import ExportReport
 from dawn_export.tensorrt import PlanReport
 from dawn_export.tensorrt.flags import add_flags, check_flags, work_on_plan
 from dawn_runtime.cli.common import Parser, print_json, run_command
+from dawn_runtime.cli.standard import say
 from dawn_runtime.contract import DIALECTS, PRECISIONS
+from dawn_runtime.errors import OptionError
+
+_EXPORTING = (
+    *("revision", "output", "precision", "dialect", "evidence_layers", "context_length"),
+    *("allow_overflow", "calibration", "static_down_proj", "int4_block", "verify", "force"),
+)
+"""Names of the flags that say how a checkpoint becomes an artifact."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -122,9 +129,22 @@ class _ListModels(argparse.Action):
 
 def _work(args: argparse.Namespace) -> None:
     check_flags(args)
+    if args.artifact is not None:
+        _check_unused(args)
+    place = real_place(args.artifact or args.output)  # --force may swap the folder one is in
     report = None if args.artifact else _export(args)
-    plan = work_on_plan(args.artifact or args.output, args) if args.target == "tensorrt" else None
+    plan = work_on_plan(place, args) if args.target == "tensorrt" else None
     _show(report, plan, args)
+
+
+def _check_unused(args: argparse.Namespace) -> None:
+    """Refuses flags that say how to export, where an artifact is there already."""
+    usual = vars(_parser().parse_args([]))
+    for name in _EXPORTING:
+        if getattr(args, name) != usual[name]:
+            raise OptionError(
+                f"--{name.replace('_', '-')}: goes with --model; got --artifact, which is exported"
+            )
 
 
 def _export(args: argparse.Namespace) -> ExportReport:
@@ -181,4 +201,4 @@ def _show(
 def _note(message: str, args: argparse.Namespace) -> None:
     """Prints on standard error unless --quiet."""
     if not args.quiet:
-        print(message, file=sys.stderr)
+        say(message)

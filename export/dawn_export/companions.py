@@ -5,7 +5,7 @@ asks for code:
 
     config.json, generation_config.json     taken over
     tokenizer.json, tokenizer_config.json   see `dawn_export.tokenizer`
-    chat_template.jinja                     taken over, or out of tokenizer_config.json
+    chat_template.jinja                     see `dawn_export.template`
 """
 
 from __future__ import annotations
@@ -14,15 +14,20 @@ import json
 from pathlib import Path
 
 from dawn_export.added_tokens import TOKENIZER_CONFIG_FILE
-from dawn_export.side_files import find, read_bytes, read_fields, read_text
-from dawn_export.tokenizer import TOKENIZER_FILE, ReadTokenizer, read_tokenizer
+from dawn_export.errors import SourceError
+from dawn_export.side_files import find, read_bytes
+from dawn_export.template import TEMPLATE_FIELD, TEMPLATE_FILE, read_template
+from dawn_export.tokenizer import (
+    MODEL_FILE,
+    TOKENIZER_FILE,
+    ReadTokenizer,
+    library_errors,
+    read_tokenizer,
+)
 from dawn_models import Checkpoint
 
-TEMPLATE_FILE = "chat_template.jinja"
 COPIED_FILES = ("config.json", "generation_config.json")
 """Taken over byte by byte."""
-
-_TEMPLATE_FIELD = "chat_template"
 
 
 def write_companions(checkpoint: Checkpoint, folder: Path) -> tuple[str, ...]:
@@ -33,7 +38,7 @@ def write_companions(checkpoint: Checkpoint, folder: Path) -> tuple[str, ...]:
         folder: The artifact's.
 
     Returns:
-        Warnings: what is missing or does not fit the model.
+        Warnings: what is missing or does not fit the model, and what was found and not followed.
 
     Raises:
         ConfigError: A JSON file is malformed.
@@ -45,50 +50,68 @@ def write_companions(checkpoint: Checkpoint, folder: Path) -> tuple[str, ...]:
             (folder / name).write_bytes(read_bytes(path))
     tokenizer = read_tokenizer(checkpoint.folder)
     if tokenizer is None:
-        return (f"the checkpoint has no {TOKENIZER_FILE}: the artifact decodes token ids only",)
-    template = read_template(checkpoint.folder)
+        return (_no_tokenizer(checkpoint.folder),)
+    notes = list(tokenizer.notes)
+    template = read_template(checkpoint.folder, notes)
+    notes += _check_mask(checkpoint, tokenizer)
     _write_tokenizer(tokenizer, folder)
     if template is not None:
         (folder / TEMPLATE_FILE).write_text(template, encoding="utf-8")
-    return tuple(_warnings(tokenizer, template, checkpoint.config.vocab_size))
+    notes += _other_ids(checkpoint, tokenizer)
+    return (*notes, *_warnings(tokenizer, template, checkpoint.config.vocab_size))
 
 
-def read_template(folder: Path) -> str | None:
-    """Returns the chat template of a checkpoint, None if it has none.
+def _no_tokenizer(folder: Path) -> str:
+    warning = f"the checkpoint has no {TOKENIZER_FILE}: the artifact decodes token ids only"
+    if find(folder, MODEL_FILE) is None:
+        return warning
+    return f"{warning}; {MODEL_FILE} is not read, let transformers make a {TOKENIZER_FILE} of it"
 
-    `chat_template.jinja` goes before the `chat_template` of `tokenizer_config.json`; of several
-    templates there, the one named `default` is taken.
 
-    Raises:
-        ConfigError: `chat_template` is neither a text nor a list with one named `default`.
-        SourceError: The file is not text.
+def _check_mask(checkpoint: Checkpoint, tokenizer: ReadTokenizer) -> list[str]:
+    """Refuses two masks: with the wrong one, every answer is noise.
+
+    One that the model has no row for is no such claim; its tokenizer is of a larger model.
     """
-    path = find(folder, TEMPLATE_FILE)
-    if path is not None:
-        return read_text(path)
-    fields = read_fields(folder, TOKENIZER_CONFIG_FILE)
-    value = fields.values.get(_TEMPLATE_FIELD)
-    template = value
-    if isinstance(value, list):
-        named = {item.get("name"): item.get("template") for item in value if isinstance(item, dict)}
-        template = named.get("default")
-    if value is not None and not _is_text(template):
-        expected = "a text, or a list with a template named 'default'"
-        raise fields.error(_TEMPLATE_FIELD, value, expected)
-    return template
+    text, number = tokenizer.part("mask_token")
+    config = checkpoint.config
+    if number in (None, config.mask_token_id):
+        return []
+    problem = (
+        f"mask_token {text!r:.60} of the tokenizer is id {number}, but mask_token_id is "
+        f"{config.mask_token_id}"
+    )
+    if number is not None and number >= config.vocab_size:
+        return [f"{problem}, which is used"]
+    raise SourceError(f"{checkpoint.folder}: {problem}; correct the one that is wrong")
 
 
-def _is_text(value: object) -> bool:
-    """Tells texts from other values and from what JSON alone can spell: half of a character."""
-    return isinstance(value, str) and value.encode("utf-8", "ignore").decode("utf-8") == value
+def _other_ids(checkpoint: Checkpoint, tokenizer: ReadTokenizer) -> list[str]:
+    """What the tokenizer says of end and padding, where it differs from what is followed."""
+    notes, config = [], checkpoint.config
+    text, number = tokenizer.part("eos_token")
+    named = {tokenizer.tokenizer.token_to_id(token) for token in checkpoint.family.end_tokens}
+    if number is not None and number not in (*config.eos_token_ids, *named):
+        notes.append(
+            f"eos_token {text!r:.60} of the tokenizer, id {number}, ends no answer: "
+            f"eos_token_id is {list(config.eos_token_ids)}"
+        )
+    text, number = tokenizer.part("pad_token")
+    if None not in (number, config.pad_token_id) and number != config.pad_token_id:
+        notes.append(
+            f"pad_token {text!r:.60} of the tokenizer, id {number}, is not used: "
+            f"pad_token_id is {config.pad_token_id}"
+        )
+    return notes
 
 
 def _write_tokenizer(tokenizer: ReadTokenizer, folder: Path) -> None:
     # Not its `save`, which raises a bare Exception where the disk is full.
-    text = tokenizer.tokenizer.to_str(pretty=True)
+    with library_errors(folder / TOKENIZER_FILE):
+        text = tokenizer.tokenizer.to_str(pretty=True)
     (folder / TOKENIZER_FILE).write_text(text, encoding="utf-8")
     # The template has a file of its own; one place to look, one to edit.
-    config = {name: v for name, v in tokenizer.config.items() if name != _TEMPLATE_FIELD}
+    config = {name: v for name, v in tokenizer.config.items() if name != TEMPLATE_FIELD}
     text = json.dumps(config, indent=2)
     (folder / TOKENIZER_CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
 

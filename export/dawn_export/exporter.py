@@ -1,4 +1,4 @@
-"""The export itself: graph, weights, companions, manifest, in this order, into one folder."""
+"""The export itself: companions, graph, weights, manifest, in this order, into one folder."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import onnx_ir as ir
 from dawn_export import verify
 from dawn_export.companions import write_companions
 from dawn_export.describe import describe, file_entry
-from dawn_export.errors import SourceError, VerificationError
+from dawn_export.errors import ExportError, SourceError, VerificationError
 from dawn_export.graph import StepGraph, build_graph
 from dawn_export.options import ExportOptions
-from dawn_export.preflight import check_export
+from dawn_export.preflight import check_export, check_verification
+from dawn_export.progress import Listener, reporting, stage
 from dawn_export.quantization.calibration_file import CALIBRATION_FILE
 from dawn_export.quantization.fingerprint import fingerprint
 from dawn_export.quantization.smoothing import folded
@@ -24,7 +25,17 @@ from dawn_export.report import VERIFICATION_FILE, Verification
 from dawn_export.weights import WrittenWeights, write_weights
 from dawn_models import Checkpoint, CheckpointError
 from dawn_runtime import contract
-from dawn_runtime.manifest import GRAPH_FILE, MANIFEST_FILE, WEIGHTS_FILE, Manifest, Origin
+from dawn_runtime.manifest import (
+    GRAPH_FILE,
+    MANIFEST_FILE,
+    WEIGHTS_FILE,
+    FileEntry,
+    Manifest,
+    Origin,
+)
+
+_NO_WEIGHTS = FileEntry(0, "0" * 64)
+"""Stands for the data file until it is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,25 +55,32 @@ class Written:
     verification: Verification | None
 
 
-def open_checkpoint(folder: Path, options: ExportOptions, output: Path) -> Checkpoint:
+def open_checkpoint(
+    folder: Path, options: ExportOptions, output: Path, verified: str | None = None
+) -> Checkpoint:
     """Opens a checkpoint and checks that it can be exported as asked; nothing is written.
 
     Args:
         folder: Where it lies.
         options: How it shall be exported.
         output: Where to.
+        verified: As for `write_artifact`.
 
     Raises:
         SourceError: The checkpoint cannot be read.
         CalibrationFileError: The calibration was made for another model.
         OptionError: The options do not fit the model.
         OutputError: The disk is too full.
+        DependencyError: What verifies is not installed.
     """
-    with _translated():
+    if verified is not None:
+        check_verification(options)
+    with stage("checking", f"checking {folder}"), _translated():
         checkpoint = Checkpoint.open(folder)
+        check_export(checkpoint.config, options, output)
+        checkpoint.check_head()
         if options.calibration is not None:
             options.calibration.check_model(fingerprint(checkpoint))
-    check_export(checkpoint.config, options, output)
     return checkpoint
 
 
@@ -73,7 +91,7 @@ def write_artifact(
     *,
     origin: Origin | None,
     verified: str | None,
-    progress: bool,
+    progress: bool | Listener = False,
 ) -> Written:
     """Writes the artifact of a checkpoint into an empty folder, the manifest last.
 
@@ -83,22 +101,25 @@ def write_artifact(
         options: How to export.
         origin: Where on the Hub the checkpoint comes from; None for a local folder.
         verified: One of `VERIFY_MODES` to compare what was written with the checkpoint, or None.
-        progress: Whether to show a progress bar on standard error.
+        progress: Who hears what is done; see `dawn_export.progress.reporting`.
 
     Raises:
         SourceError: The checkpoint cannot be read.
+        ArtifactError: A value does not fit the manifest.
         ExportError: The weights do not fit the precision.
         OutputError: The files cannot be written.
         VerificationError: The comparison failed.
     """
-    with _translated():
+    with _translated(), reporting(progress):
+        # What can fail early does: a broken tokenizer shall not cost the time that weights take.
+        with stage("companions", "reading tokenizer and chat template"):
+            warnings = (*checkpoint.notes, *write_companions(checkpoint, folder))
+            describe(checkpoint, options, folder, _NO_WEIGHTS)
         graph = build_graph(checkpoint.config, options)
-        # Before the weights: a broken tokenizer shall not cost the time that they take.
-        warnings = write_companions(checkpoint, folder)
         if options.calibration is not None:
             text = options.calibration.to_json()
             (folder / CALIBRATION_FILE).write_text(text, encoding="utf-8")
-        weights = _write_graph(graph, checkpoint, folder, options, progress=progress)
+        weights = _write_graph(graph, checkpoint, folder, options)
         manifest = replace(describe(checkpoint, options, folder, weights.file), origin=origin)
         verification = None
         if verified is not None:
@@ -107,7 +128,15 @@ def write_artifact(
             )
             manifest = _with_report(manifest, folder, verification, options)
     (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
+    _check_listed(manifest, folder)
     return Written(manifest, weights, (*warnings, *_warnings(manifest, weights)), verification)
+
+
+def _check_listed(manifest: Manifest, folder: Path) -> None:
+    """The manifest names every file, or the hashes in it would say too little."""
+    listed, found = {MANIFEST_FILE, *manifest.files}, {path.name for path in folder.iterdir()}
+    if listed != found:
+        raise ExportError(f"{min(listed ^ found)}: left in the folder, or missing; report this")
 
 
 def _write_graph(
@@ -115,8 +144,6 @@ def _write_graph(
     checkpoint: Checkpoint,
     folder: Path,
     options: ExportOptions,
-    *,
-    progress: bool,
 ) -> WrittenWeights:
     weights = write_weights(
         graph.weights,
@@ -125,12 +152,12 @@ def _write_graph(
         folder / WEIGHTS_FILE,
         factors=folded(options.calibration),
         allow_overflow=options.allow_overflow,
-        progress=progress,
     )
     path = folder / GRAPH_FILE
-    ir.save(graph.model, path)
-    # By path, so that the checker looks at the external data too without loading it.
-    onnx.checker.check_model(str(path))
+    with stage("saving", "saving and checking the graph"):
+        ir.save(graph.model, path)
+        # By path, so that the checker looks at the external data too without loading it.
+        onnx.checker.check_model(str(path))
     return weights
 
 

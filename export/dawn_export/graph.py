@@ -37,6 +37,7 @@ from dawn_export.passes import (
     use_rotary_embedding,
 )
 from dawn_export.pieces import Piece, cut
+from dawn_export.progress import stage
 from dawn_export.quantization.calibration_file import ATTENTION_INPUTS
 from dawn_export.quantization.integers import used
 from dawn_export.stored import Layout, StoredWeight
@@ -77,12 +78,21 @@ def build_graph(config: ModelConfig, options: ExportOptions) -> StepGraph:
     dtype = contract.kv_dtype(options.scheme.activations)
     with FakeTensorMode():
         pieces = cut(config, dtype, options.evidence_layers)
-        parts = _Parts(
-            enter=_enter_part(pieces.enter, options, tied=config.tied_head),
-            layer=_layer_part(pieces.layer, options),
-            evidence=_part(pieces.evidence, options),
-            leave=_leave_part(pieces.leave, options, tied=config.tied_head),
-        )
+        with stage("tracing", "tracing with torch, 1 of 4: embedding and rotary angles"):
+            enter = _enter_part(pieces.enter, options, tied=config.tied_head)
+        with stage("tracing", "tracing with torch, 2 of 4: a layer"):
+            layer = _layer_part(pieces.layer, options)
+        with stage("tracing", "tracing with torch, 3 of 4: attention evidence"):
+            evidence = _part(pieces.evidence, options)
+        with stage("tracing", "tracing with torch, 4 of 4: the head"):
+            leave = _leave_part(pieces.leave, options, tied=config.tied_head)
+    parts = _Parts(enter, layer, evidence, leave)
+    with stage("graph", f"putting the graph of {config.num_layers} layers together"):
+        return _assembled(parts, config, options, dtype)
+
+
+def _assembled(parts: _Parts, config: ModelConfig, options: ExportOptions, dtype: str) -> StepGraph:
+    """Joins the parts into the graph."""
     sizes = (config.num_layers, config.num_kv_heads, config.head_dim, dtype)
     inputs = [graph_value(spec) for spec in contract.input_specs(*sizes)]
     outputs = [graph_value(spec) for spec in contract.output_specs(*sizes, config.vocab_size)]

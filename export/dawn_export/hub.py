@@ -9,13 +9,14 @@ from __future__ import annotations
 import errno
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dawn_export.disk import free_bytes, lacking
 from dawn_export.errors import SourceError
+from dawn_export.progress import stage
 from dawn_runtime import __version__
 from dawn_runtime.errors import DependencyError
 
@@ -62,7 +63,11 @@ def download(
         with _explained(repository, revision):
             missing = _missing_bytes(snapshot)
         _check_room(repository, missing)
-        with _explained(repository, revision):
+        doing = f"fetching {missing / 1e6:.1f} MB of {repository}"
+        with (
+            _explained(repository, revision),
+            stage("fetching", doing) if missing else nullcontext(),
+        ):
             return Path(snapshot(tqdm_class=bars))
 
 

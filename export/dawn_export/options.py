@@ -89,6 +89,12 @@ class ExportOptions:
         _check_positive("evidence layers", self.evidence_layers)
         if self.context_length is not None:
             _check_positive("context length", self.context_length)
+        _check_flag("allow overflow", self.allow_overflow)
+        _check_flag("static down_proj", self.static_down_proj)
+        if not isinstance(self.calibration, Calibration | None):
+            raise OptionError(
+                f"calibration: got {self.calibration!r:.60}, expected what read_calibration returns"
+            )
         runs = TARGET_PRECISIONS[self.target]
         if self.precision not in runs:
             able = [name for name, known in TARGET_PRECISIONS.items() if self.precision in known]
@@ -102,7 +108,7 @@ class ExportOptions:
     def _check_int4_block(self) -> None:
         if self.int4_block is None:
             return
-        if self.int4_block not in INT4_BLOCKS:
+        if isinstance(self.int4_block, bool) or self.int4_block not in INT4_BLOCKS:
             known = ", ".join(map(str, INT4_BLOCKS))
             raise OptionError(f"int4 block: got {self.int4_block}, expected one of {known}")
         if self.precision != "int4":
@@ -175,10 +181,17 @@ class ExportOptions:
 
 
 def _check_positive(name: str, value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise OptionError(f"{name}: got {value!r:.60}, expected a whole number")
     if value < 1:
         raise OptionError(f"{name}: got {value}, expected at least 1")
 
 
+def _check_flag(name: str, value: bool) -> None:
+    if not isinstance(value, bool):
+        raise OptionError(f"{name}: got {value!r:.60}, expected True or False")
+
+
 def _check(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise OptionError(f"{name}: got {value!r}, expected one of {', '.join(known)}")
+    if not isinstance(value, str) or value not in known:
+        raise OptionError(f"{name}: got {value!r:.60}, expected one of {', '.join(known)}")

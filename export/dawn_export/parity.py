@@ -36,6 +36,7 @@ import torch
 from numpy.typing import NDArray
 
 from dawn_export.pieces import TORCH_DTYPES
+from dawn_export.progress import stage
 from dawn_export.readback import read_parameters
 from dawn_export.report import Difference
 from dawn_export.stored import StoredWeight
@@ -115,14 +116,17 @@ def check_parity(
         EngineError: ONNX Runtime cannot load or run the graph.
         DependencyError: onnxruntime is not installed.
     """
-    full, batched = _reference_cases(_module(graph, manifest, checkpoint, weights), manifest)
-    engine = OrtEngine(graph, manifest)
-    try:
-        cached = _cached(full, engine.run(full.inputs).present)
-        cases = (full, cached, batched, _minimal(full))
-        found = [(case, engine.run(case.inputs)) for case in cases]
-    finally:
-        engine.close()
+    layers = f"{manifest.dims.layers} layers"
+    with stage("reference", f"verifying: computing {layers} in torch, the reference"):
+        full, batched = _reference_cases(_module(graph, manifest, checkpoint, weights), manifest)
+    with stage("engine", f"verifying: running {layers} in ONNX Runtime"):
+        engine = OrtEngine(graph, manifest)
+        try:
+            cached = _cached(full, engine.run(full.inputs).present)
+            cases = (full, cached, batched, _minimal(full))
+            found = [(case, engine.run(case.inputs)) for case in cases]
+        finally:
+            engine.close()
     tolerances = TOLERANCES[manifest.precision]
     return tuple(
         Difference(case.name, output, largest, tolerances[output])
@@ -187,9 +191,12 @@ def compare(found: StepOutputs, expected: StepOutputs) -> dict[str, float]:
     if found.logits is None or expected.logits is None:
         raise ValueError("logits are needed on both sides; run with want_logits")
     scale = _scale(expected.logits)
-    chosen = np.take_along_axis(expected.logits, found.tokens[..., None], axis=-1)[..., 0]
+    chosen, best = (
+        np.take_along_axis(expected.logits, outputs.tokens[..., None], axis=-1)[..., 0]
+        for outputs in (found, expected)
+    )
     differences = {
-        "tokens": _largest(expected.logits.max(axis=-1) - chosen) / scale,
+        "tokens": _largest(best - chosen) / scale,
         "confidence": _largest(found.confidence - expected.confidence),
         "logits": _largest(found.logits - expected.logits) / scale,
         "cache": max(

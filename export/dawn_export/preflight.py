@@ -6,6 +6,10 @@ precision       the target cannot run it: `ExportOptions`
 context length  longer than the model was made for: `ExportOptions.check_model`
 evidence        of more layers than the model has: `ExportOptions.check_model`
 free disk       less than the artifact takes: `check_disk`; than a download: `dawn_export.hub`
+permissions     the folder cannot be made: `staged` makes a hidden one beside it, before all else
+--verify        ONNX Runtime is not installed: `check_verification`
+tokenizer       does not load, or its ids are others than the model's: `write_companions`
+manifest        a value does not fit it: `describe`, tried without weights
 ==============  ==================================================================================
 """
 
@@ -21,6 +25,8 @@ from dawn_export.pieces import TORCH_DTYPES
 from dawn_export.quantization.integers import block_size
 from dawn_models import ModelConfig, parameter_shapes
 from dawn_runtime import contract
+from dawn_runtime.engine.ort import ACTIVATIONS
+from dawn_runtime.engine.ort_session import import_onnxruntime
 
 _BESIDE_WEIGHTS = 64 * 2**20
 """Room for everything but the weights: graph (about 2 MB), tokenizer (about 10), configuration,
@@ -69,3 +75,13 @@ def check_export(config: ModelConfig, options: ExportOptions, output: Path) -> N
     """
     options.check_model(config)
     check_disk(config, options, output)
+
+
+def check_verification(options: ExportOptions) -> None:
+    """Tries what `--verify` will run the graph with, where it can.
+
+    Raises:
+        DependencyError: onnxruntime is not installed.
+    """
+    if options.scheme.activations in ACTIVATIONS:
+        import_onnxruntime()

@@ -21,7 +21,7 @@ from dawn_export.aliases import ALIASES
 from dawn_export.errors import SourceError
 from dawn_export.hub import download
 from dawn_runtime.errors import OptionError
-from dawn_runtime.manifest import Origin
+from dawn_runtime.manifest import MANIFEST_FILE, Origin
 
 TEXT_FILES = (
     "config.json",
@@ -34,6 +34,8 @@ TEXT_FILES = (
     "vocab.json",
     "merges.txt",
     "chat_template.jinja",
+    "chat_template.json",
+    "adapter_config.json",
 )
 """Small files, fetched and looked at before the weights."""
 
@@ -114,6 +116,15 @@ Source = LocalFolder | HubRepository
 """Either place; `fetch` gives the folder, `origin` what the manifest says of it."""
 
 
+def _check_checkpoint(folder: Path) -> None:
+    """Refuses an artifact, which has a config.json too."""
+    if (folder / MANIFEST_FILE).exists() and not any(folder.glob("*.safetensors")):
+        raise SourceError(
+            f"{folder}: is an artifact, which dawn-export has written; give the checkpoint that it "
+            "was exported from"
+        )
+
+
 def find_source(model: str | Path, revision: str | None = None) -> Source:
     """Finds out what a name stands for, without touching the network.
 
@@ -132,7 +143,13 @@ def find_source(model: str | Path, revision: str | None = None) -> Source:
                 f"got revision {revision!r} and the local folder {model}; revisions go with a "
                 "repository of the Hub: give one, or leave the revision out"
             )
+        _check_checkpoint(Path(model))
         return LocalFolder(Path(model))
+    if str(model) and Path(model).exists():
+        raise SourceError(
+            f"{model}: is a file; give the folder of a Hugging Face checkpoint, with config.json "
+            "and safetensors"
+        )
     if isinstance(model, str) and model in ALIASES:
         return HubRepository(ALIASES[model].repository, revision)
     if isinstance(model, str) and _HUB_ID.fullmatch(model):

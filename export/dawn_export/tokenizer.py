@@ -15,7 +15,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from dawn_export.added_tokens import PlacedToken, TokenFiles, collect, place
+from dawn_export.added_tokens import PlacedToken, TokenFiles, changed_flags, collect, place
 from dawn_export.byte_level import (
     MERGES_FILE,
     VOCABULARY_FILE,
@@ -25,11 +25,19 @@ from dawn_export.byte_level import (
 )
 from dawn_export.errors import SourceError
 from dawn_export.side_files import find, read_bytes
+from dawn_export.twins import compare_older_files
 from dawn_models.fields import Fields
+from dawn_runtime.native import native_errors
 
 TOKENIZER_FILE = "tokenizer.json"
+MODEL_FILE = "tokenizer.model"
+"""SentencePiece's, which is not read."""
+
 QWEN2_CLASSES = ("DreamTokenizer", "Qwen2Tokenizer", "Qwen2TokenizerFast")
 """Values of `tokenizer_class` that mean Qwen2's tokenizer."""
+
+_PROBE = "It's 3 + 4 = 7, Größe 12?\n\t 你好"
+"""Encoded once: some parts of a tokenizer fail only then."""
 
 _PLAIN_CLASS = "PreTrainedTokenizerFast"
 """The class that takes everything from tokenizer.json."""
@@ -43,11 +51,18 @@ class ReadTokenizer:
         tokenizer: It.
         config: Content for the artifact's `tokenizer_config.json`: nothing in it asks for code.
         idless: Special tokens that are named but have no id.
+        notes: A line for everything that was found and not followed.
     """
 
     tokenizer: Tokenizer
     config: dict[str, Any]
     idless: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    def part(self, name: str) -> tuple[str | None, int | None]:
+        """Returns text and id of a token that plays a part, such as `mask_token`."""
+        text = self.config.get(name)
+        return (text, self.tokenizer.token_to_id(text)) if isinstance(text, str) else (None, None)
 
 
 def read_tokenizer(folder: Path) -> ReadTokenizer | None:
@@ -62,38 +77,52 @@ def read_tokenizer(folder: Path) -> ReadTokenizer | None:
     files = TokenFiles.read(folder)
     config = {name: value for name, value in files.config.values.items() if name != "auto_map"}
     config |= files.parts()
+    notes = files.notes()
     stored = find(folder, TOKENIZER_FILE)
     if stored is not None:
-        tokenizer = _load(stored)
+        content = read_bytes(stored)
+        tokenizer = _load(stored, content)
+        notes += compare_older_files(folder, content, tokenizer, files.config)
+        if find(folder, MODEL_FILE) is not None:
+            notes.append(f"{MODEL_FILE} is not read, {TOKENIZER_FILE} is the tokenizer")
         tokens, idless = collect(files, tokenizer)
+        notes += changed_flags(tokenizer, tokens)
     elif find(folder, VOCABULARY_FILE) or find(folder, MERGES_FILE):
         tokenizer, tokens, idless = _build(folder, files)
         config["tokenizer_class"] = _PLAIN_CLASS
     else:
         return None
-    with _library(folder / TOKENIZER_FILE):
+    with library_errors(folder / TOKENIZER_FILE):
         place(tokenizer, tokens)
+        tokenizer.decode(tokenizer.encode(_PROBE).ids)
     _check_places(folder, tokenizer, tokens)
-    return ReadTokenizer(tokenizer, config, tuple(idless))
+    return ReadTokenizer(tokenizer, config, tuple(idless), tuple(notes))
 
 
 @contextmanager
-def _library(path: Path) -> Iterator[None]:
-    """The one place where the errors of the tokenizers library become ours."""
-    try:
+def library_errors(path: Path) -> Iterator[None]:
+    """The one place where the errors of the tokenizers library become ours.
+
+    Args:
+        path: What is being read, for the message.
+
+    Raises:
+        SourceError: The library raises anything, a panic included.
+    """
+
+    def broken(reason: str) -> SourceError:
+        return SourceError(f"{path}: not a tokenizer ({reason}); download it again")
+
+    with native_errors(broken, SourceError, quiet=True):
         yield
-    except Exception as error:  # the library raises the base class itself
-        reason = " ".join(str(error).split())
-        raise SourceError(f"{path}: not a tokenizer ({reason}); download it again") from error
 
 
-def _load(path: Path) -> Tokenizer:
-    content = read_bytes(path)
-    with _library(path):
+def _load(path: Path, content: bytes) -> Tokenizer:
+    with library_errors(path):
         tokenizer = Tokenizer.from_buffer(content)
-    # What one training run happened to leave in the file; texts are taken as they are.
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
+        # What one training run happened to leave in the file; texts are taken as they are.
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
     return tokenizer
 
 
@@ -108,13 +137,13 @@ def _build(folder: Path, files: TokenFiles) -> tuple[Tokenizer, list[PlacedToken
         )
     vocabulary = read_vocabulary(folder / VOCABULARY_FILE)
     merges = read_merges(folder / MERGES_FILE, vocabulary)
-    with _library(folder / VOCABULARY_FILE):
+    with library_errors(folder / VOCABULARY_FILE):
         bare = qwen2_tokenizer(vocabulary, merges)
     tokens, idless = collect(files, bare)
     # The library numbers added tokens on from the largest id, but one that is in the vocabulary
     # keeps its own. Nothing is ever merged into such an entry, as no line of the merges names it.
     entries = vocabulary | {token.content: token.id for token in tokens}
-    with _library(folder / VOCABULARY_FILE):
+    with library_errors(folder / VOCABULARY_FILE):
         return qwen2_tokenizer(entries, merges), tokens, idless
 
 

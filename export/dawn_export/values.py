@@ -28,6 +28,7 @@ import onnx_ir as ir
 import torch
 
 from dawn_export.pieces import TORCH_DTYPES
+from dawn_export.progress import stage
 from dawn_export.quantization.integers import used
 from dawn_export.quantization.scales import relative_sizes
 from dawn_export.readback import signed_integers, written_bytes
@@ -90,12 +91,18 @@ def check_values(
     """
     initializers = ir.load(folder / GRAPH_FILE).graph.initializers
     compared, differing = 0, {}
-    for weight in weights:
-        sides = _sides(folder, initializers, weight, checkpoint, TORCH_DTYPES[dtype], factors or {})
-        count, wrong = _compare(sides, weight, mode)
-        compared += count
-        if wrong:
-            differing[weight.name] = wrong
+    what = "every value" if mode == "all" else "a sample"
+    doing = f"verifying: reading back {what} of {len(weights)} weights"
+    with stage("verifying", doing, len(weights), "weight") as advance:
+        for weight in weights:
+            sides = _sides(
+                folder, initializers, weight, checkpoint, TORCH_DTYPES[dtype], factors or {}
+            )
+            count, wrong = _compare(sides, weight, mode)
+            compared += count
+            if wrong:
+                differing[weight.name] = wrong
+            advance(1)
     members = [(weight.layout, name) for weight in weights for name in weight.layout.members]
     rounded = sum(layout.integers is not None for layout, _ in members)
     return ValueCheck(mode, len(members), compared, differing, rounded)

@@ -10,18 +10,17 @@ it and the part that is fused into it; nothing else. Every weight starts at a mu
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 import onnx_ir as ir
 import torch
-from tqdm import tqdm
 
 from dawn_export.conversion import Losses, check_losses, convert
 from dawn_export.data_file import DataFile
 from dawn_export.pieces import TORCH_DTYPES
+from dawn_export.progress import Listener, reporting, stage
 from dawn_export.quantization.writing import write_integers
 from dawn_export.source_rows import BLOCK_BYTES, all_rows, row_blocks
 from dawn_export.stored import StoredWeight, sizes
@@ -58,7 +57,7 @@ def write_weights(
     *,
     factors: Mapping[str, torch.Tensor] | None = None,
     allow_overflow: bool = False,
-    progress: bool = False,
+    progress: bool | Listener = False,
 ) -> WrittenWeights:
     """Writes every weight into `file` and points the graph's initializers at it.
 
@@ -69,7 +68,7 @@ def write_weights(
         file: External data file to make, in the folder where the graph will lie.
         factors: Parameter -> float32 vector its last axis is multiplied with; None is no one.
         allow_overflow: Whether numbers beyond the range of the type become its largest one.
-        progress: Whether to show a progress bar on standard error.
+        progress: Who hears how far it is; see `dawn_export.progress.reporting`.
 
     Raises:
         ExportError: A value is not finite, or beyond the range of the written type.
@@ -81,11 +80,11 @@ def write_weights(
     with (
         TensorReader(checkpoint) as reader,
         DataFile(file) as data,
-        _bar(total, progress=progress) as bar,
+        reporting(progress),
+        stage("weights", f"writing {total / 1e6:.1f} MB of weights", total) as advance,
     ):
-        writer = _Writer(reader, data, TORCH_DTYPES[dtype], factors or {}, bar)
+        writer = _Writer(reader, data, TORCH_DTYPES[dtype], factors or {}, advance)
         for weight in _in_order(weights, reader.order):
-            bar.set_postfix_str(weight.name, refresh=False)
             lost[weight.name] = writer.write(weight)
             name = _named(weight)
             check_losses(name, lost[weight.name], writer.dtype, allow_overflow=allow_overflow)
@@ -110,10 +109,6 @@ def _named(weight: StoredWeight) -> str:
     return weight.name if len(members) == 1 else f"{weight.name} (made of {', '.join(members)})"
 
 
-def _bar(total: int, *, progress: bool) -> tqdm[NoReturn]:
-    return tqdm(total=total, desc="weights", unit="B", unit_scale=True, disable=not progress)
-
-
 @dataclass(frozen=True, slots=True)
 class _Writer:
     """Appends weights to the data file."""
@@ -122,7 +117,7 @@ class _Writer:
     data: DataFile
     dtype: torch.dtype
     factors: Mapping[str, torch.Tensor]
-    bar: tqdm[NoReturn]
+    advance: Callable[[int], None]
 
     def write(self, weight: StoredWeight) -> Losses:
         """Writes one weight, and its scales behind it."""
@@ -145,7 +140,7 @@ class _Writer:
 
     def _append(self, block: torch.Tensor) -> None:
         self.data.append(block)
-        self.bar.update(block.nbytes)
+        self.advance(block.nbytes)
 
     def _point(self, values: Iterable[ir.Value], offset: int) -> None:
         """Makes initializers stand for the bytes from `offset` on."""

@@ -1,8 +1,8 @@
 """Lazy reading of sharded safetensors: nothing is in memory until a tensor is asked for.
 
 A checkpoint is ``model.safetensors``, or ``model.safetensors.index.json`` and the shards it
-names. Files are memory-mapped by the safetensors library, which also checks their headers. Only
-safetensors are read: pickles run code.
+names: see `dawn_models.weight_files`. Files are memory-mapped by the safetensors library, which
+also checks their headers. Only safetensors are read: pickles run code.
 """
 
 from __future__ import annotations
@@ -19,17 +19,19 @@ from dawn_models.config import ModelConfig
 from dawn_models.errors import ConfigError, WeightsError
 from dawn_models.families import read_config
 from dawn_models.families.family import Family
-from dawn_models.fields import Fields, read_json
-from dawn_models.files import outside, present
+from dawn_models.fields import MAX_CONFIG_BYTES, Fields, read_json
+from dawn_models.files import outside
 from dawn_models.header import read_header
+from dawn_models.hints import hint
+from dawn_models.weight_files import INDEX_FILE, SINGLE_FILE, note_others, weight_file
 
-SINGLE_FILE = "model.safetensors"
-INDEX_FILE = "model.safetensors.index.json"
 MAX_INDEX_BYTES = 4 * 2**20
 """Largest index, of some 40,000 tensors; an 8B model's has 30 KiB."""
 
 FLOAT_DTYPES = ("F32", "F16", "BF16")
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+_STATED_DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+_COMPARED_ROWS = 2048
+"""Rows of two matrices that are in memory while they are compared."""
 
 
 @dataclass(frozen=True)
@@ -59,15 +61,25 @@ class Checkpoint:
         family: the family that reads it.
         config: its geometry.
         tensors: parameter of our transformer -> where its tensor lies.
+        notes: a line for everything that was found and not followed.
+        spare_head: a head in the files although the embedding is the head; see `check_head`.
     """
 
     def __init__(
-        self, folder: Path, family: Family, config: ModelConfig, tensors: Mapping[str, TensorInfo]
+        self,
+        folder: Path,
+        family: Family,
+        config: ModelConfig,
+        tensors: Mapping[str, TensorInfo],
+        notes: tuple[str, ...] = (),
+        spare_head: TensorInfo | None = None,
     ) -> None:
         self.folder = folder
         self.family = family
         self.config = config
         self.tensors = tensors
+        self.notes = notes
+        self.spare_head = spare_head
 
     @classmethod
     def open(cls, folder: str | Path) -> Checkpoint:
@@ -82,9 +94,38 @@ class Checkpoint:
             raise ConfigError(
                 f"{folder}: no such folder; expected a Hugging Face checkpoint folder"
             )
-        family, config = read_config(folder)
-        found = _read_headers(folder)
-        return cls(folder, family, config, _match(folder, family, config, found))
+        if (folder / "snapshots").is_dir() and not (folder / "config.json").exists():
+            raise ConfigError(
+                f"{folder}: a model's folder in the Hugging Face cache; give the checkpoint, "
+                "snapshots/COMMIT in it"
+            )
+        notes: list[str] = []
+        family, config = read_config(folder, notes)
+        found = _read_headers(folder, notes)
+        tensors = _match(folder, family, config, found)
+        _note_dtype(folder, tensors, notes)
+        head = found.get(family.weight_names["head.weight"]) if config.tied_head else None
+        return cls(folder, family, config, tensors, tuple(notes), head)
+
+    def check_head(self) -> None:
+        """Refuse a head that is not the embedding where the configuration says that it is.
+
+        transformers 4 forgets such a head, transformers 5 uses it. Both matrices are read for it,
+        some rows at a time.
+
+        Raises:
+            WeightsError: they differ, or cannot be read.
+        """
+        head, embedding = self.spare_head, self.tensors["embedding.weight"]
+        if head is None:
+            return
+        _check_tensor(head, embedding.shape)
+        if not _equal(head, embedding):
+            raise WeightsError(
+                f"{head.file}: tensor {head.name!r} differs from {embedding.name!r}, but "
+                "config.json says they are one (tie_word_embeddings, LLaDA: weight_tying); set "
+                "that to false, or remove the tensor"
+            )
 
     def tensor(self, parameter: str) -> torch.Tensor:
         """Read one tensor, as stored (dtype and layout of the checkpoint).
@@ -104,21 +145,24 @@ class Checkpoint:
             yield parameter, self.tensor(parameter)
 
 
-def _read_headers(folder: Path) -> dict[str, TensorInfo]:
-    index = folder / INDEX_FILE
-    if present(index):
-        return _read_indexed(folder, index)
-    single = folder / SINGLE_FILE
-    if not present(single):
-        raise WeightsError(_nothing_to_read(folder))
-    return {info.name: info for info in _header(_inside(folder, SINGLE_FILE, single))}
+def _read_headers(folder: Path, notes: list[str]) -> dict[str, TensorInfo]:
+    path = weight_file(folder)
+    if path.name == SINGLE_FILE:
+        found = {info.name: info for info in _header(_inside(folder, SINGLE_FILE, path))}
+        read = {SINGLE_FILE, *([INDEX_FILE] if _says_the_same(folder) else [])}
+    else:
+        found = _read_indexed(folder, path)
+        read = {INDEX_FILE, *(info.file.name for info in found.values())}
+    notes += note_others(folder, read)
+    return found
 
 
-def _nothing_to_read(folder: Path) -> str:
-    pickle = next((path for pattern in _PICKLES for path in folder.glob(pattern)), None)
-    if pickle is not None:
-        return f"{pickle}: only safetensors are read (a pickle can run code); convert it first"
-    return f"{folder}: neither {SINGLE_FILE} nor {INDEX_FILE} found"
+def _says_the_same(folder: Path) -> bool:
+    """Whether an index beside the single file names that file alone."""
+    try:
+        return set(_weight_map(folder / INDEX_FILE).values()) == {SINGLE_FILE}
+    except ConfigError:  # there is none, or nobody can read it
+        return False
 
 
 def _read_indexed(folder: Path, index: Path) -> dict[str, TensorInfo]:
@@ -189,16 +233,21 @@ def _match(
     folder: Path, family: Family, config: ModelConfig, found: Mapping[str, TensorInfo]
 ) -> dict[str, TensorInfo]:
     names = family.tensor_names(config)
-    missing = sorted(set(names.values()) - set(found))
+    expected = set(names.values())
+    missing = sorted(expected - set(found))
+    advice = hint(found, expected, missing)
     if missing:
-        raise WeightsError(f"{folder}: tensor {missing[0]!r:.100} is missing{_and_more(missing)}")
+        raise WeightsError(
+            f"{folder}: tensor {missing[0]!r:.100} is missing{_and_more(missing)}{advice}"
+        )
     unexpected = sorted(
-        name for name in set(found) - set(names.values()) if not _ignored(family, config, name)
+        name for name in set(found) - expected if not _ignored(family, config, name)
     )
     if unexpected:
         raise WeightsError(
             f"{found[unexpected[0]].file}: unexpected tensor {unexpected[0]!r:.100}"
             f"{_and_more(unexpected)}; config.json describes a {family.name} model without it"
+            f"{advice}"
         )
     shapes = parameter_shapes(config)
     for parameter, name in names.items():
@@ -226,6 +275,30 @@ def _check_tensor(info: TensorInfo, expected: tuple[int, ...]) -> None:
         raise WeightsError(
             f"{info.file}: tensor {info.name!r:.100} is {info.dtype}, "
             f"expected one of {', '.join(FLOAT_DTYPES)}"
+        )
+
+
+def _equal(first: TensorInfo, second: TensorInfo) -> bool:
+    """Whether two matrices of one shape hold the same numbers."""
+    with _mapped(first.file, "pt") as one, _mapped(second.file, "pt") as other:
+        views = one.get_slice(first.name), other.get_slice(second.name)
+        for row in range(0, first.shape[0], _COMPARED_ROWS):
+            ours, theirs = (view[row : row + _COMPARED_ROWS].float() for view in views)
+            if not torch.equal(ours, theirs):
+                return False
+    return True
+
+
+def _note_dtype(folder: Path, tensors: Mapping[str, TensorInfo], notes: list[str]) -> None:
+    """Say so where the configuration asks for another type of numbers than the files hold."""
+    values = read_json(folder / "config.json", limit=MAX_CONFIG_BYTES)
+    stated = values.get("dtype") or values.get("torch_dtype")
+    wanted = _STATED_DTYPES.get(stated.removeprefix("torch.")) if isinstance(stated, str) else None
+    stored = sorted({info.dtype for info in tensors.values()})
+    if wanted is not None and wanted not in stored:
+        notes.append(
+            f"config.json: torch_dtype is {stated}, the weights are stored as {', '.join(stored)} "
+            "and exported from that, not rounded in between"
         )
 
 

@@ -18,6 +18,9 @@ MAX_JSON_BYTES = 64 * 2**20
 MAX_CONFIG_BYTES = 2**20
 """Largest configuration; published ones stay below 10 KiB."""
 
+MAX_DIGITS = 1000
+"""Digits of the longest integer that is parsed; Python's own limit is told in words of its own."""
+
 MAX_INTEGER = 2**31 - 1
 """Largest size in a configuration."""
 
@@ -59,6 +62,7 @@ def parse_json(content: bytes) -> dict[str, Any]:
             # Python reads NaN and Infinity, which are not JSON, and 1e999 as infinity.
             parse_constant=_finite,
             parse_float=_finite,
+            parse_int=_integer,
         )
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
@@ -81,6 +85,13 @@ def _strict_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
+def _integer(text: str) -> int:
+    digits = len(text.lstrip("-"))
+    if digits > MAX_DIGITS:
+        raise ValueError(f"got an integer of {digits} digits, expected at most {MAX_DIGITS}")
+    return int(text)
+
+
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
@@ -94,11 +105,18 @@ class Fields:
     Args:
         values: the JSON object.
         path: where it came from, for messages.
+        notes: takes a line for everything that was found and not followed.
+
+    Attributes:
+        notes: these lines.
     """
 
-    def __init__(self, values: Mapping[str, Any], path: Path) -> None:
+    def __init__(
+        self, values: Mapping[str, Any], path: Path, notes: list[str] | None = None
+    ) -> None:
         self.values = values
         self.path = path
+        self.notes: list[str] = [] if notes is None else notes
 
     def integer(
         self,

@@ -21,8 +21,10 @@ def outside(path: Path) -> Path | None:
     # Not Path.resolve, which raises RuntimeError where links go round in a circle.
     folder, target = Path(os.path.realpath(path.parent)), Path(os.path.realpath(path))
     roots = [folder]
-    if folder.parent.name == "snapshots":
-        roots.append(folder.parent.parent / "blobs")
+    for inside in (folder, *folder.parents):  # a checkpoint may be a folder of a snapshot
+        if inside.parent.name == "snapshots":
+            roots.append(inside.parent.parent / "blobs")
+            break
     return None if any(root in target.parents for root in roots) else target
 
 

@@ -15,8 +15,9 @@ def load_transformer(checkpoint: Checkpoint, dtype: torch.dtype = torch.float32)
     """Build the transformer of `checkpoint` with its weights, in evaluation mode.
 
     Raises:
-        WeightsError: a shard cannot be read.
+        WeightsError: a shard cannot be read, or a head differs from the embedding it should be.
     """
+    checkpoint.check_head()
     weights = {name: tensor.to(dtype) for name, tensor in checkpoint}
     return make_transformer(checkpoint.config, weights)
 

@@ -29,8 +29,8 @@ class StepResult(NamedTuple):
     """What one run computes; shapes as in the step contract.
 
     Attributes:
-        tokens: int64 [B, R], the most probable token of each asked row.
-        confidence: float32 [B, R], its probability.
+        tokens: int64 [B, R], the most probable token of each asked row other than the mask.
+        confidence: float32 [B, R], its probability among all tokens.
         attention: float32 [B, Q, P + S], mean over heads and evidence layers.
         logits: float32 [B, R, V].
         present: keys and values of the S fed tokens alone, one entry a layer.
@@ -278,7 +278,7 @@ class Transformer(nn.Module):
             Tokens, confidence, mean attention and logits as in `StepResult`.
         """
         logits = self.head(self.norm(_gather_rows(x, logit_rows))).float()
-        tokens = argmax_in_blocks(logits)
+        tokens = argmax_in_blocks(logits, self.config.mask_token_id)
         confidence = logits.softmax(dim=-1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
         return tokens, confidence, sum(attention[1:], attention[0]) / len(attention), logits
 
@@ -290,19 +290,30 @@ class Transformer(nn.Module):
         return Rotation(angles.cos(), angles.sin())
 
 
-def argmax_in_blocks(logits: Tensor) -> Tensor:
-    """The first index of the largest value of each row: [..., V] -> [...].
+def argmax_in_blocks(logits: Tensor, barred: int) -> Tensor:
+    """The first index of the largest value of each row, one index left out: [..., V] -> [...].
 
     The largest value of every block is found first: engines reduce with vector instructions and
     search one by one. 32 rows of 151,936 take 0.7 instead of 3.7 ms in ONNX Runtime on the CPU.
+    Only the block of the index that is left out is copied for that.
+
+    Args:
+        logits: the values.
+        barred: an index that is never returned; the mask, which says that nothing is decided.
     """
     vocabulary = logits.shape[-1]
     block = max(size for size in range(1, _LARGEST_BLOCK + 1) if vocabulary % size == 0)
     blocks = logits.reshape(*logits.shape[:-1], vocabulary // block, block)
-    best = blocks.amax(dim=-1).argmax(dim=-1)
+    number, place = divmod(barred, block)
+    is_place = torch.arange(block, device=logits.device) == place
+    is_number = torch.arange(vocabulary // block, device=logits.device) == number
+    others = blocks[..., number, :].masked_fill(is_place, float("-inf")).amax(dim=-1, keepdim=True)
+    best = torch.where(is_number, others, blocks.amax(dim=-1)).argmax(dim=-1)
     index = best[..., None, None].expand(*best.shape, 1, block)
-    inside: Tensor = blocks.gather(-2, index).squeeze(-2).argmax(dim=-1)
-    return best * block + inside
+    inside = blocks.gather(-2, index).squeeze(-2)
+    inside = inside.masked_fill((best.unsqueeze(-1) == number) & is_place, float("-inf"))
+    found: Tensor = best * block + inside.argmax(dim=-1)
+    return found
 
 
 def _gather_rows(x: Tensor, rows: Tensor) -> Tensor:

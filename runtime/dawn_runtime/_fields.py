@@ -1,12 +1,17 @@
 """Strict reading of JSON objects: every complaint names the file and the field."""
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import NoReturn
+from pathlib import Path
+from typing import Final, NoReturn
 
+from dawn_runtime._json import parse_json
 from dawn_runtime.errors import ArtifactError
+from dawn_runtime.files import read_plain, reason_of, text_of
+
+MAX_INTEGER: Final = 2**63 - 1
+"""Largest integer of a field that states no bound of its own; what 64 bits hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +37,17 @@ class Fields:
     def parse(cls, text: str, source: str, remedy: str = "export again") -> "Fields":
         """Decodes a document whose root must be an object."""
         try:
-            root = json.loads(text)
+            root = parse_json(text, finite=False)  # `number` names the field
         except ValueError as error:
             raise ArtifactError(f"{source}: not valid JSON ({error}); {remedy}") from error
         if not isinstance(root, dict):
             raise ArtifactError(f"{source}: holds {_kind(root)}, expected a JSON object")
         return cls(root, source, remedy=remedy)
+
+    @classmethod
+    def read(cls, path: Path, limit: int, remedy: str = "export again") -> "Fields":
+        """Reads a plain file of at most `limit` bytes whose root must be an object."""
+        return cls.parse(read_text(path, limit, remedy), str(path), remedy)
 
     def only(self, *names: str) -> None:
         """Refuses every field that is not named."""
@@ -45,11 +55,13 @@ class Fields:
             if name not in names:
                 self._fail(name, f"is unknown; expected only {', '.join(names)}")
 
-    def integer(self, name: str, minimum: int = 0) -> int:
-        """Reads an integer not below `minimum`."""
+    def integer(self, name: str, minimum: int = 0, maximum: int = MAX_INTEGER) -> int:
+        """Reads an integer from `minimum` to `maximum`."""
         value = self._get(name)
         if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
             self._fail(name, f"is {_kind(value)}; expected an integer >= {minimum}")
+        if value > maximum:
+            self._fail(name, f"is {value}; expected an integer <= {maximum}")
         return value
 
     def optional_integer(self, name: str, minimum: int = 0) -> int | None:
@@ -138,6 +150,18 @@ class Fields:
 
     def _fail(self, name: str, problem: str) -> NoReturn:
         raise ArtifactError(f"{self.source}: field {self._full(name)!r} {problem}")
+
+
+def read_text(path: Path, limit: int, remedy: str = "export again") -> str:
+    """Reads a plain file of at most `limit` bytes of UTF-8.
+
+    Raises:
+        ArtifactError: It cannot be read, or is something else.
+    """
+    try:
+        return text_of(read_plain(path, limit))
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path}: cannot be read ({reason_of(error)}); {remedy}") from error
 
 
 def _kind(value: object) -> str:

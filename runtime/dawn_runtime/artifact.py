@@ -6,19 +6,45 @@ verified whole and a 7B one opens at once; `verify="full"` hashes everything.
 """
 
 import hashlib
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final
 
-from dawn_runtime._checks import check_choice
+from dawn_runtime._checks import check_choice, check_path
+from dawn_runtime._fields import read_text
 from dawn_runtime.errors import ArtifactError
-from dawn_runtime.manifest import GRAPH_FILE, MANIFEST_FILE, FileEntry, Manifest
+from dawn_runtime.files import open_plain, reason_of, stray_link
+from dawn_runtime.manifest import (
+    GRAPH_FILE,
+    MANIFEST_FILE,
+    TEMPLATE_FILE,
+    TOKENIZER_CONFIG_FILE,
+    TOKENIZER_FILE,
+    WEIGHTS_FILE,
+    FileEntry,
+    Manifest,
+)
 
 HASH_LIMIT_BYTES: Final = 256 * 2**20
 """Largest file that is hashed by default."""
 
 VERIFY_MODES: Final = ("auto", "full", "sizes")
 """`auto` hashes files up to the limit, `full` all files, `sizes` none."""
+
+MAX_MANIFEST_BYTES: Final = 4 * 2**20
+"""Largest `dawn.json`; one of 100 layers has 60 KiB."""
+
+_NEEDED: Final = (GRAPH_FILE, WEIGHTS_FILE)
+_READ: Final = {
+    GRAPH_FILE: 2**31 - 1,  # all that the format can hold
+    WEIGHTS_FILE: None,
+    TOKENIZER_FILE: 256 * 2**20,
+    TOKENIZER_CONFIG_FILE: 64 * 2**20,
+    TEMPLATE_FILE: 4 * 2**20,
+}
+"""Files that are read to decode -> most bytes they may have."""
 
 _CHUNK_BYTES = 2**20
 
@@ -45,17 +71,52 @@ class Artifact:
 
         Raises:
             ArtifactError: The folder, the manifest or a file is missing, altered or too new.
-            OptionError: Unknown verify mode.
+            OptionError: Unknown verify mode, or `folder` is no path.
         """
         check_choice("artifact", "verify", verify, VERIFY_MODES)
-        folder = Path(folder)
+        folder = check_path("artifact", "folder", folder)
         artifact = cls(folder, read_manifest(folder))
-        if GRAPH_FILE not in artifact.manifest.files:
-            raise ArtifactError(f"{folder}: {MANIFEST_FILE} lists no {GRAPH_FILE}; export again")
         limit = {"auto": HASH_LIMIT_BYTES, "full": None, "sizes": -1}[verify]
-        for name, entry in artifact.manifest.files.items():
-            check_file(artifact.path(name), entry, hash_limit=limit)
+        for problem in artifact.problems(limit):
+            raise problem
         return artifact
+
+    def problems(self, hash_limit: int | None) -> Iterator[ArtifactError]:
+        """Finds everything that is wrong with the files; opening stops at the first.
+
+        Args:
+            hash_limit: Largest size in bytes that is hashed; None hashes any file.
+        """
+        for name in _READ:
+            if self.has(name):
+                continue
+            if name in _NEEDED:
+                yield ArtifactError(f"{self.folder}: {MANIFEST_FILE} lists no {name}; export again")
+            elif (self.folder / name).exists() or (self.folder / name).is_symlink():
+                yield ArtifactError(
+                    f"{self.folder / name}: is there, but {MANIFEST_FILE} does not list it, so "
+                    "nothing tells whether it is the right one; remove it or export again"
+                )
+        for name in self.manifest.files:
+            problem = self._problem(name, hash_limit)
+            if problem is not None:
+                yield problem
+
+    def _problem(self, name: str, hash_limit: int | None) -> ArtifactError | None:
+        entry, limit = self.manifest.files[name], _READ.get(name)
+        try:
+            check_file(self.path(name), entry, hash_limit=hash_limit, limit=limit)
+        except ArtifactError as error:
+            return error
+        return None
+
+    def read_text(self, name: str) -> str:
+        """Returns the text of one of the small files that decoding reads.
+
+        Raises:
+            ArtifactError: The manifest does not list it, or it is no text.
+        """
+        return read_text(self.path(name), _READ[name] or 0)
 
     def has(self, name: str) -> bool:
         """Tells whether the manifest lists a file of this name."""
@@ -69,20 +130,41 @@ class Artifact:
         """
         if not self.has(name):
             raise ArtifactError(f"{self.folder}: the artifact has no file {name!r}; export again")
-        path = self.folder / name
-        plain = not PurePosixPath(name).is_absolute() and ".." not in Path(name).parts
-        if not plain or not path.resolve().is_relative_to(self.folder.resolve()):
-            raise ArtifactError(
-                f"{self.folder}: file {name!r} of {MANIFEST_FILE} lies outside the folder; "
-                "export again and do not edit the manifest"
-            )
-        return path
+        return inside(self.folder, name, MANIFEST_FILE)
+
+
+def inside(folder: Path, name: str, source: str) -> Path:
+    """Returns the path of a file that has to lie in a folder.
+
+    Links into the blobs of the Hugging Face cache that the folder belongs to are its own.
+
+    Args:
+        folder: The folder.
+        name: What a file says is the name of another.
+        source: That file, for messages.
+
+    Raises:
+        ArtifactError: The name leads elsewhere, by itself or as a link.
+    """
+    if name in ("", ".", "..") or "/" in name or "\\" in name or not name.isprintable():
+        raise ArtifactError(
+            f"{folder}: file {name!r:.80} of {source} lies outside the folder or has no proper "
+            "name; export again and do not edit the manifest"
+        )
+    path = folder / name
+    target = stray_link(path)
+    if target is not None:
+        raise ArtifactError(
+            f"{path}: is a link to {target}, outside the folder; copy the file in its place (links "
+            "into the blobs of the Hugging Face cache are followed)"
+        )
+    return path
 
 
 def sha256_of(path: Path) -> str:
     """Returns the SHA-256 of a file as 64 hex digits, reading it in chunks of one megabyte."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
@@ -95,53 +177,87 @@ def read_manifest(folder: Path) -> Manifest:
         ArtifactError: The folder is no artifact, or its manifest is malformed or too new.
     """
     path = folder / MANIFEST_FILE
+    problem = _not_an_artifact(folder)
+    if problem is not None:
+        raise ArtifactError(problem)
+    return Manifest.from_json(
+        read_text(inside(folder, MANIFEST_FILE, "it"), MAX_MANIFEST_BYTES), str(path)
+    )
+
+
+def _not_an_artifact(folder: Path) -> str | None:
+    """Says what stands where an artifact was expected, None if it may be one."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise ArtifactError(_unreadable(folder, error)) from error
-    return Manifest.from_json(text, str(path))
-
-
-def _unreadable(folder: Path, error: Exception) -> str:
-    """Says what stands where an artifact was expected."""
-    if not folder.exists():
+        present = {path.name for path in folder.iterdir()}
+    except FileNotFoundError:
         return f"{folder}: no such folder; make an artifact with dawn-export"
-    if not folder.is_dir():
+    except NotADirectoryError:
         return f"{folder}: is a file; expected the folder that dawn-export wrote"
-    if (folder / MANIFEST_FILE).exists():
-        return f"{folder / MANIFEST_FILE}: cannot be read ({error}); export again"
-    if (folder / GRAPH_FILE).exists():
+    except (OSError, ValueError) as error:
+        return f"{folder}: cannot be read ({reason_of(error)}); give the folder of an artifact"
+    if MANIFEST_FILE in present:
+        return None
+    if GRAPH_FILE in present:
         return (
             f"{folder}: holds {GRAPH_FILE} but no {MANIFEST_FILE}, an incomplete artifact; copy "
             "the whole folder again, or export into another"
         )
-    if any(folder.glob("*.safetensors")):
+    if any(name.endswith(".safetensors") for name in present):
         return f"{folder}: is a checkpoint, not an artifact; run dawn-export --model {folder} first"
     return f"{folder}: holds no {MANIFEST_FILE}; expected the folder that dawn-export wrote"
 
 
-def check_file(path: Path, entry: FileEntry, *, hash_limit: int | None) -> None:
+def check_file(
+    path: Path, entry: FileEntry, *, hash_limit: int | None, limit: int | None = None
+) -> None:
     """Compares one file with its entry in the manifest.
 
     Args:
         path: The file.
         entry: What the manifest says of it.
         hash_limit: Largest size in bytes that is hashed; None hashes any file.
+        limit: Largest size in bytes that is accepted; None accepts any.
 
     Raises:
-        ArtifactError: The file is missing, or has another size or content.
+        ArtifactError: The file is missing, no plain file, too large, or has another size or
+            content.
     """
-    if not path.is_file():
-        raise ArtifactError(f"{path}: the file is missing; copy the whole folder or export again")
-    size = path.stat().st_size
-    if size != entry.size:
-        kind = "truncated" if size < entry.size else "altered"
-        raise ArtifactError(
-            f"{path}: the file is {kind}, {size} bytes instead of {entry.size}; "
-            "copy it again or export again"
-        )
-    if (hash_limit is None or size <= hash_limit) and sha256_of(path) != entry.sha256:
+    state = difference(path, entry, hash_limit)
+    if state == DAMAGED:
         raise ArtifactError(
             f"{path}: the content does not have the SHA-256 recorded in {MANIFEST_FILE}; "
             "one of the two was altered, export again"
         )
+    if state is not None:
+        what = "the whole folder" if state == MISSING else "it again"
+        raise ArtifactError(f"{path}: the file {state}; copy {what} or export again")
+    if limit is not None and entry.size > limit:
+        raise ArtifactError(
+            f"{path}: the file has {entry.size} bytes, at most {limit} are read; export again"
+        )
+
+
+MISSING: Final = "is missing"
+DAMAGED: Final = "is damaged, its SHA-256 differs"
+
+
+def difference(path: Path, entry: FileEntry, hash_limit: int | None) -> str | None:
+    """Says in half a sentence how a file differs from what is recorded of it; None if it does not.
+
+    Args:
+        path: The file.
+        entry: What is recorded.
+        hash_limit: Largest size in bytes that is hashed; None hashes any file.
+    """
+    try:
+        with open_plain(path) as file:
+            size = file.seek(0, os.SEEK_END)
+        if size != entry.size:
+            kind = "truncated" if size < entry.size else "altered"
+            return f"is {kind}, {size} bytes instead of {entry.size}"
+        hashed = hash_limit is None or size <= hash_limit
+        return DAMAGED if hashed and sha256_of(path) != entry.sha256 else None
+    except FileNotFoundError:
+        return MISSING
+    except (OSError, ValueError) as error:
+        return f"cannot be read ({reason_of(error)})"

@@ -19,8 +19,9 @@ past_value.i       kv dtype [B, Hkv, P, D]   cached values, in the order of the 
 =================  ========================  ====================================================
 output             type, shape               meaning
 =================  ========================  ====================================================
-tokens             int64 [B, R]              argmax of the logits, lowest id on ties
-confidence         float32 [B, R]            its probability, exp(max - logsumexp) in float32
+tokens             int64 [B, R]              argmax of the logits, lowest id on ties, without the
+                                             mask (which older artifacts may return)
+confidence         float32 [B, R]            its probability among all, mask included, in float32
 attention          float32 [B, Q, P+S]       post-softmax attention, mean over heads and over the
                                              evidence layers
 logits             float32 [B, R, V]         fetched only by the rules that need them
@@ -34,6 +35,7 @@ keep their types in every artifact.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from dawn_runtime.errors import OptionError
@@ -85,6 +87,7 @@ def kv_dtype(activations: str) -> str:
         raise OptionError(f"activations {activations!r} are unknown; use one of: {known}") from None
 
 
+@lru_cache(maxsize=16)  # engines ask in every step
 def input_specs(layers: int, kv_heads: int, head_dim: int, kv_dtype: str) -> tuple[TensorSpec, ...]:
     """Returns the graph inputs in order.
 
@@ -127,6 +130,7 @@ def output_specs(
     )
 
 
+@lru_cache(maxsize=16)
 def kv_names(prefix: str, layers: int) -> tuple[str, ...]:
     """Returns `prefix_key.0, prefix_value.0, prefix_key.1, ...` for all layers.
 

@@ -31,6 +31,9 @@ __all__ = [
     "FORMAT_VERSION",
     "GRAPH_FILE",
     "MANIFEST_FILE",
+    "TEMPLATE_FILE",
+    "TOKENIZER_CONFIG_FILE",
+    "TOKENIZER_FILE",
     "WEIGHTS_FILE",
     "DecodingDefaults",
     "Dims",
@@ -46,6 +49,9 @@ FORMAT_VERSION: Final = 2
 MANIFEST_FILE: Final = "dawn.json"
 GRAPH_FILE: Final = "model.onnx"
 WEIGHTS_FILE: Final = "model.onnx.data"
+TOKENIZER_FILE: Final = "tokenizer.json"
+TOKENIZER_CONFIG_FILE: Final = "tokenizer_config.json"
+TEMPLATE_FILE: Final = "chat_template.jinja"
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")

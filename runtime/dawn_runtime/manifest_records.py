@@ -2,8 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Final
 
 from dawn_runtime._fields import Fields
+
+MAX_LENGTH: Final = 2**24
+"""Longest block or answer that a manifest may set, in tokens; far above those of any model."""
+
+MAX_LAYERS: Final = 2**12
+"""Most layers; lists as long as this are made before a graph is seen."""
+
+_MAX_SIZE: Final = 2**31 - 1
+"""Largest of the other sizes, as in configurations of checkpoints."""
 
 OptionValue = float | int | str | bool
 """Value of one policy option as JSON carries it."""
@@ -36,7 +46,8 @@ class Dims:
         """Reads the record; raises `ArtifactError` at a wrong field."""
         names = tuple(cls.__dataclass_fields__)
         fields.only(*names)
-        return cls(**{name: fields.integer(name, minimum=1) for name in names})
+        largest = dict.fromkeys(names, _MAX_SIZE) | {"layers": MAX_LAYERS}
+        return cls(**{name: fields.integer(name, 1, largest[name]) for name in names})
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +133,9 @@ class DecodingDefaults:
         return cls(
             policy=fields.text("policy"),
             options={name: options.option(name) for name in options.values},
-            block_length=fields.integer("block_length", minimum=1),
-            fallback_length=fields.integer("fallback_length"),
-            max_new_tokens=fields.integer("max_new_tokens", minimum=1),
+            block_length=fields.integer("block_length", 1, MAX_LENGTH),
+            fallback_length=fields.integer("fallback_length", 0, MAX_LENGTH),
+            max_new_tokens=fields.integer("max_new_tokens", 1, MAX_LENGTH),
             published=published,
         )
 

@@ -33,7 +33,8 @@ class Result:
     Attributes:
         text: Its text, None if the artifact has no tokenizer.
         tokens: int64 [new] its ids, cut before the first end token when decoding stops there.
-        forwards: Runs of the engine this answer took part in (NFE).
+        forwards: Runs of the engine this answer took part in (NFE); one that had to be repeated for
+            its logits counts once.
         seconds: Wall time of the call, of the whole batch if there was one.
         engine_seconds: Part of `seconds` spent inside the engine.
         rows_fed: Positions fed to the engine over all those runs.
@@ -65,12 +66,14 @@ class Result:
 
     @property
     def tokens_per_forward(self) -> float:
-        """Positions decided per run of the engine; 1 when one is decided at a time.
+        """Tokens of the answer decided per run of the engine; at most 1 for one at a time.
 
-        Counts every entry of `trace`: also end tokens and what is decided behind them, which
-        `tokens` does not hold.
+        Counts what is in `tokens` and was decided, not given by a template. An end token, and what
+        is decided behind it or behind an open position, is in `trace` alone and not counted.
         """
-        return len(self.trace) / max(self.forwards, 1)
+        end = self.prompt_tokens + len(self.tokens)
+        decided = sum(commit.position < end for commit in self.trace)
+        return decided / max(self.forwards, 1)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns all of it for JSON; a commit is [step, position, token, confidence]."""

@@ -22,8 +22,13 @@ def passed(steps: int = 20, length: int = 10) -> list[tuple[np.ndarray, torch.Te
 
 def kept(steps: list[tuple[np.ndarray, torch.Tensor]], samples: Samples, first: int = 0) -> Samples:
     for number, (strata, rows) in enumerate(steps, start=first):
-        samples.keep("site", rows, samples.draw(strata, (7, number)))
+        keep(samples, strata, rows, (7, number))
     return samples
+
+
+def keep(samples: Samples, strata: np.ndarray, rows: torch.Tensor, seed: tuple[int, ...]) -> None:
+    draw = samples.draw(strata, seed)
+    samples.keep(draw, {"site": rows[torch.from_numpy(draw.rows)]})
 
 
 def empty() -> Samples:
@@ -47,14 +52,21 @@ def test_each_stratum_keeps_the_rows_with_the_smallest_numbers() -> None:
 
 def test_slots_stay_empty_until_rows_have_passed() -> None:
     samples = empty()
-    samples.keep("site", torch.ones(2, 1), samples.draw(np.array([1, 1]), (0,)))
+    keep(samples, np.array([1, 1]), torch.ones(2, 1), (0,))
     assert samples.filled.reshape(2, SIZE).sum(axis=1).tolist() == [0, 2]
     assert samples.rows["site"][torch.from_numpy(samples.filled), 0].tolist() == [1.0, 1.0]
 
 
+def test_a_draw_changes_nothing_until_its_rows_are_kept() -> None:
+    samples = empty()
+    first = samples.draw(np.array([0, 1]), (0,))
+    assert not samples.filled.any()
+    assert samples.draw(np.array([0, 1]), (0,)).keys.tolist() == first.keys.tolist()
+
+
 def test_a_step_with_more_rows_than_slots_fills_them_all() -> None:
     samples = empty()
-    samples.draw(np.zeros(50, dtype=np.int64), (0,))
+    keep(samples, np.zeros(50, dtype=np.int64), torch.ones(50, 1), (0,))
     assert samples.filled.tolist() == [True] * SIZE + [False] * SIZE
 
 

@@ -134,13 +134,23 @@ def test_the_template_is_that_of_the_file_or_the_default_one(
     assert read_template(put_template(tmp_path, config, file)) == expected
 
 
-@pytest.mark.parametrize(
-    "config", [3, {}, [], [3], [{"name": "tool_use", "template": "t"}], "\ud800"]
-)
+@pytest.mark.parametrize("config", [3, {}, [], [3], [{"name": "default", "template": 3}], "\ud800"])
 def test_a_template_that_is_none_is_one_clear_line(tmp_path: Path, config: Any) -> None:
     put_template(tmp_path, config)
     with pytest.raises(ConfigError, match=r"field 'chat_template': got .*, expected a text, or a"):
         read_template(tmp_path)
+
+
+def test_templates_without_a_default_are_named_and_none_is_taken(tmp_path: Path) -> None:
+    source = write_checkpoint(tmp_path / "checkpoint", "dream", **TOKENIZED)
+    listed = [{"name": "tool_use", "template": "t"}, {"name": "rag", "template": "r"}]
+    write_qwen2_files(source, chat_template=listed)
+    (warning,) = companions(source, tmp_path / "out")
+    assert warning == (
+        "the checkpoint has no chat template named 'default', but 'tool_use', 'rag': give whole "
+        "prompts, or add a chat_template.jinja"
+    )
+    assert not (tmp_path / "out" / "chat_template.jinja").exists()
 
 
 def test_a_template_that_is_not_text_is_one_clear_line(tmp_path: Path) -> None:

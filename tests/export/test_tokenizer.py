@@ -145,8 +145,22 @@ def test_older_checkpoints_name_added_tokens_in_files_of_their_own(tmp_path: Pat
         501: ("<|mask|>", True),
     }
     assert tokenizer.config["mask_token"] == "<|mask|>"
-    assert tokenizer.config["eos_token"] == "<|endoftext|>"  # of tokenizer_config.json, goes first
-    assert tokenizer.idless == ("<|endoftext|>",)
+    assert tokenizer.config["eos_token"] == "<|nowhere|>"  # where there is no added_tokens_decoder
+    assert tokenizer.idless == ("<|endoftext|>", "<|nowhere|>")
+    assert tokenizer.notes == (
+        "eos_token is '<|nowhere|>' of special_tokens_map.json; tokenizer_config.json has another "
+        "one, not read",
+    )
+
+
+def test_newer_checkpoints_give_parts_in_one_file(qwen2: Path) -> None:
+    (qwen2 / "special_tokens_map.json").write_text(json.dumps({"eos_token": "<|im_end|>"}))
+    tokenizer = read(qwen2)
+    assert tokenizer.config["eos_token"] == "<|endoftext|>"
+    assert tokenizer.notes == (
+        "eos_token is '<|endoftext|>' of tokenizer_config.json; special_tokens_map.json has "
+        "another one, not read",
+    )
 
 
 def test_a_token_with_a_part_is_special_whatever_its_flags_say(tmp_path: Path) -> None:

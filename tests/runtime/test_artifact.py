@@ -122,7 +122,9 @@ def test_names_never_leave_the_folder(artifact_folder: Path, name: str) -> None:
     files = json.loads((artifact_folder / "dawn.json").read_text())["files"]
     files[name] = {"size": 3, "sha256": "0" * 64}
     edit_manifest(artifact_folder, files=files)
-    with pytest.raises(ArtifactError, match="lies outside the folder"):
+    with pytest.raises(
+        ArtifactError, match=r"lies outside the folder|is a link to .*secret, outside"
+    ):
         Artifact.open(artifact_folder)
 
 

@@ -158,8 +158,17 @@ def test_a_template_is_streamed_like_an_answer(run: Run) -> None:
     assert "5 positions decided" in err
 
 
-def test_the_side_of_padding_changes_no_answer(run: Run) -> None:
-    assert run("hi", *SHORT, "--padding", "left")[1] == run("hi", *SHORT)[1]
+def test_the_side_of_padding_changes_no_answer(run: Run, tmp_path: Path) -> None:
+    prompts = tmp_path / "in.jsonl"
+    prompts.write_text('{"prompt": "hi"}\n{"prompt": "a longer one"}\n')
+    left, right = (
+        [
+            json.loads(line)["tokens"]
+            for line in run("--input", str(prompts), *SHORT, *side)[1].splitlines()
+        ]
+        for side in (("--padding", "left"), ())
+    )
+    assert left == right
 
 
 def test_fallback_is_told(run: Run) -> None:
@@ -209,6 +218,12 @@ def test_sampling_is_repeatable(run: Run) -> None:
         (["--fill", "a[[2]]", "--input", "i"], "--fill and --input exclude each other"),
         (["--fill", "a[[2]]", "--max-new-tokens", "2"], "fill takes no --max-new-tokens: every"),
         (["--fill", "a [[x]] b"], "--fill: 'x' in '[[x]]' is not a number; write [[N]] for"),
+        (["--fill", "a [[1000000000]]"], "1000000002 tokens and exceed the context of 256"),
+        (["--fill", "a [[" + "9" * 5000 + "]]"], "a length of 5000 digits exceeds every context"),
+        (["a", "--policy", ""], "unknown policy: ''; known: dapd"),
+        (["a", "--cache", ""], "unknown cache: ''; known: dual"),
+        (["a", "--window", ""], "unknown window: ''; known: blocks"),
+        (["--batch", "9" * 5000], "expected a number of at least 1 and at most 2147483647"),
         (["--fill", "a [[]] [[2]]"], "--fill: '' in '[[]]' is not a number"),
         (["--fill", "dog[[2]"], "--fill: 'dog[[2]' has a '[[' that no ']]' ends; write [[N]] for"),
         (["--fill", "a [[0]]"], "the template holds 0; expected texts and lengths of holes >= 1"),

@@ -1,4 +1,4 @@
-"""What all commands share: exit status, errors of one line, files written whole."""
+"""What all commands share: exit status, errors of one line."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ import pytest
 
 import dawn_runtime
 from dawn_runtime import OptionError
-from dawn_runtime.cli.common import Parser, atomic_text, run_command
+from dawn_runtime.cli.common import Parser, run_command
 
 
 def command(work: Any) -> int:
@@ -108,21 +108,3 @@ def test_reader_that_goes_away_is_no_traceback() -> None:
     )
     os.close(writer)
     assert (done.returncode, done.stderr) == (1, b"")
-
-
-def test_atomic_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    with atomic_text(path) as file:
-        file.write("whole")
-        assert not path.exists()
-    assert path.read_text() == "whole"
-
-    def fail() -> None:
-        with atomic_text(path) as file:
-            file.write("half")
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        fail()
-    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
-    assert path.read_text() == "whole"

@@ -137,6 +137,7 @@ def test_artifact_without_tokenizer_prints_ids(
 ) -> None:
     manifest = json.loads((artifact_folder / "dawn.json").read_text())
     del manifest["files"]["tokenizer.json"]
+    (artifact_folder / "tokenizer.json").unlink()
     (artifact_folder / "dawn.json").write_text(json.dumps(manifest))
     status, _, err = run("hi")
     assert status == 2

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from dawn_runtime import Dawn, Policy, Threshold
 from dawn_runtime.cuda import Device
-from dawn_runtime.cuda.selection import Selection, SelectionRule, Span
+from dawn_runtime.cuda.selection import STUCK, Selection, SelectionRule, Span
 from dawn_runtime.decoding import RowState
+from dawn_runtime.decoding.rails import choose
 from dawn_runtime.engine.device import DeviceOutputs
 from dawn_runtime.policies import RowView
 from support.host_device import HostDevice, get, put
@@ -57,7 +58,7 @@ class State:
         self.firsts = [0 if isinstance(policy, Dawn) else span.begin for span in self.spans]
         width = max(s.end - f for s, f in zip(self.spans, self.firsts, strict=True))
         self.tokens = rng.integers(1, 50, (batch, width))
-        self.tokens[rng.random((batch, width)) < 0.05] = MASK
+        self.tokens[rng.random((batch, width)) < rng.choice([0.05, 0.6])] = MASK
         # Few distinct values, so that equal confidences occur, and values at the thresholds.
         self.confidence = (rng.integers(0, 21, (batch, width)) / 20).astype(np.float32)
         weights = rng.random((batch, self.size, self.size)) ** rng.integers(1, 30)
@@ -68,8 +69,8 @@ class State:
             weights = np.where(visible, rng.integers(0, 17, weights.shape) / 256, 0)
         self.attention = weights.astype(np.float32)
 
-    def expected(self, index: int) -> RowState:
-        """The row after the step, by the rules in NumPy."""
+    def expected(self, index: int) -> RowState | None:
+        """The row after the step, by the rules in NumPy; None if it is stuck."""
         row, span, first = self.rows[index], self.spans[index], self.firsts[index]
         positions = np.arange(row.length)
         tokens, confidence = np.full(row.length, -1), np.full(row.length, np.nan, np.float32)
@@ -89,7 +90,9 @@ class State:
             step=0,
             predicted=positions[first : span.end],
         )
-        chosen = np.sort(self.policy.select(view))
+        if (tokens[candidates] == MASK).all():
+            return None
+        chosen = choose(self.policy, view, MASK)
         return row.commit(chosen, tokens[chosen], confidence[chosen])
 
     def selection(self, device: Device) -> Selection:
@@ -115,13 +118,17 @@ def assert_same(state: State, device: Device) -> None:
     ids, steps, confidence = selection.read_rows()
     fed = get(device, step.input_ids)
     for index, (row, status) in enumerate(zip(state.rows, statuses, strict=True)):
-        after, here = state.expected(index), slice(row.length)
+        expected, here = state.expected(index), slice(row.length)
+        after = expected or row
         np.testing.assert_array_equal(ids[index, here], after.ids)
         np.testing.assert_array_equal(fed[index, here], after.ids)
         np.testing.assert_array_equal(steps[index, here], after.commit_step)
         np.testing.assert_array_equal(confidence[index, here], after.commit_confidence)
-        assert (status.settled, status.known, status.fault) == (after.settled, after.known, 0)
-        assert status.end == (row.length if after.end is None else after.end)
+        assert status.fault == (STUCK if expected is None else 0)
+        if expected is not None:
+            assert (status.settled, status.known) == (after.settled, after.known)
+            assert status.end == (row.length if after.end is None else after.end)
+        assert MASK not in ids[index, here][steps[index, here] >= 0]
         assert (ids[index, row.length :] == FILLER).all()
 
 
@@ -175,8 +182,9 @@ def test_nothing_is_decided_on_nan_or_infinity(
     selection.decide(state.outputs(host))
     assert [status.fault for status in selection.read_status()] == [0, fault]
     ids, steps, _ = selection.read_rows()
-    assert (steps[1] == -1).all()
-    np.testing.assert_array_equal(ids[1, : state.rows[1].length], state.rows[1].ids)
+    assert (steps == -1).all(), "no other row is committed either"
+    for row, there in zip(state.rows, ids, strict=True):
+        np.testing.assert_array_equal(there[: row.length], row.ids)
 
 
 def test_padding_may_hold_anything(host: HostDevice) -> None:

@@ -50,6 +50,24 @@ def test_result_describes_what_happened(decoder: Decoder) -> None:
     assert [result.tokens[c.position - 14] for c in result.trace] == [c.token for c in result.trace]
 
 
+def test_tokens_per_forward_counts_the_tokens_of_the_answer_alone(
+    artifact_folder: Path,
+) -> None:
+    rules: Any = {"max_new_tokens": 32, "policy": "threshold", "options": {"threshold": 0.0}}
+    decoder = Decoder.open(artifact_folder, engine=FakeEngine(TEXT_MANIFEST, end_after(5)))
+    result = decoder.generate(input_ids=[1], block_length=16, **rules)
+    assert (len(result.tokens), len(result.trace), result.forwards) == (5, 16, 1)
+    assert result.tokens_per_forward == 5
+    assert result.to_dict()["tokens_per_forward"] == 5
+    whole = decoder.generate(input_ids=[1], block_length=16, stop_at_eos=False, **rules)
+    assert whole.tokens_per_forward == 32 / whole.forwards
+    template = ["ab", 3, "cd", 2]
+    filled = decoder.fill(template, policy="threshold", options={"threshold": 0.0})
+    assert filled.tokens_per_forward == 5 / filled.forwards, "given tokens are not decided"
+    cut = decoder.generate(input_ids=[1], max_new_tokens=9, policy="one-per-step", max_forwards=4)
+    assert cut.tokens_per_forward == len(cut.tokens) / 4
+
+
 def test_result_turns_into_plain_json(decoder: Decoder) -> None:
     document = decoder.generate("x", max_new_tokens=2, policy="one-per-step").to_dict()
     assert document["forwards"] == 2

@@ -109,6 +109,35 @@ def test_nan_from_the_engine_is_the_error_it_is_in_numpy(host: HostDevice) -> No
         run.step()
 
 
+@pytest.mark.parametrize("spoilt", ["confidence", "attention"])
+def test_after_a_fault_in_one_row_the_same_step_can_be_taken_again(
+    spoilt: str, host: HostDevice
+) -> None:
+    class Broken(FakeEngine):
+        broken = False
+
+        def run(self, inputs: Any) -> Any:
+            outputs = super().run(inputs)
+            if self.broken:
+                getattr(outputs, spoilt)[-1, 0] = np.nan
+            return outputs
+
+    fake = Broken(MANIFEST, HashModel(32, 3))
+    state = begin(PROMPTS, COUNTS, DAWN, Blocks(8), end=False)
+    run, other = (
+        begin_run(HostEngine(fake, host), packer(), state),
+        begin_run(fake, packer(), state),
+    )
+    while run.active:
+        fake.broken = True
+        with pytest.raises(EngineError, match=f"output {spoilt} holds NaN"):
+            run.step()
+        fake.broken = False
+        run.step()
+        other.step()
+    assert all(map(same_row, run.rows, other.rows))
+
+
 def test_decoder_gives_the_same_results_and_streams_on_a_device(host: HostDevice) -> None:
     fake = FakeEngine(MANIFEST, HashModel(32, 2))
     here, there = Decoder(MANIFEST, fake), Decoder(MANIFEST, HostEngine(fake, host))

@@ -21,8 +21,10 @@ from dawn_runtime import (
     open_engine,
 )
 from dawn_runtime.contract import input_specs, output_specs
+from dawn_runtime.engine.checks import check_outputs, check_volumes
 from dawn_runtime.engine.fake import FakeEngine, HashModel, ReplayEngine, fake_manifest
 from dawn_runtime.engine.ort import OrtEngine
+from dawn_runtime.threads import Machine, decide
 
 MANIFEST = fake_manifest(vocab_size=16, max_length=32)
 
@@ -72,6 +74,81 @@ def full_pass(ids: list[list[int]], **changes: Any) -> StepInputs:
 def test_inputs_that_break_the_contract_are_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(EngineError, match=f"fake: {message}"):
         FakeEngine(MANIFEST).run(full_pass([[1, 2]], **changes))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("tokens", lambda a: a.astype(np.int32), "output tokens is int32; expected int64"),
+        ("tokens", lambda a: a + 16, "output tokens runs from .*; the model has ids from 0 to 15"),
+        ("tokens", lambda a: a - 16, "output tokens runs from -"),
+        ("confidence", lambda a: a.astype(np.float64), "confidence is float64; expected float32"),
+        ("attention", lambda a: a.astype(np.float16), "attention is float16; expected float32"),
+        (
+            "attention",
+            lambda a: a[..., :-1],
+            r"attention has shape \(1, 2, 1\); expected \(1, 2, 2",
+        ),
+        ("logits", lambda a: a[..., :-1], r"logits has shape \(1, 2, 15\); expected \(1, 2, 16\)"),
+        ("logits", lambda a: a.astype(np.float64), "logits is float64; expected float32"),
+        ("logits", lambda a: a * np.float32(np.nan), "output logits holds NaN or infinity"),
+        ("logits", lambda a: a + np.float32(np.inf), "output logits holds NaN or infinity"),
+        ("present", lambda a: a[:1], "got 1 keys and values; expected 2, two for each layer"),
+        (
+            "present",
+            lambda a: (a[0], a[1][..., :1]),
+            r"float32 \(1, 1, 2, 1\); expected float32 \(",
+        ),
+        (
+            "present",
+            lambda a: (a[0], a[1].astype("f8")),
+            r"are float64 \(1, 1, 2, 2\); expected fl",
+        ),
+    ],
+)
+def test_outputs_that_break_the_contract_are_named(name: str, change: Any, message: str) -> None:
+    inputs = full_pass([[1, 2]], want_logits=True, want_present=True)
+    engine = FakeEngine(MANIFEST)
+    outputs = engine.run(inputs)
+    check_outputs(inputs, outputs, engine.describe())
+    spoilt = replace(outputs, **{name: change(getattr(outputs, name))})
+    with pytest.raises(EngineError, match=f"fake: .*{message}") as caught:
+        check_outputs(inputs, spoilt, engine.describe())
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ((4, 4096, 0, 32, 4096), "has 4 x 32 x 4096 x 4096 = 2,147,483,648 attention weights"),
+        ((1, 1024, 64512, 1, 1024), "has 1 x 32 x 1024 x 65536 = 2,147,483,648 attention weights"),
+        (
+            (4, 4096, 0, 4096, 0),
+            "has 4 x 4096 x 152064 = 2,491,416,576 logits, at most 2,147,483,6",
+        ),
+        ((3, 4096, 0, 32, 4096), None),
+        ((64, 4096, 0, 32, 0), None),
+    ],
+)
+def test_a_step_with_more_numbers_than_kernels_count_is_refused_up_front(
+    sizes: tuple[int, ...], message: str | None
+) -> None:
+    dims = replace(MANIFEST.dims, heads=32, vocab_size=152_064)
+    step = dict(zip("BSPRQ", sizes, strict=True))
+    info = FakeEngine(MANIFEST).describe()
+    if message is None:
+        check_volumes(info, dims, step)
+        return
+    with pytest.raises(EngineError, match=f"{message}.*fewer rows at once or shorter ones$"):
+        check_volumes(info, dims, step)
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1025, 10**12, 2**64, 1.5, True, "2"])
+def test_a_number_of_threads_that_is_none_never_reaches_native_code(
+    threads: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(OptionError, match=r"threads is .*; expected"):
+        OrtEngine(tmp_path / "model.onnx", MANIFEST, threads=threads)
 
 
 # Fake engines
@@ -232,6 +309,28 @@ def test_onnxruntime_runs_the_contract(graph_path: Path) -> None:
 def test_onnxruntime_keeps_no_memory_for_shapes_it_has_met(graph_path: Path) -> None:
     options = OrtEngine(graph_path, MANIFEST, threads=1)._session.get_session_options()
     assert not options.enable_mem_pattern
+
+
+def test_onnxruntime_runs_on_the_threads_that_were_chosen(
+    graph_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = decide(Machine(8, 8, 8, quota=3), weights=10**9)
+    monkeypatch.setattr("dawn_runtime.engine.ort.choose_threads", lambda dims, wanted: chosen)
+    engine = OrtEngine(graph_path, MANIFEST)
+    options = engine._session.get_session_options()
+    assert options.intra_op_num_threads == 3
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    assert engine.describe().threads is chosen
+
+
+def test_threads_may_spin_where_the_machine_is_free(
+    graph_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = decide(Machine(8, 8, 8), weights=10**9)
+    monkeypatch.setattr("dawn_runtime.engine.ort.choose_threads", lambda dims, wanted: chosen)
+    options = OrtEngine(graph_path, MANIFEST)._session.get_session_options()
+    with pytest.raises(RuntimeError, match="allow_spinning"):  # nothing is said, so they may
+        options.get_session_config_entry("session.intra_op.allow_spinning")
 
 
 def test_low_memory_leaves_weights_where_they_are_and_changes_no_result(graph_path: Path) -> None:

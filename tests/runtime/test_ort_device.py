@@ -275,9 +275,9 @@ def test_a_closed_engine_says_so(engines: tuple[OrtDeviceEngine, Engine]) -> Non
 
 def test_a_build_without_cuda_is_named(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CPU_PROVIDER])
-    graph = artifact.path(GRAPH_FILE)
+    graph, named = artifact.path(GRAPH_FILE), [CUDA_PROVIDER, CPU_PROVIDER]
     with pytest.raises(DependencyError, match="was built without CUDAExecutionProvider; pip ins"):
-        open_session("onnxruntime-cuda", graph, [CUDA_PROVIDER, CPU_PROVIDER])
+        open_session("onnxruntime-cuda", graph, named, activations="fp32")
 
 
 def test_a_provider_that_does_not_load_is_an_error_with_the_reason(
@@ -288,7 +288,7 @@ def test_a_provider_that_does_not_load_is_an_error_with_the_reason(
     reason = "libcublasLt.so.13: cannot open shared object file"
     monkeypatch.setattr("dawn_runtime.doctor.providers.load_failure", lambda _: reason)
     with pytest.raises(EngineError) as caught:
-        open_session("onnxruntime-cuda", artifact.path(GRAPH_FILE), named)
+        open_session("onnxruntime-cuda", artifact.path(GRAPH_FILE), named, activations="fp32")
     message = str(caught.value)
     assert f"CUDAExecutionProvider does not load: {reason}; the usual cause is another" in message
     assert "engine='onnxruntime-cpu' runs without it" in message
@@ -324,3 +324,15 @@ def test_auto_is_cuda_where_onnxruntime_was_built_with_it(
 
 def test_engines_are_listed_with_auto_first() -> None:
     assert ENGINES == ("auto", "onnxruntime-cpu", "onnxruntime-cuda", "tensorrt")
+
+
+def test_a_step_too_large_for_kernels_is_refused_before_anything_is_done(
+    artifact: Artifact, host: HostDevice
+) -> None:
+    manifest = replace(artifact.manifest, dims=replace(artifact.manifest.dims, heads=2**27))
+    engine = OrtDeviceEngine(artifact.path(GRAPH_FILE), manifest, host, threads=1)
+    inputs = inputs_of(16)
+    step = DeviceStep(*(put(host, getattr(inputs, field.name)) for field in fields(DeviceStep)))
+    for run in (lambda: engine.run(inputs), lambda: engine.run_on_device(step)):
+        with pytest.raises(EngineError, match=r"a step has 2 x 134217728 x 4 x 9 = .* attention"):
+            run()

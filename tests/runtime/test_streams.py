@@ -1,5 +1,7 @@
 """Streams of text and of decisions, and answers that are stopped before they are done."""
 
+import gc
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,8 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dawn_runtime import Decoder, OptionError
-from dawn_runtime.engine.fake import FakeEngine
+from dawn_runtime import DawnError, Decoder, EngineError, OptionError
+from dawn_runtime.cuda import CudaDevice
+from dawn_runtime.decoding import KvStore
+from dawn_runtime.engine.fake import FakeEngine, fake_manifest
+from dawn_runtime.generation import Generation
+from support.device_engine import HostEngine
+from support.fake_driver import FakeDriver
 from support.text import TEXT_MANIFEST
 
 SLOW: Any = {"max_new_tokens": 12, "policy": "one-per-step", "stop_at_eos": False}
@@ -133,3 +140,101 @@ def test_iterating_after_the_result_gives_nothing_more(decoder: Decoder) -> None
 def test_bad_limit_is_named(limits: Any, message: str, decoder: Decoder) -> None:
     with pytest.raises(OptionError, match=message):
         decoder.generate("hi", **limits)
+
+
+def abandon(kind: str, decoder: Any) -> None:
+    stream = getattr(decoder, kind)("hi", **SLOW, cache="dual", fallback_length=0)
+    next(stream)
+
+
+@pytest.mark.parametrize("kind", ["stream", "watch"])
+def test_an_abandoned_stream_is_freed_at_once(kind: str, decoder: Decoder) -> None:
+    alive: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    class Kept(KvStore):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            alive.add(self)
+
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("dawn_runtime.decoding.loop.KvStore", Kept)
+            patch.setattr("dawn_runtime.decoder.Generation", counted(Generation, alive))
+            for _ in range(5):
+                abandon(kind, decoder)
+                assert not alive, "without the garbage collector"
+    finally:
+        gc.enable()
+
+
+def counted(cls: Any, alive: Any) -> Any:
+    def make(*arguments: Any, **rest: Any) -> Any:
+        made = cls(*arguments, **rest)
+        alive.add(made)
+        return made
+
+    return make
+
+
+@pytest.mark.parametrize("policy", ["dawn", "threshold"])
+def test_memory_of_a_device_is_freed_with_an_abandoned_stream(
+    policy: str, driver: FakeDriver
+) -> None:
+    manifest = fake_manifest(vocab_size=32)
+    engine = HostEngine(FakeEngine(manifest), CudaDevice(driver=driver))  # type: ignore[arg-type]
+    decoder = Decoder(manifest, engine)
+    rules: dict[str, Any] = {"max_new_tokens": 60, "policy": policy, "fallback_length": 0}
+    decoder.generate(input_ids=[1, 2, 3], **rules)
+    gc.collect()
+    gc.disable()
+    try:
+        for end in ("abandon", "close", "exhaust", "with"):
+            before = len(driver.memory)
+            stream = decoder.watch(input_ids=[1, 2, 3], **rules)
+            next(stream)
+            assert len(driver.memory) > before
+            if end == "abandon":
+                del stream
+            elif end == "close":
+                stream.close()
+            elif end == "exhaust":
+                assert list(stream)
+            else:
+                with stream:
+                    next(stream)
+            assert len(driver.memory) == before, end
+    finally:
+        gc.enable()
+
+
+def test_a_closed_stream_keeps_its_result_and_gives_nothing_more(decoder: Decoder) -> None:
+    with decoder.watch("hi", **SLOW) as stream:
+        seen = [next(stream), next(stream)]
+    stream.close()
+    stream.cancel()
+    assert list(stream) == []
+    assert (stream.result.finish_reason, stream.result.forwards) == ("cancelled", 2)
+    assert stream.result.trace == tuple(commit for step in seen for commit in step)
+    finished = decoder.watch("hi", **SLOW)
+    steps = list(finished)
+    finished.close()
+    assert (finished.result.finish_reason, len(steps)) == ("length", finished.result.forwards)
+
+
+def test_a_stream_that_cannot_be_ended_properly_says_why_and_is_closed(
+    decoder: Decoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = decoder.watch("hi", **SLOW)
+    next(stream)
+
+    def lost(_: Any) -> Any:
+        raise EngineError("cuda: the device is lost")
+
+    monkeypatch.setattr(Generation, "results", lost)
+    with pytest.raises(EngineError, match="the device is lost"):
+        stream.close()
+    assert list(stream) == []
+    with pytest.raises(DawnError, match="closed after an error, so it has no result"):
+        stream.result  # noqa: B018

@@ -22,6 +22,7 @@ from dawn_runtime.engine.tensorrt import TensorRTEngine, open_tensorrt
 from dawn_runtime.engine.tensorrt_plans import plan_files
 from dawn_runtime.errors import DependencyError, EngineError, OptionError
 from support.fake_driver import FakeDriver
+from support.fake_tensorrt_world import DataType, TensorIOMode, TensorLocation
 from support.tensorrt_machine import FEW, ORIN, FakeMachine, copied, small_artifact
 
 VERSIONS = ["10.3.0", "11.4.0"]
@@ -41,6 +42,7 @@ def folder(portable: Path, tmp_path: Path) -> Path:
 def machine(driver: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> FakeMachine:
     made = FakeMachine(monkeypatch)
     made.world.enqueue = driver._do
+    made.world.recording = lambda: driver._captured is not None
     monkeypatch.setattr(engine_module, "CudaDevice", lambda: CudaDevice(driver=driver))
     return made
 
@@ -190,6 +192,100 @@ def test_the_third_run_of_a_kind_is_one_launch_of_a_graph(
     assert "cuMemAlloc" not in driver.calls
     assert_same(first, second)
     assert_same(first, third)
+
+
+def decode(engine: Any, folder: Path, seed: int, **settings: Any) -> list[int]:
+    decoder = Decoder(Artifact.open(folder).manifest, engine)
+    prompt = np.random.default_rng(seed).integers(1, 30, 8 + 3 * (seed % 2)).tolist()
+    rules: dict[str, Any] = {"max_new_tokens": 24, "block_length": 8, "stop_at_eos": False}
+    found = decoder.generate(input_ids=prompt, **{**rules, **settings}).tokens
+    return list(map(int, found))
+
+
+CAPTURED: list[dict[str, Any]] = [
+    {"cache": "none", "policy": "one-per-step"},
+    {"cache": "prefix", "policy": "threshold", "options": {"threshold": 0.5}},
+    {"cache": "dual", "policy": "one-per-step", "window": "sliding"},
+    {"cache": "dual", "policy": "threshold", "options": {"threshold": 0.5}},
+]
+
+
+@pytest.mark.parametrize("settings", CAPTURED, ids=lambda s: f"{s['cache']}-{s['policy']}")
+def test_no_run_is_recorded_right_after_a_change_of_shape(
+    engine: TensorRTEngine, machine: FakeMachine, folder: Path, settings: dict[str, Any]
+) -> None:
+    plain = reference(folder)
+    for seed in range(4):
+        assert decode(engine, folder, seed, **settings) == decode(plain, folder, seed, **settings)
+    assert not any(machine.world.captures)
+    if settings["policy"] == "one-per-step":
+        assert machine.world.captures
+
+
+def test_runs_of_two_kinds_in_turn_are_recorded_once_each_came_twice_in_a_row(
+    engine: TensorRTEngine, machine: FakeMachine, driver: FakeDriver, folder: Path
+) -> None:
+    cpu = reference(folder)
+    for lengths, graphs in (((12, 9) * 3, 0), ((12, 12), 1), ((9, 9), 2), ((12, 9) * 2, 2)):
+        for length in lengths:
+            step = full_pass(length=length)
+            assert_same(engine.run(step), cpu.run(step))
+        assert driver.calls.count("cuGraphInstantiate") == graphs
+    assert machine.world.captures == [False, False]
+
+
+def test_a_plan_that_cannot_be_recorded_runs_all_the_same_and_says_so_once(
+    engine: TensorRTEngine, machine: FakeMachine, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    machine.world.faults.add("capture")
+    settings: dict[str, Any] = {"policy": "one-per-step", "cache": "dual"}
+    expected = decode(reference(folder), folder, 0, **settings)
+    for _ in range(3):
+        assert decode(engine, folder, 0, **settings) == expected
+    (record,) = caplog.records
+    assert "runs are started one by one, which takes longer" in record.getMessage()
+
+
+def test_a_recording_that_the_driver_refuses_is_no_fault_either(
+    engine: TensorRTEngine, driver: FakeDriver, folder: Path
+) -> None:
+    driver.failing["cuGraphInstantiate"] = "CUDA_ERROR_OUT_OF_MEMORY"
+    expected = reference(folder).run(full_pass())
+    for _ in range(4):
+        assert_same(engine.run(full_pass()), expected)
+    assert driver.calls.count("cuGraphInstantiate") == 1, "it is not tried again"
+
+
+def test_without_memory_for_another_context_the_oldest_graph_gives_up_its_own(
+    engine: TensorRTEngine, machine: FakeMachine, folder: Path
+) -> None:
+    cpu = reference(folder)
+    for _ in range(3):
+        engine.run(full_pass(length=12))
+    machine.world.faults.add("context")
+    for length in (9, 12, 9, 12):
+        step = full_pass(length=length)
+        assert_same(engine.run(step), cpu.run(step))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("input_ids", DataType.INT32, "type of input_ids is INT32; expected INT64"),
+        ("confidence", DataType.HALF, "type of confidence is HALF; expected FLOAT"),
+        ("attention_mask", TensorLocation.HOST, "location of attention_mask is HOST; expected DEV"),
+        ("tokens", TensorIOMode.INPUT, "mode of tokens is INPUT; expected OUTPUT"),
+    ],
+)
+def test_a_plan_with_other_types_is_refused_when_it_is_loaded(
+    machine: FakeMachine, folder: Path, driver: FakeDriver, name: str, value: Any, message: str
+) -> None:
+    machine.build(folder)
+    machine.world.changed[name] = value
+    with pytest.raises(EngineError, match=f"{message}.*dawn-export --target tensorrt") as caught:
+        open_tensorrt(Artifact.open(folder))
+    assert "\n" not in str(caught.value)
+    assert not driver.memory
 
 
 def test_numbers_of_rows_within_a_block_share_a_graph(

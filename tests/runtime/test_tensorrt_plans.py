@@ -119,7 +119,10 @@ def test_a_plan_built_without_a_driver_runs_under_any_cuda(
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda path: path.write_bytes(path.read_bytes()[:-1]), "has 8 bytes instead of 9"),
+        (
+            lambda path: path.write_bytes(path.read_bytes()[:-1]),
+            "is truncated, 8 bytes instead of 9",
+        ),
         (lambda path: path.write_bytes(b"Plan of a"), "the plan is damaged, its SHA-256 differs"),
         (lambda path: path.unlink(), "the plan is missing"),
     ],

@@ -1,5 +1,6 @@
 """Optimisation profiles: which there are, which one a step takes, what is refused."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -130,3 +131,15 @@ def test_packed_tensors_begin_at_aligned_addresses_and_do_not_overlap(
         assert (array.pointer - start) % 256 == 0
         assert array.pointer + array.nbytes <= following.pointer
     assert [a.shape for a in arrays] == [a.shape for a in packed.on_host(known).values()]
+
+
+def test_a_plan_that_no_kernel_can_run_is_refused_before_it_is_built() -> None:
+    from dawn_export.tensorrt import EngineOptions
+
+    manifest = fake_manifest(max_length=8192)
+    manifest = replace(manifest, dims=replace(manifest.dims, heads=32))
+    assert EngineOptions(max_length=4096, batch=1).profiles(manifest)
+    with pytest.raises(OptionError, match=r"attention weights in a layer, .* smaller --max-length"):
+        EngineOptions(max_length=8192, batch=1).profiles(manifest)
+    with pytest.raises(OptionError, match="a step of 4096 tokens in 4 rows has 4 x 32 x 4096"):
+        EngineOptions(max_length=4096, batch=4).profiles(manifest)

@@ -21,6 +21,10 @@ template <typename T, typename V> static T atomicAdd(T* at, V value) {
     return __atomic_fetch_add(at, T(value), __ATOMIC_SEQ_CST);
 }
 
+template <typename T, typename V> static T atomicOr(T* at, V value) {
+    return __atomic_fetch_or(at, T(value), __ATOMIC_SEQ_CST);
+}
+
 template <typename T, typename V> static T atomicMax(T* at, V value) {
     T old = __atomic_load_n(at, __ATOMIC_SEQ_CST);
     while (old < T(value) && !__atomic_compare_exchange_n(at, &old, T(value), false, 5, 5)) {}

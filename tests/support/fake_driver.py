@@ -6,6 +6,7 @@ function that does not exist there, or with another number of arguments, fails t
 
 import ctypes
 import re
+import threading
 from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
@@ -41,6 +42,10 @@ def documented(name: str) -> int | None:
     return len(arguments[1].split(",")) if arguments[1] else 0
 
 
+class InvalidatedError(Exception):
+    """What was captured cannot be a graph."""
+
+
 class FakeDriver:
     """Memory is host memory; kernels are those compiled for the host.
 
@@ -48,6 +53,8 @@ class FakeDriver:
         calls: Names of all calls.
         failing: Name of a function -> name of the CUresult it returns from now on.
         memory: Live allocations by address.
+        late: Whether copies to the device read their source as late as CUDA allows them to.
+        version: Newest CUDA it runs, as cuDriverGetVersion gives it.
     """
 
     CUstreamCaptureMode = SimpleNamespace(CU_STREAM_CAPTURE_MODE_THREAD_LOCAL=1)
@@ -63,6 +70,12 @@ class FakeDriver:
         self.calls: list[str] = []
         self.failing: dict[str, str] = {}
         self.memory: dict[int, Any] = {}
+        self.late = False
+        self._spoilt = False
+        self._capturing = 0
+        self._queue: list[Callable[[], None]] = []
+        self._entered = threading.local()
+        self.version = 12060
 
     def __getattr__(self, name: str) -> Callable[..., tuple[Any, ...]]:
         if not name.startswith("cu"):
@@ -76,7 +89,10 @@ class FakeDriver:
                 return failure(self.failing[name]), *[None] * (name in _WITH_RESULT)
             if name == "cuMemGetInfo":
                 return Status(0), 1 << 30, 1 << 33
-            result = getattr(self, f"_{name}", lambda *_: 1)(*arguments)
+            try:
+                result = getattr(self, f"_{name}", lambda *_: 1)(*arguments)
+            except InvalidatedError:
+                return failure("CUDA_ERROR_STREAM_CAPTURE_INVALIDATED"), None
             return (Status(0), result) if name in _WITH_RESULT else (Status(0),)
 
         return call
@@ -88,7 +104,7 @@ class FakeDriver:
             self._captured.append(work)
 
     def _cuDriverGetVersion(self) -> int:  # noqa: N802
-        return 12060
+        return self.version
 
     def _cuDeviceGetAttribute(self, attribute: int, _: Any) -> int:  # noqa: N802
         return {75: 8, 76: 7}[attribute]
@@ -102,7 +118,16 @@ class FakeDriver:
     _cuMemAllocHost = _cuMemAlloc  # noqa: N815
 
     def _cuMemFree(self, pointer: int) -> None:  # noqa: N802
+        """Without a context in its thread, or while that captures, nothing is freed."""
+        if not hasattr(self._entered, "context"):
+            return
+        if self._captured is not None and self._capturing == threading.get_ident():
+            self._spoilt = True
+            return
         del self.memory[pointer]
+
+    def _cuCtxSetCurrent(self, context: Any) -> None:  # noqa: N802
+        self._entered.context = context
 
     _cuMemFreeHost = _cuMemFree  # noqa: N815
 
@@ -111,9 +136,19 @@ class FakeDriver:
 
     def _cuMemcpyHtoDAsync(self, to: int, source: int, size: int, _: Any) -> None:  # noqa: N802
         assert self._captured is None, "what is uploaded may be gone when the graph is launched"
-        ctypes.memmove(to, source, size)
+        assert size > 0
+        if self.late:
+            self._queue.append(lambda: ctypes.memmove(to, source, size))
+        else:
+            ctypes.memmove(to, source, size)
+
+    def _cuStreamSynchronize(self, _: Any) -> None:  # noqa: N802
+        for work in self._queue:
+            work()
+        self._queue.clear()
 
     def _cuMemcpyDtoHAsync(self, to: int, source: int, size: int, _: Any) -> None:  # noqa: N802
+        assert size > 0
         self._do(lambda: ctypes.memmove(to, source, size))
 
     def _cuModuleLoadData(self, image: bytes) -> str:  # noqa: N802
@@ -133,10 +168,13 @@ class FakeDriver:
         self._do(lambda: function((x, y), 1, packed))
 
     def _cuStreamBeginCapture(self, *_: Any) -> None:  # noqa: N802
-        self._captured = []
+        assert self._captured is None, "a stream is captured once at a time"
+        self._captured, self._spoilt, self._capturing = [], False, threading.get_ident()
 
     def _cuStreamEndCapture(self, _: Any) -> Any:  # noqa: N802
         captured, self._captured = self._captured, None
+        if self._spoilt:
+            raise InvalidatedError
         return captured
 
     def _cuGraphInstantiate(self, graph: Any, _: int) -> Any:  # noqa: N802

@@ -29,12 +29,15 @@ from support.fake_tensorrt_run import (
 )
 from support.fake_tensorrt_world import (
     BuilderFlag,
+    DataType,
     ExecutionContextAllocationStrategy,
     ILogger,
     IProgressMonitor,
     LayerInformationFormat,
     NetworkDefinitionCreationFlag,
     ProfilingVerbosity,
+    TensorIOMode,
+    TensorLocation,
     World,
     current,
     enter,
@@ -45,6 +48,7 @@ _SINCE_ATTENTION = (10, 14)
 CLASSES = (
     *(ILogger, IProgressMonitor, NetworkDefinitionCreationFlag, BuilderFlag, ProfilingVerbosity),
     *(ExecutionContextAllocationStrategy, LayerInformationFormat, ITimingCache),
+    *(DataType, TensorIOMode, TensorLocation),
     *(IOptimizationProfile, IBuilderConfig, INetworkDefinition, OnnxParser, ParserError, Builder),
     *(Runtime, ICudaEngine, EngineInspector, IExecutionContext, Refitter, OnnxParserRefitter),
 )

@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 
 from support.fake_tensorrt_world import (
     MAGIC,
+    DataType,
     ExecutionContextAllocationStrategy,
     ILogger,
     LayerInformationFormat,
     Severity,
+    TensorIOMode,
+    TensorLocation,
     current,
     open_session,
 )
@@ -59,6 +62,22 @@ class ICudaEngine:
 
     def get_tensor_name(self, index: int) -> str:
         return self.names[index]
+
+    def get_tensor_dtype(self, name: str) -> DataType:
+        graph = self.session or open_session(self.plan["graph"])
+        entries = {entry.name: entry.type for entry in (*graph.get_inputs(), *graph.get_outputs())}
+        return self._changed(name, DataType[_DATA_TYPES[entries[name]]])
+
+    def get_tensor_mode(self, name: str) -> TensorIOMode:
+        there = TensorIOMode.OUTPUT if name in self.plan["outputs"] else TensorIOMode.INPUT
+        return self._changed(name, there)
+
+    def get_tensor_location(self, name: str) -> TensorLocation:
+        return self._changed(name, TensorLocation.DEVICE)
+
+    def _changed(self, name: str, value: Any) -> Any:
+        other = current().changed.get(name)
+        return other if type(other) is type(value) else value
 
     @property
     def num_optimization_profiles(self) -> int:
@@ -105,6 +124,8 @@ class IExecutionContext:
         self.profile: int | None = None
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.addresses: dict[str, int] = {}
+        self.reshaped = False
+        self.recorded: set[Any] = set()
 
     def set_device_memory(self, memory: int, size: int) -> None:
         assert size >= 1000 + len(self.engine.plan["profiles"]) - 1
@@ -120,6 +141,7 @@ class IExecutionContext:
         low, _, high = self.engine.plan["profiles"][self.profile][name]
         fits = all(a <= b <= c for a, b, c in zip(low, shape, high, strict=True))
         if fits and "shape" not in world.faults:
+            self.reshaped |= self.shapes.get(name) != shape
             self.shapes[name] = shape
         return fits and "shape" not in world.faults
 
@@ -132,6 +154,13 @@ class IExecutionContext:
         world = current()
         if "run" in world.faults:
             return False
+        if world.recording():
+            if "capture" in world.faults:
+                return False
+            world.captures.append(self.reshaped)
+            self.recorded.add(tuple(sorted(self.shapes.items())))
+            assert len(self.recorded) == 1, "graphs of different shapes share a context"
+        self.reshaped = False
         assert self.memory
         assert set(self.addresses) == set(self.engine.names)
         addresses, shapes = dict(self.addresses), dict(self.shapes)
@@ -164,6 +193,14 @@ class OnnxParserRefitter:
         self.refitter.engine.session = open_session(model)
         return True
 
+
+_DATA_TYPES = {
+    "tensor(int64)": "INT64",
+    "tensor(bool)": "BOOL",
+    "tensor(float)": "FLOAT",
+    "tensor(float16)": "HALF",
+    "tensor(bfloat16)": "BF16",
+}
 
 _TYPES = {
     "tensor(int64)": np.int64,

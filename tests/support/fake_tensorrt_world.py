@@ -19,7 +19,11 @@ class World:
     Attributes:
         enqueue: Runs work now, or keeps it where a CUDA graph is being captured.
         during_build: What happens in the middle of a build.
-        faults: Names of what shall fail: parse, build, load, refit, context, shape, run.
+        faults: Names of what shall fail: parse, build, load, refit, context, shape, run, capture.
+        changed: Tensor -> what an engine says of it instead: a type, a mode or a location.
+        captures: Runs that were recorded, for each of them whether a shape of its context had been
+            set since the last run.
+        recording: Whether a CUDA graph is being captured.
         live: Objects that were made and not yet collected, by class name.
         runs: How often an engine ran.
         bound: How often a shape or an address was set.
@@ -30,6 +34,9 @@ class World:
     enqueue: Callable[[Callable[[], None]], None] = lambda work: work()
     during_build: Callable[[], None] = lambda: None
     faults: set[str] = field(default_factory=set)
+    changed: dict[str, Any] = field(default_factory=dict)
+    captures: list[bool] = field(default_factory=list)
+    recording: Callable[[], bool] = lambda: False
     live: weakref.WeakSet[Any] = field(default_factory=weakref.WeakSet)
     runs: int = 0
     bound: int = 0
@@ -104,6 +111,26 @@ class ProfilingVerbosity(IntEnum):
 class ExecutionContextAllocationStrategy(IntEnum):
     STATIC = 0
     USER_MANAGED = 2
+
+
+class DataType(IntEnum):
+    FLOAT = 0
+    HALF = 1
+    INT32 = 3
+    BOOL = 4
+    BF16 = 7
+    INT64 = 8
+
+
+class TensorIOMode(IntEnum):
+    NONE = 0
+    INPUT = 1
+    OUTPUT = 2
+
+
+class TensorLocation(IntEnum):
+    DEVICE = 0
+    HOST = 1
 
 
 class LayerInformationFormat(IntEnum):

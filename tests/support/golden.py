@@ -3,12 +3,6 @@
 `tests/data/golden/*` holds six prompts for each checkpoint and what the released DAWN code decodes
 (64 new tokens, block 32). `NumpyEngine` runs the checkpoints without torch and ONNX.
 
-One detail of the reference is an accident and stays out of the runtime: its Dream model inherited
-`top_k = 50` from the defaults of its framework, so its confidence is a softmax over the 50 best
-tokens of 256. LLaDA's is over all of them, as ours always is. `BestTokens` puts the accident around
-any engine, to compare the rest exactly. Only KLASS is free of it: its Dream code takes confidence
-and change from the whole distributions.
-
 `prefix_cache` and `dual_cache` are the caches of Fast-dLLM under the threshold rule. Their code
 keeps keys before rotation and rotates them anew in every step, which is the same up to rounding;
 for a batch of one nothing else of it differs from ours.
@@ -16,17 +10,15 @@ for a batch of one nothing else of it differs from ours.
 
 import json
 import struct
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dawn_runtime import Decoder, Engine, Result
+from dawn_runtime import Decoder, Result
 from dawn_runtime.engine import EngineInfo, StepInputs, StepOutputs
 
 GOLDEN = Path(__file__).parent.parent / "data" / "golden"
-REFERENCE_TOP_K = 50
 EVIDENCE_LAYERS = 4
 CASES = {
     "dream": ("dawn", "dawn_published", "threshold", "factor", "local_leap", "klass"),
@@ -83,34 +75,10 @@ def read_weights(folder: Path) -> dict[str, np.ndarray]:
     return weights
 
 
-def confidence_over(logits: np.ndarray, best: int | None = None) -> np.ndarray:
-    """Probability of the best token among the `best` most probable ones, all by default."""
-    ranked = np.sort(logits, axis=-1)[..., ::-1][..., :best]
-    found: np.ndarray = 1 / np.exp(ranked - ranked[..., :1]).sum(axis=-1)
+def probability_of_best(logits: np.ndarray) -> np.ndarray:
+    """Probability of the best token among all."""
+    found: np.ndarray = 1 / np.exp(logits - logits.max(axis=-1, keepdims=True)).sum(axis=-1)
     return found
-
-
-class BestTokens:
-    """An engine whose confidence is over the 50 best tokens, as in the Dream reference."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-
-    def describe(self) -> EngineInfo:
-        return self.engine.describe()
-
-    def close(self) -> None:
-        self.engine.close()
-
-    def run(self, inputs: StepInputs) -> StepOutputs:
-        found = self.engine.run(replace(inputs, want_logits=True))
-        assert found.logits is not None
-        return replace(found, confidence=confidence_over(found.logits, REFERENCE_TOP_K))
-
-
-def like_reference(engine: Engine, family: str, case: str) -> Engine:
-    """Puts the accident around an engine for the cases that have it."""
-    return BestTokens(engine) if family == "dream" and case != "klass" else engine
 
 
 class NumpyEngine:
@@ -153,7 +121,7 @@ class NumpyEngine:
         logits = np.take_along_axis(logits, inputs.logit_rows[..., None], axis=1)
         return StepOutputs(
             tokens=logits.argmax(axis=-1),
-            confidence=confidence_over(logits),
+            confidence=probability_of_best(logits),
             attention=np.take_along_axis(evidence, inputs.attention_rows[..., None], axis=1),
             logits=logits,
             present=tuple(present) if inputs.want_present else (),

@@ -12,7 +12,7 @@ from dawn_calibration.cli.flags import (
     add_checker_flag,
     add_data_flags,
     add_length_flags,
-    check_file,
+    check_picture,
     checker,
     questions,
 )
@@ -24,10 +24,10 @@ from dawn_calibration.compare.comparison import (
 )
 from dawn_calibration.compare.report import draw_comparison, report_text, to_dict
 from dawn_calibration.judges import check_fields, judge_tasks
-from dawn_calibration.pictures import check_pictures
 from dawn_runtime import Policy
 from dawn_runtime.artifact import read_manifest
-from dawn_runtime.cli.common import Parser, count, key_value, print_json, run_command
+from dawn_runtime.cli.common import Parser, count, key_values, print_json, run_command, threads
+from dawn_runtime.errors import OptionError
 from dawn_runtime.manifest import DecodingDefaults
 from dawn_runtime.policies import POLICIES
 
@@ -59,15 +59,15 @@ def _parser() -> Parser:
     parser.add_argument(
         "--batch", type=count, default=16, metavar="N", help="prompts together; default: 16"
     )
-    parser.add_argument("--threads", type=count, metavar="N", help="CPU threads; default: all")
+    parser.add_argument("--threads", type=threads, metavar="N", help="CPU threads; default: all")
     parser.add_argument("--picture", type=Path, metavar="FILE.png", help="draw the differences")
     return parser
 
 
 def _work(args: argparse.Namespace) -> None:
-    if args.picture is not None:
-        check_file(args.picture, "--picture")
-        check_pictures()
+    check_picture(args)
+    if args.data is not None and args.seed is not None:
+        raise OptionError("--seed: goes with --tasks; got --data, of which all lines are read")
     judge = checker(args)
     prompts = questions(args, "heldout")
     if judge is not None:
@@ -87,16 +87,16 @@ def _work(args: argparse.Namespace) -> None:
         tqdm(total=len(prompts), unit="prompt", desc="compare", disable=args.quiet) as bar,
     ):
         found = compare_artifacts(left, right, prompts, options, bar.update)
-    if args.picture is not None:
-        draw_comparison(found, args.picture)
     if args.json:
         print_json(to_dict(found))
     else:
-        print(report_text(found), end="")
+        print(report_text(found), end="", flush=True)
+    if args.picture is not None:
+        draw_comparison(found, args.picture)
 
 
 def _policy(args: argparse.Namespace, defaults: DecodingDefaults) -> Policy:
     """The rule asked for; the artifact's own options are the base of the artifact's own rule."""
     name = args.policy or defaults.policy
     base = defaults.options if name == defaults.policy else {}
-    return POLICIES.make(name, {**base, **dict(map(key_value, args.set))})
+    return POLICIES.make(name, {**base, **key_values(args.set)})

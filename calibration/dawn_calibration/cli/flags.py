@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Final
 
 from dawn_calibration.judges import TASKS_JUDGE, Judge, Program, judge_tasks
+from dawn_calibration.pictures import check_pictures
 from dawn_calibration.prompts import Question, questions_of_file, questions_of_tasks
 from dawn_calibration.tasks import TASKS, Split
 from dawn_runtime.cli.common import Parser, count
+from dawn_runtime.cli.places import check_apart, destination, given
+from dawn_runtime.cli.standard import say
 from dawn_runtime.counts import counted
 from dawn_runtime.errors import OptionError
 
 _ALL: Final = "all"
 _ITEMS: Final = 8
+_SEED_DIGITS: Final = 18
 _FEW: Final = 8
 """Below this a single odd prompt weighs more than an eighth."""
 
@@ -40,7 +43,7 @@ def add_data_flags(parser: Parser, *, required: bool = True) -> None:
     group.add_argument(
         "--items", type=count, metavar="N", help=f"of each of --tasks; default: {_ITEMS}"
     )
-    group.add_argument("--seed", type=_seed, default=0, metavar="N", help="default: %(default)s")
+    group.add_argument("--seed", type=_seed, metavar="N", help="default: 0")
 
 
 def questions(args: argparse.Namespace, split: Split) -> list[Question]:
@@ -59,7 +62,7 @@ def questions(args: argparse.Namespace, split: Split) -> list[Question]:
             raise OptionError("--items: goes with --tasks; got --data, of which all lines are read")
         return questions_of_file(args.data)
     names = list(TASKS) if args.tasks == _ALL else args.tasks.split(",")
-    return questions_of_tasks(names, args.items or _ITEMS, split, args.seed)
+    return questions_of_tasks(names, args.items or _ITEMS, split, args.seed or 0)
 
 
 def add_length_flags(parser: Parser) -> None:
@@ -104,20 +107,18 @@ def checker(args: argparse.Namespace) -> Judge | None:
     return judge_tasks if args.data is None else Program.parse(args.checker)
 
 
-def check_file(path: Path, flag: str) -> None:
-    """Refuses a place where no file can be put.
-
-    Args:
-        path: Where a file shall be; another one may be there.
-        flag: What has set it, for the message.
+def check_picture(args: argparse.Namespace) -> None:
+    """Refuses a --picture that cannot be drawn, or not where it shall be.
 
     Raises:
-        OptionError: Its folder does not exist, or it is a folder itself.
+        OptionError: No file can be put there, or it is one that is read.
+        DependencyError: matplotlib is not installed.
     """
-    if not path.parent.is_dir():
-        raise OptionError(f"{flag} {path}: the folder does not exist; create it first")
-    if path.is_dir():
-        raise OptionError(f"{flag} {path}: is a folder; give the name of a file")
+    if args.picture is None:
+        return
+    args.picture = destination(args.picture, "--picture").path
+    check_apart({"--picture": args.picture}, given([("--data", args.data)]))
+    check_pictures()
 
 
 def warn_of_few(prompts: int, risk: str, args: argparse.Namespace) -> None:
@@ -135,10 +136,12 @@ def warn_of_few(prompts: int, risk: str, args: argparse.Namespace) -> None:
 def note(message: str, args: argparse.Namespace) -> None:
     """Prints a line on standard error unless --quiet."""
     if not args.quiet:
-        print(f"dawn-calibrate: {message}", file=sys.stderr)
+        say(f"dawn-calibrate: {message}")
 
 
 def _seed(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number of at least 0")
+    if not (text.isascii() and text.isdecimal() and len(text) <= _SEED_DIGITS):
+        raise argparse.ArgumentTypeError(
+            f"got {text!r:.40}, expected a number of at least 0 and {_SEED_DIGITS} digits"
+        )
     return int(text)

@@ -20,11 +20,14 @@ from dawn_calibration.pictures import check_pictures
 from dawn_calibration.ranges.clipping import CLIPS, Clip
 from dawn_calibration.ranges.options import DTYPES, SEEN, RangeOptions
 from dawn_calibration.ranges.strata import Strata
+from dawn_export.progress import reporting, stage
 from dawn_export.sources import find_source
-from dawn_runtime.cli.common import Parser, atomic_text, count, print_json, run_command
+from dawn_runtime.cli.common import Parser, count, print_json, run_command, threads
 from dawn_runtime.counts import counted
 from dawn_runtime.errors import DependencyError, OptionError
+from dawn_runtime.files import write_whole
 from dawn_runtime.policies import POLICIES
+from dawn_runtime.threads import passive_openmp
 
 if TYPE_CHECKING:
     from dawn_calibration.ranges.calibrate import Found  # loads torch
@@ -85,9 +88,8 @@ def _add_method(parser: Parser) -> None:
     method.add_argument(
         "--samples",
         type=count,
-        default=32,
         metavar="N",
-        help="rows of each stratum for the search of strengths; default: %(default)s",
+        help=f"rows of each stratum for the search of strengths; default: {RangeOptions().samples}",
     )
     method.add_argument(
         "--policy",
@@ -105,7 +107,9 @@ def _add_running(parser: Parser) -> None:
     running.add_argument(
         "--dtype", choices=DTYPES, default="float32", help="of the weights; default: %(default)s"
     )
-    running.add_argument("--threads", type=count, metavar="N", help="CPU threads; default: all")
+    running.add_argument(
+        "--threads", type=threads, metavar="N", help="CPU threads; default: as many as help"
+    )
     running.add_argument(
         "--state",
         type=Path,
@@ -119,11 +123,14 @@ def _add_running(parser: Parser) -> None:
 
 def _work(args: argparse.Namespace) -> None:
     files = RangeFiles.of(args.output, args.state)
-    files.check(force=args.force)
+    files.check(args.data, force=args.force)
+    options(args)
     check_pictures()
     started = time.perf_counter()
-    found = _find(args, files.state)
-    _write(found, options(args).strata, files)
+    with reporting(not args.quiet, "dawn-calibrate"):
+        found = _find(args, files.state)
+        with stage("writing", f"drawing and writing {files.output}"):
+            _write(found, options(args).strata, files)
     files.state.unlink(missing_ok=True)
     if found.resumed:
         note(f"took up an interrupted run of {counted(found.resumed, 'prompt')}", args)
@@ -140,10 +147,18 @@ def options(args: argparse.Namespace) -> RangeOptions:
         policy=args.policy,
         max_new_tokens=args.max_new_tokens,
         block_length=args.block_length,
-        samples=args.samples,
-        seed=args.seed,
+        samples=_samples(args),
+        seed=args.seed or 0,
         dtype=args.dtype,
     )
+
+
+def _samples(args: argparse.Namespace) -> int:
+    if args.samples is None:
+        return RangeOptions().samples
+    if not args.smooth:
+        raise OptionError("--samples: goes with --smooth, whose strengths are searched on them")
+    return int(args.samples)
 
 
 def _clip(args: argparse.Namespace) -> Clip:
@@ -160,16 +175,13 @@ def _find(args: argparse.Namespace, state: Path) -> Found:
     warn_of_few(len(prompts), "ranges may be too narrow, recorded on", args)
     source = find_source(args.model)
     try:
-        import torch
-
-        from dawn_calibration.checkpoints import open_checkpoint
-        from dawn_calibration.ranges.calibrate import Calibrator, Storage
+        with stage("starting", "loading torch"), passive_openmp():
+            from dawn_calibration.checkpoints import open_checkpoint
+            from dawn_calibration.ranges.calibrate import Calibrator, Storage
     except ImportError as error:
         raise DependencyError(
             f"ranges need {error.name}, which is not installed; pip install 'dawn-edge[calibrate]'"
         ) from error
-    if args.threads is not None:
-        torch.set_num_threads(args.threads)
     checkpoint = open_checkpoint(source.fetch(progress=not args.quiet))
     return Calibrator(
         checkpoint,
@@ -177,7 +189,7 @@ def _find(args: argparse.Namespace, state: Path) -> Found:
         chosen,
         Storage(state, args.save_every),
         device=args.device,
-        progress=not args.quiet,
+        threads=args.threads,
     ).run()
 
 
@@ -190,8 +202,7 @@ def _write(found: Found, strata: Strata, files: RangeFiles) -> None:
         (files.report, report_text(found, strata)),
         (files.output, found.calibration.to_json()),
     ):
-        with atomic_text(path) as file:
-            file.write(text)
+        write_whole(path, text)
 
 
 def _print(found: Found, seconds: float, args: argparse.Namespace) -> None:

@@ -13,25 +13,29 @@ from dawn_calibration.cli.flags import (
     add_checker_flag,
     add_data_flags,
     add_length_flags,
-    check_file,
+    check_picture,
     checker,
     note,
     questions,
     warn_of_few,
 )
 from dawn_calibration.judges import check_fields
-from dawn_calibration.pictures import check_pictures
 from dawn_calibration.prompts import Question
-from dawn_calibration.thresholds.defaults import Change, restore_published, write_tuned
+from dawn_calibration.thresholds.defaults import (
+    Change,
+    check_changeable,
+    restore_published,
+    write_tuned,
+)
 from dawn_calibration.thresholds.grids import GRIDS
 from dawn_calibration.thresholds.report import draw_pareto, report_text, to_dict
 from dawn_calibration.thresholds.tune import Tuned, TuneOptions, divide, tune
 from dawn_runtime import Decoder
 from dawn_runtime.artifact import read_manifest
-from dawn_runtime.cli.common import Parser, count, print_json, run_command
+from dawn_runtime.cli.common import Parser, count, print_json, run_command, threads
 from dawn_runtime.counts import counted
 from dawn_runtime.errors import OptionError
-from dawn_runtime.manifest import PublishedRule
+from dawn_runtime.manifest import Manifest, PublishedRule
 
 _HELD_OUT: Final = 0.5
 
@@ -58,7 +62,7 @@ def _parser() -> Parser:
     _add_search(parser)
     add_checker_flag(parser, absent="quality is right answers with it, agreement without")
     add_length_flags(parser)
-    parser.add_argument("--threads", type=count, metavar="N", help="CPU threads; default: all")
+    parser.add_argument("--threads", type=threads, metavar="N", help="CPU threads; default: all")
     parser.add_argument("--picture", type=Path, metavar="FILE.png", help="draw the Pareto picture")
     return parser
 
@@ -87,6 +91,7 @@ def _add_search(parser: Parser) -> None:
 
 def _work(args: argparse.Namespace) -> None:
     if args.set == "published":
+        _check_published(args)
         _print_change(restore_published(args.artifact), args)
         return
     _check(args)
@@ -109,7 +114,10 @@ def _work(args: argparse.Namespace) -> None:
         tqdm(unit="setting", desc="thresholds", disable=args.quiet) as bar,
     ):
         tuned = tune(decoder, searched, held_out, options, bar.update)
-    _print(tuned, args)
+        manifest = decoder.manifest
+    _print(tuned, manifest, args)
+    if args.picture is not None:
+        draw_pareto(tuned, args.picture)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -120,9 +128,19 @@ def _check(args: argparse.Namespace) -> None:
         raise OptionError("--held-out: goes with --data; got --tasks, which have items held out")
     if args.agreement is not None and not 0 <= args.agreement <= 1:
         raise OptionError(f"--agreement is {args.agreement}; expected a share from 0 to 1")
-    if args.picture is not None:
-        check_file(args.picture, "--picture")
-        check_pictures()
+    check_picture(args)
+    if args.set is not None:
+        check_changeable(args.artifact)
+
+
+def _check_published(args: argparse.Namespace) -> None:
+    """Refuses flags of the search, which does not take place."""
+    usual = vars(_parser().parse_args([str(args.artifact), "--set", args.set]))
+    shared = ("artifact", "set", "json", "quiet", "debug")
+    for name, value in vars(args).items():
+        if name not in shared and value != usual[name]:
+            flag = name.replace("_", "-")
+            raise OptionError(f"--{flag}: goes with a search; --set published makes none")
 
 
 def _prompts(args: argparse.Namespace) -> tuple[list[Question], list[Question]]:
@@ -130,16 +148,14 @@ def _prompts(args: argparse.Namespace) -> tuple[list[Question], list[Question]]:
     if args.data is None:
         return questions(args, "train"), questions(args, "heldout")
     share = _HELD_OUT if args.held_out is None else args.held_out
-    return divide(questions(args, "train"), share, args.seed)
+    return divide(questions(args, "train"), share, args.seed or 0)
 
 
-def _print(tuned: Tuned, args: argparse.Namespace) -> None:
-    """Writes what is to be written and tells all of it."""
-    if args.picture is not None:
-        draw_pareto(tuned, args.picture)
+def _print(tuned: Tuned, manifest: Manifest, args: argparse.Namespace) -> None:
+    """Writes what is to be written and tells all of it, the picture last: it may yet fail."""
     change = None
     if args.set == "tuned" and tuned.gained:
-        change = write_tuned(args.artifact, tuned.policy, tuned.chosen.options)
+        change = write_tuned(args.artifact, tuned.policy, tuned.chosen.options, manifest)
     if args.json:
         print_json({**to_dict(tuned), "written": change is not None})
         return

@@ -8,12 +8,16 @@ from typing import Any, Final
 from dawn_calibration.ranges.clipping import Clip
 from dawn_calibration.ranges.strata import Strata
 from dawn_runtime._checks import check_choice, check_integer
+from dawn_runtime._fields import MAX_INTEGER
 from dawn_runtime.manifest import OptionValue
 from dawn_runtime.policies import POLICIES
 from dawn_runtime.settings import Settings
 
 SEEN: Final = ("decoding", "unmasked")
 """What the network is shown: every step of decoding, or finished answers alone."""
+
+MOST_SAMPLES: Final = 100_000
+"""Rows of a stratum; what fits the memory is less, see `dawn_calibration.ranges.bounds`."""
 
 DTYPES: Final = ("float32", "bfloat16", "float16")
 """Element types the weights can be loaded in; statistics are float32 whatever the choice."""
@@ -33,7 +37,7 @@ class RangeOptions:
         policy: Rule that decodes; one token per step meets every mask ratio.
         max_new_tokens: Positions to decode; None takes the checkpoint's default.
         block_length: Of the window; None takes the default.
-        samples: Rows kept of every stratum for the search of strengths, >= 1.
+        samples: Rows kept of every stratum for the search of strengths, 1 to `MOST_SAMPLES`.
         seed: Of their draw.
         dtype: Element type of the weights, one of `DTYPES`.
 
@@ -56,8 +60,8 @@ class RangeOptions:
         check_choice("ranges", "strata", self.seen, SEEN)
         check_choice("ranges", "dtype", self.dtype, DTYPES)
         POLICIES.make(self.policy)
-        check_integer("ranges", "samples", self.samples, minimum=1)
-        check_integer("ranges", "seed", self.seed, minimum=0)
+        check_integer("ranges", "samples", self.samples, minimum=1, maximum=MOST_SAMPLES)
+        check_integer("ranges", "seed", self.seed, minimum=0, maximum=MAX_INTEGER)
 
     def decoding(self) -> Settings:
         """How answers are decoded: to the end, so that every mask ratio is met."""

@@ -7,7 +7,7 @@ that an uninterrupted one keeps.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,10 +22,12 @@ class Draw:
     Attributes:
         rows: int64 [n] rows of the step.
         slots: int64 [n] where they go, ``stratum * size + place``.
+        keys: float64 [n] the numbers they have drawn.
     """
 
     rows: NDArray[np.int64]
     slots: NDArray[np.int64]
+    keys: NDArray[np.float64]
 
 
 class Samples:
@@ -63,15 +65,25 @@ class Samples:
         strata: NDArray[np.int64] = np.arange(len(self.keys)) // self._size
         return strata
 
+    def sound(self) -> bool:
+        """Tells whether numbers and rows are such as can be drawn and kept."""
+        drawn = self.keys[self.filled]
+        return bool(
+            not np.isnan(self.keys).any()
+            and ((drawn >= 0) & (drawn < 1)).all()
+            and all(bool(torch.isfinite(rows).all()) for rows in self.rows.values())
+        )
+
     def draw(self, strata: NDArray[np.int64], seed: tuple[int, ...]) -> Draw:
-        """Decides which rows of a step are kept, and notes their numbers.
+        """Decides which rows of a step are kept; nothing changes until they are.
 
         Args:
             strata: int64 [S], stratum of every row.
             seed: What the numbers depend on.
         """
         numbers = np.random.default_rng(seed).random(len(strata))
-        rows, slots = [], []
+        rows = [np.zeros(0, dtype=np.int64)]
+        slots = list(rows)
         for stratum in np.unique(strata).tolist():
             candidates = np.flatnonzero(strata == stratum)
             begin = stratum * self._size
@@ -80,14 +92,19 @@ class Samples:
             best = order[: self._size]
             new = candidates[best[best >= self._size] - self._size]
             free = np.setdiff1d(np.arange(self._size), best)[: len(new)]
-            kept[free] = numbers[new]
             rows.append(new)
             slots.append(begin + free)
-        return Draw(np.concatenate(rows), np.concatenate(slots))
+        chosen = np.concatenate(rows)
+        return Draw(chosen, np.concatenate(slots), numbers[chosen])
 
-    def keep(self, site: str, values: torch.Tensor, draw: Draw) -> None:
-        """Copies the rows of one site, float32 [S, channels], as `draw` decided."""
-        if len(draw.rows):
-            device = values.device
-            slots, rows = (torch.from_numpy(a).to(device) for a in (draw.slots, draw.rows))
-            self.rows[site][slots] = values[rows]
+    def keep(self, draw: Draw, values: Mapping[str, torch.Tensor]) -> None:
+        """Puts the rows of a step in their place.
+
+        Args:
+            draw: What was decided.
+            values: Site -> float32 [n, channels], the chosen rows alone.
+        """
+        self.keys[draw.slots] = draw.keys
+        for site, rows in values.items():
+            slots = torch.from_numpy(draw.slots).to(rows.device)
+            self.rows[site][slots] = rows

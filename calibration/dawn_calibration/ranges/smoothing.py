@@ -17,7 +17,7 @@ sampled rows, every stratum alike; the largest of all X / s is known exactly.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -90,8 +90,9 @@ def search_all(
     statistics: Statistics,
     samples: Samples,
     clip: Clip,
+    done: Callable[[], object],
 ) -> dict[str, Smoothing]:
-    """Searches the smoothing of every norm: norm -> smoothing."""
+    """Searches the smoothing of every norm: norm -> smoothing; `done` is called after each."""
     filled = np.flatnonzero(samples.filled)
     found = {}
     for site in sites:
@@ -101,6 +102,7 @@ def search_all(
             largest = statistics.sites[site.name].channel_max.amax(dim=0)
             inputs = Inputs(rows, samples.strata[filled], largest)
             found[site.name] = search(inputs, weights, clip)
+            done()
     return found
 
 

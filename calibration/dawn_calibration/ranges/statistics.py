@@ -16,6 +16,43 @@ from dawn_calibration.ranges.sites import Site
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """Magnitudes of one site in one step, before they are counted; lists of equal length.
+
+    Attributes:
+        strata: Those whose rows were seen.
+        counts: int64 [BINS] for each of them.
+        largest: float32 [C] for each of them.
+    """
+
+    strata: list[int]
+    counts: list[torch.Tensor]
+    largest: list[torch.Tensor]
+
+    @classmethod
+    def of(cls, values: torch.Tensor, strata: NDArray[np.int64], name: str) -> Seen:
+        """Looks at the rows of a step.
+
+        Args:
+            values: float32 [S, C].
+            strata: int64 [S].
+            name: Of the site, for the message.
+
+        Raises:
+            ActivationError: A value is NaN or infinite.
+        """
+        found = cls(np.unique(strata).tolist(), [], [])
+        for stratum in found.strata:
+            rows = values[torch.from_numpy(strata == stratum).to(values.device)]
+            largest = rows.abs().amax(dim=0)
+            if not bool(torch.isfinite(largest).all()):
+                raise ActivationError(_not_finite(name, rows))
+            found.counts.append(count_magnitudes(rows))
+            found.largest.append(largest)
+        return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class SiteStatistics:
     """Magnitudes of one site; T strata, C channels.
 
@@ -35,24 +72,20 @@ class SiteStatistics:
             torch.zeros(strata, width, device=device),
         )
 
-    def add(self, values: torch.Tensor, strata: NDArray[np.int64], name: str) -> None:
-        """Counts the rows of one step.
-
-        Args:
-            values: float32 [S, C].
-            strata: int64 [S].
-            name: Of the site, for the message.
-
-        Raises:
-            ActivationError: A value is NaN or infinite.
-        """
-        for stratum in np.unique(strata).tolist():
-            rows = values[torch.from_numpy(strata == stratum).to(values.device)]
-            largest = rows.abs().amax(dim=0)
-            if not bool(torch.isfinite(largest).all()):
-                raise ActivationError(_not_finite(name, rows))
-            self.counts[stratum] += count_magnitudes(rows)
+    def add(self, seen: Seen) -> None:
+        """Counts the rows of one step."""
+        for stratum, counts, largest in zip(seen.strata, seen.counts, seen.largest, strict=True):
+            self.counts[stratum] += counts
             torch.maximum(self.channel_max[stratum], largest, out=self.channel_max[stratum])
+
+    def sound(self, rows: torch.Tensor) -> bool:
+        """Tells whether the counts are those of int64 [T] rows, and magnitudes are such."""
+        counts, largest = self.counts.cpu(), self.channel_max.cpu()
+        return bool(
+            (counts >= 0).all()
+            and (counts.sum(dim=1) == rows * largest.shape[1]).all()
+            and (torch.isfinite(largest) & (largest >= 0)).all()
+        )
 
     def stratum_max(self) -> NDArray[np.float32]:
         """Largest magnitude of every stratum, float32 [T]."""
@@ -83,6 +116,11 @@ class Statistics:
             site.name: SiteStatistics.empty(strata, site.width, device) for site in sites
         }
         self.rows = np.zeros(strata, dtype=np.int64)
+
+    def sound(self) -> bool:
+        """Tells whether every value of every row that was seen is counted, once."""
+        rows = torch.from_numpy(self.rows)
+        return bool((rows >= 0).all()) and all(site.sound(rows) for site in self.sites.values())
 
 
 def count_magnitudes(values: torch.Tensor) -> torch.Tensor:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dawn_runtime._checks import check_integer
+
+MOST_BINS: Final = 1000
+"""More shares of the mask ratio than answers have tokens say nothing."""
 
 KINDS = ("unmasked", "masked")
 """What a position of the sequence can be."""
@@ -22,16 +26,16 @@ class Strata:
     bins``; a ratio of 0, a finished answer, is in the first bin.
 
     Attributes:
-        bins: Number of shares, >= 1.
+        bins: Number of shares, 1 to `MOST_BINS`.
 
     Raises:
-        OptionError: There is no bin.
+        OptionError: There is no bin, or there are too many.
     """
 
     bins: int = 5
 
     def __post_init__(self) -> None:
-        check_integer("strata", "bins", self.bins, minimum=1)
+        check_integer("strata", "bins", self.bins, minimum=1, maximum=MOST_BINS)
 
     def __len__(self) -> int:
         """Number of strata."""

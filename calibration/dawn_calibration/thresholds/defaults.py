@@ -12,7 +12,8 @@ from pathlib import Path
 
 from dawn_calibration.thresholds.grids import Options
 from dawn_runtime.artifact import read_manifest
-from dawn_runtime.cli.common import atomic_text
+from dawn_runtime.errors import ArtifactError
+from dawn_runtime.files import Destination, reason_of, write_whole
 from dawn_runtime.manifest import MANIFEST_FILE, DecodingDefaults, Manifest, PublishedRule
 from dawn_runtime.policies import POLICIES
 
@@ -48,7 +49,29 @@ class Change:
         return lines or ["nothing to change"]
 
 
-def write_tuned(folder: Path, policy: str, options: Options) -> Change:
+def check_changeable(folder: Path) -> None:
+    """Refuses an artifact whose defaults cannot be replaced, before there is work to lose.
+
+    Raises:
+        ArtifactError: The folder is no artifact, its manifest may not be written, or is a link into
+            a cache that others share.
+    """
+    read_manifest(folder)
+    path = folder / MANIFEST_FILE
+    if path.is_symlink():
+        raise ArtifactError(
+            f"{path}: is a link into a cache, which stays as it is; copy the folder first, such as "
+            f"with cp -rL {folder} COPY"
+        )
+    try:
+        Destination.of(path)
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path}: cannot be written ({reason_of(error)})") from error
+
+
+def write_tuned(
+    folder: Path, policy: str, options: Options, searched: Manifest | None = None
+) -> Change:
     """Makes a rule the artifact's default; what it was exported with is kept.
 
     Options at the policy's own default are left out unless the artifact spelled them before.
@@ -57,12 +80,18 @@ def write_tuned(folder: Path, policy: str, options: Options) -> Change:
         folder: The artifact.
         policy: Name of a policy.
         options: Its options.
+        searched: Manifest of the artifact that the options were found on, where that took time in
+            which another one may have come into its place.
 
     Raises:
-        ArtifactError: The folder is no artifact.
+        ArtifactError: The folder is no artifact, or another one than was searched on.
         OptionError: The options do not fit the policy.
     """
     manifest = read_manifest(folder)
+    if searched is not None and manifest.files != searched.files:
+        raise ArtifactError(
+            f"{folder}: is another artifact than the one that was searched on; search again"
+        )
     decoding = manifest.decoding
     before = decoding.options if policy == decoding.policy else {}
     usual = POLICIES.make(policy).options()
@@ -94,8 +123,8 @@ def restore_published(folder: Path) -> Change:
 
 
 def _write(folder: Path, manifest: Manifest, decoding: DecodingDefaults) -> Change:
-    with atomic_text(folder / MANIFEST_FILE) as file:
-        file.write(replace(manifest, decoding=decoding).to_json())
+    check_changeable(folder)
+    write_whole(folder / MANIFEST_FILE, replace(manifest, decoding=decoding).to_json())
     return Change(_rule(manifest.decoding), _rule(decoding))
 
 

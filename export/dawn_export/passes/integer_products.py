@@ -130,7 +130,9 @@ def _row_by_row(graph: ir.Graph, node: ir.Node, stored: ir.Value, scale: ir.Valu
     step, zero = _constant(graph, "rows/step", _STEP), _constant(graph, "rows/zero", _ZERO)
     nodes = _divided(graph, node)
     divided, largest = nodes[-1].outputs[0], nodes[-1].inputs[1]
-    rounded = ir.node("QuantizeLinear", [divided, step, zero])
+    # Of Microsoft: ONNX Runtime 1.23, the newest for Python 3.10, has no kernel for that of
+    # ONNX from opset 23 on.
+    rounded = ir.node("QuantizeLinear", [divided, step, zero], domain=MICROSOFT)
     operands = [rounded.outputs[0], stored, step, scale, zero]
     product = ir.node("MatMulIntegerToFloat", operands, domain=MICROSOFT)
     result = ir.node("Mul", [product.outputs[0], largest])

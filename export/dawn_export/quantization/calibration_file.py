@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -31,13 +32,15 @@ from pathlib import Path
 from typing import Final
 
 from dawn_export.errors import CalibrationFileError
-from dawn_runtime._fields import Fields
+from dawn_runtime._fields import Fields, read_text
 from dawn_runtime._version import __version__
 from dawn_runtime.errors import ArtifactError
 from dawn_runtime.manifest_records import Dims, OptionValue
 
 CALIBRATION_FILE: Final = "calibration.json"
 FORMAT_VERSION: Final = 1
+MAX_BYTES: Final = 64 * 2**20
+"""Largest file that is read; 80 layers of 8192 channels have 25 MB."""
 
 ATTENTION_INPUTS: Final = ("q_proj", "k_proj", "v_proj")
 MLP_INPUTS: Final = ("gate_proj", "up_proj")
@@ -188,18 +191,22 @@ def read_calibration(path: Path) -> Calibration:
     Raises:
         CalibrationFileError: It cannot be read, or is not a calibration this version can use.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
+    if not os.path.lexists(path):
         raise CalibrationFileError(
             f"{path}: no such file; check the path, or make one with dawn-calibrate ranges"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise CalibrationFileError(f"{path}: cannot be read ({error}); {_REMEDY}") from error
+        )
+    try:
+        text = read_text(path, MAX_BYTES, _REMEDY)
+    except ArtifactError as error:
+        raise CalibrationFileError(str(error)) from error
     return Calibration.from_json(text, str(path))
 
 
 def _read(root: Fields) -> Calibration:
+    if "decoding" in root.values:
+        raise CalibrationFileError(
+            "is the manifest of an artifact; give the calibration.json of dawn-calibrate ranges"
+        )
     version = root.integer("format_version", minimum=1)
     if version > FORMAT_VERSION:
         raise CalibrationFileError(

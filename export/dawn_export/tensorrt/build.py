@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dawn_export.errors import ExportError
+from dawn_export.progress import at_terminal, reporting, stage
 from dawn_export.tensorrt.config import load_timing_cache, make_config, save_timing_cache
 from dawn_export.tensorrt.files import write_whole
 from dawn_export.tensorrt.inspection import Inspection, inspect
@@ -53,7 +54,7 @@ def build_plan(
         folder: Folder of the artifact.
         options: What the plan is for.
         trt: What builds it; None takes the TensorRT that is installed.
-        progress: Whether to show a progress bar on standard error.
+        progress: Whether to say on standard error what is done, with bars at a terminal.
 
     Raises:
         ArtifactError: The folder is no artifact, or is damaged.
@@ -77,11 +78,15 @@ def build_plan(
     length = options.length(artifact.manifest)
     check_memory(build_memory(artifact, length, options.batch, gpu), artifact.folder)
     started = time.perf_counter()
-    plan = _build(trt, artifact, options, progress=progress)
-    name = _plan_name(artifact, machine, options)
-    record = _keep(artifact, name, plan, key, options)
-    seconds = time.perf_counter() - started
-    return _report(artifact, trt, record, seconds, _inspected(trt, artifact, record, found))
+    with reporting(progress):
+        plan = _build(trt, artifact, options, progress=progress)
+        name = _plan_name(artifact, machine, options)
+        with stage("recording", f"writing {name}"):
+            record = _keep(artifact, name, plan, key, options)
+        seconds = time.perf_counter() - started
+        with stage("inspecting", "loading the plan and looking at its layers"):
+            inspection = _inspected(trt, artifact, record, found)
+    return _report(artifact, trt, record, seconds, inspection)
 
 
 def adopt_plan(
@@ -136,16 +141,20 @@ def _build(trt: TensorRT, artifact: Artifact, options: EngineOptions, *, progres
     log = make_log(trt)
     builder = trt.module.Builder(log)
     graph = artifact.path(GRAPH_FILE)
-    network = parse_graph(trt, builder, log, graph, logits=options.logits)
+    with stage("parsing", f"{trt.name} reads the graph and its weights"):
+        network = parse_graph(trt, builder, log, graph, logits=options.logits)
     manifest = artifact.manifest
-    with held_interrupt() as interrupted:
+    with (
+        held_interrupt() as interrupted,
+        stage("building", f"{trt.name} builds the plan and measures kernels, which takes minutes"),
+    ):
         config = make_config(
             trt,
             builder,
             options,
             options.profiles(manifest),
             manifest.inputs,
-            progress=progress,
+            progress=progress and at_terminal(),
             cancelled=interrupted,
         )
         load_timing_cache(config, artifact.folder)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from dawn_export.errors import ExportError
 from dawn_export.tensorrt.files import write_whole
@@ -14,6 +15,9 @@ from dawn_runtime.contract import TensorSpec
 from dawn_runtime.engine.tensorrt_module import TensorRT
 from dawn_runtime.engine.tensorrt_plans import TIMING_CACHE
 from dawn_runtime.engine.tensorrt_profiles import Profile, shape_of
+from dawn_runtime.files import read_plain
+
+_MAX_CACHE_BYTES: Final = 256 * 2**20
 
 
 def make_config(
@@ -79,7 +83,9 @@ def _profile(builder: Any, profile: Profile, inputs: Sequence[TensorSpec]) -> An
 def load_timing_cache(config: Any, folder: Path) -> None:
     """Gives a build the times measured by earlier ones on this machine, none if they do not fit."""
     path = folder / TIMING_CACHE
-    known = path.read_bytes() if path.exists() else b""
+    known = b""
+    with suppress(OSError, ValueError):  # TensorRT itself knows a cache of its own
+        known = read_plain(path, _MAX_CACHE_BYTES)
     if not config.set_timing_cache(config.create_timing_cache(known), False):
         config.set_timing_cache(config.create_timing_cache(b""), False)
 

@@ -5,20 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from dawn_export.errors import ExportError
-from dawn_runtime.engine.tensorrt_plans import partial_name
+from dawn_runtime import files
+from dawn_runtime.files import reason_of
 
 
-def write_whole(path: Path, data: bytes | memoryview) -> None:
-    """Writes a file aside and gives it its name; whatever ends that leaves nothing.
+def write_whole(path: Path, data: str | bytes | memoryview) -> None:
+    """Writes a file as `dawn_runtime.files.write_whole` does, with the errors of this package.
 
     Raises:
         ExportError: It cannot be written.
     """
-    partial = path.with_name(partial_name(path.name))
     try:
-        partial.write_bytes(data)
-        partial.replace(path)
-    except OSError as error:
-        raise ExportError(f"{path}: cannot be written: {error.strerror}; free disk") from error
-    finally:
-        partial.unlink(missing_ok=True)
+        files.write_whole(path, data)
+    except (OSError, ValueError) as error:
+        raise ExportError(f"{path}: cannot be written: {reason_of(error)}; free disk") from error

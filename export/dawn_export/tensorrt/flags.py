@@ -70,12 +70,15 @@ def check_flags(args: argparse.Namespace) -> None:
         DependencyError: A plan shall be built, and no TensorRT is installed.
     """
     if args.target != "tensorrt":
-        given = [name for name in _ONLY if getattr(args, name)]
+        # Not `in (None, False)`, which 0 is too.
+        given = [n for n in _ONLY if getattr(args, n) is not None and getattr(args, n) is not False]
         if given:
             flag = given[0].replace("_", "-")
             raise OptionError(f"--{flag}: goes with --target tensorrt; got --target {args.target}")
     if (args.artifact is None) == (args.model is None):
         raise OptionError("give either --model, or --artifact with --target tensorrt")
+    if args.onnx_only and args.adopt is not None:
+        raise OptionError("--onnx-only and --adopt exclude each other: one is before the other")
     if args.model is not None and args.output is None:
         raise OptionError("--output: missing; give the folder of the artifact")
     if args.target == "tensorrt" and not args.onnx_only:

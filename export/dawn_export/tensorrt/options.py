@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from dawn_runtime.engine.checks import too_large
 from dawn_runtime.engine.tensorrt_profiles import Profile, plan_profiles
 from dawn_runtime.errors import OptionError
 from dawn_runtime.manifest import Manifest
@@ -73,6 +74,13 @@ class EngineOptions:
         """Optimisation profiles of a plan of this artifact.
 
         Raises:
-            OptionError: They do not fit the artifact, or each other.
+            OptionError: They do not fit the artifact or each other, or are too large.
         """
-        return plan_profiles(self.length(manifest), self.block(manifest), self.batch)
+        profiles = plan_profiles(self.length(manifest), self.block(manifest), self.batch)
+        for profile in profiles:
+            if (line := too_large(manifest.dims, profile.sizes(2))) is not None:
+                raise OptionError(
+                    f"profiles: a step of {self.length(manifest)} tokens in {self.batch} rows "
+                    f"{line}; build for a smaller --max-length or --batch"
+                )
+        return profiles

@@ -10,6 +10,7 @@ import shlex
 from pathlib import Path
 from typing import Final
 
+from dawn_export.tensorrt.files import write_whole
 from dawn_export.tensorrt.options import EngineOptions
 from dawn_runtime.engine.tensorrt_plans import COMMANDS_FILE, PLAN_SUFFIX, TIMING_CACHE
 from dawn_runtime.engine.tensorrt_profiles import Profile, shape_of
@@ -78,7 +79,8 @@ def write_commands(folder: Path, manifest: Manifest, options: EngineOptions) -> 
 
     Raises:
         OptionError: The options do not fit the artifact.
+        ExportError: The file cannot be written.
     """
     path = folder / COMMANDS_FILE
-    path.write_text(commands_text(manifest, options), encoding="utf-8")
+    write_whole(path, commands_text(manifest, options))
     return path

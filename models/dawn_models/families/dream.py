@@ -5,17 +5,31 @@ from __future__ import annotations
 import re
 
 from dawn_models.config import ModelConfig
+from dawn_models.families import rope
 from dawn_models.families.family import MAX_LAYERS, Family, head_dim_of
+from dawn_models.families.ids import eos_token_ids, mask_token_id, pad_token_id
+from dawn_models.families.table import FieldTable
 from dawn_models.fields import Fields
 
 _LAYER = "model.layers.{i}."
 
 
+_TABLE = FieldTable(
+    read=frozenset(
+        (
+            *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers"),
+            *("num_attention_heads", "num_key_value_heads", "max_position_embeddings"),
+            *("rms_norm_eps", "tie_word_embeddings", *rope.FIELDS),
+            *("mask_token_id", "eos_token_id", "pad_token_id"),
+        )
+    ),
+    required={"hidden_act": ("silu",)},
+    harmless=frozenset(),
+    aliases={"head_dim": "head_dim", "rotary_dim": "head_dim", "layer_norm_eps": "norm_eps"},
+)
+
+
 def _parse(config: Fields, generation: Fields) -> ModelConfig:
-    config.require("hidden_act", "silu")
-    config.require("rope_scaling", None)
-    config.require("use_sliding_window", False, None)
-    _require_plain_rope(config)
     hidden_size = config.integer("hidden_size", minimum=1)
     heads = config.integer("num_attention_heads", minimum=1)
     return ModelConfig(
@@ -28,38 +42,23 @@ def _parse(config: Fields, generation: Fields) -> ModelConfig:
         num_kv_heads=config.integer("num_key_value_heads", minimum=1, default=heads),
         head_dim=head_dim_of(config, "hidden_size", hidden_size, "num_attention_heads", heads),
         max_length=config.integer("max_position_embeddings", minimum=1),
-        rope_theta=_rope_theta(config),
+        rope_theta=rope.rope_theta(config),
         norm_eps=config.positive("rms_norm_eps"),
         qkv_bias=True,
         qk_norm=False,
         tied_head=config.boolean("tie_word_embeddings", default=False),
         shift=1,
-        mask_token_id=config.integer("mask_token_id"),
-        eos_token_ids=generation.token_ids("eos_token_id") or config.token_ids("eos_token_id"),
-        pad_token_id=config.optional_integer("pad_token_id"),
+        mask_token_id=mask_token_id(config, generation),
+        eos_token_ids=eos_token_ids(config, generation),
+        pad_token_id=pad_token_id(config, generation),
     )
-
-
-def _require_plain_rope(config: Fields) -> None:
-    """Newer transformers write ``rope_parameters`` in place of ``rope_theta``/``rope_scaling``."""
-    parameters = config.values.get("rope_parameters")
-    if parameters is None:
-        return
-    if not isinstance(parameters, dict) or parameters.get("rope_type", "default") != "default":
-        raise config.error(
-            "rope_parameters", parameters, "rope_type 'default', the only one implemented"
-        )
-
-
-def _rope_theta(config: Fields) -> float:
-    parameters = config.values.get("rope_parameters") or {}
-    return Fields({**parameters, **config.values}, config.path).positive("rope_theta")
 
 
 DREAM = Family(
     name="dream",
     model_type="Dream",
     parse=_parse,
+    table=_TABLE,
     weight_names={
         "embedding.weight": "model.embed_tokens.weight",
         "norm.weight": "model.norm.weight",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from dawn_models.config import ModelConfig
 from dawn_models.errors import ConfigError
+from dawn_models.families.table import FieldTable
 from dawn_models.fields import Fields
 
 GLOBAL_PARAMETERS = ("embedding.weight", "norm.weight", "head.weight")
@@ -36,6 +37,7 @@ class Family:
         name: our name, used in manifests and on command lines.
         model_type: the value of ``model_type`` in config.json.
         parse: turns the fields of config.json and generation_config.json into a `ModelConfig`.
+        table: what else config.json may hold.
         weight_names: parameter of our transformer -> tensor of the checkpoint; names of layer
             parameters (without the ``layers.<i>.`` prefix) map to names that hold ``{i}``.
         end_tokens: special tokens that end an answer where the tokenizer has them, beside
@@ -46,17 +48,20 @@ class Family:
     name: str
     model_type: str
     parse: Callable[[Fields, Fields], ModelConfig]
+    table: FieldTable
     weight_names: Mapping[str, str]
     end_tokens: tuple[str, ...]
     ignored: re.Pattern[str] | None = None
 
     def read_config(self, config: Fields, generation: Fields) -> ModelConfig:
-        """Parse and cross-check a configuration.
+        """Parse and cross-check a configuration; what is not read is said in `Fields.notes`.
 
         Raises:
             ConfigError: a field is missing, has the wrong type, or is not implemented.
         """
+        self.table.check_required(config)
         parsed = self.parse(config, generation)
+        self.table.check_others(config, parsed)
         _check_geometry(parsed, config)
         return parsed
 

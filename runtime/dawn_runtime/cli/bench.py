@@ -1,7 +1,6 @@
 """`dawn-bench`: how fast an artifact decodes on this machine, cache by cache."""
 
 import argparse
-import json
 import os
 import platform
 import statistics
@@ -15,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from dawn_runtime.arrays import IntArray
-from dawn_runtime.cli.common import Parser, count, key_value, run_command
+from dawn_runtime.artifact import read_manifest
+from dawn_runtime.cli.common import Parser, count, key_values, print_json, run_command
 from dawn_runtime.cli.engine_flags import add_engine_flags, open_decoder
 from dawn_runtime.decoder import Decoder
 from dawn_runtime.decoding import CACHES, WINDOWS
@@ -23,7 +23,7 @@ from dawn_runtime.errors import OptionError
 from dawn_runtime.manifest import Manifest
 from dawn_runtime.policies import POLICIES
 from dawn_runtime.results import Result
-from dawn_runtime.settings import Settings
+from dawn_runtime.settings import Settings, make_plan
 
 _HEAD = (
     f"{'policy':<14}{'cache':<18}{'tokens/s':>9}{'x first':>8}{'forwards':>9}{'rows fed':>9}"
@@ -34,6 +34,9 @@ _LEGEND = (
     "x first: tokens/s, those of the first line being 1; forwards: runs of the engine; rows fed: "
     "positions computed in them; outside %: share of the time spent outside the engine"
 )
+_MOST_TOKENS = 2**24
+"""In the rows of a batch together; far more than any machine decodes at once."""
+
 _PAIRED = "; x ARTIFACT: how many times as fast as the first artifact, in the median of all turns"
 
 
@@ -118,24 +121,61 @@ def _parser() -> Parser:
 
 
 def _work(args: argparse.Namespace) -> None:
+    if args.set and len(args.policy or ()) > 1:
+        raise OptionError("--set goes with a single --policy; time the others in runs of their own")
     measured: list[Measurement] = []
+    paths = [args.artifact, *args.compare]
+    manifests = [read_manifest(path) for path in paths]
+    first = manifests[0]
+    _check_same_model(first, manifests, paths)
+    combinations = [
+        _settings(policy, cache, args)
+        for policy in args.policy or [first.decoding.policy]
+        for cache in args.cache or ["none", "dual"]
+    ]
+    _check(args, combinations, manifests)
     with ExitStack() as stack:
-        paths = [args.artifact, *args.compare]
-        decoders = [stack.enter_context(open_decoder(args, path)) for path in paths]
-        first = decoders[0].manifest
-        _check_same_model(first, [decoder.manifest for decoder in decoders], paths)
+        decoders: list[Decoder] = []
+        for path in paths:
+            decoders.append(stack.enter_context(open_decoder(args, path)))
+            if args.threads is None and decoders[0].threads is not None:
+                args.threads = decoders[0].threads.count  # the others are timed with as many
         prompts = _prompts(first, args.batch, args.prompt_tokens)
         if not args.json:
-            print(f"{_machine()}\n{_head(args)}", flush=True)
-        for policy in args.policy or [first.decoding.policy]:
-            for cache in args.cache or ["none", "dual"]:
-                new = _measure(decoders, paths, prompts, _settings(policy, cache, args), args)
-                measured += new
-                if not args.json:
-                    print(*(_line(one, measured[0], args) for one in new), sep="\n", flush=True)
+            print(f"{_machine(decoders[0])}\n{_head(args)}", flush=True)
+        for settings in combinations:
+            new = _measure(decoders, paths, prompts, settings, args)
+            measured += new
+            if not args.json:
+                print(*(_line(one, measured[0], args) for one in new), sep="\n", flush=True)
+        document = _report(args, decoders[0], measured)
     if not args.json and not args.quiet:
         print(_LEGEND + (_PAIRED if args.compare else ""))
-    print(json.dumps(_report(args, measured)))
+    print_json(document)
+
+
+def _check(
+    args: argparse.Namespace, combinations: Sequence[Settings], manifests: Sequence[Manifest]
+) -> None:
+    """Refuses what would fail after the first of many timings, or before it in vast arrays.
+
+    Raises:
+        OptionError: A combination has an unknown name or a bad option, or there is no room.
+    """
+    asked = args.prompt_tokens + args.new_tokens
+    for manifest in manifests:
+        if asked > manifest.dims.max_length:
+            raise OptionError(
+                f"--prompt-tokens and --new-tokens: a prompt of {args.prompt_tokens} tokens and "
+                f"{args.new_tokens} new ones exceed the context of {manifest.dims.max_length}"
+            )
+        for settings in combinations:
+            make_plan(settings, manifest.decoding)
+    if args.batch * asked > _MOST_TOKENS:
+        raise OptionError(
+            f"--batch is {args.batch}: {args.batch * asked} tokens in all; expected at most "
+            f"{_MOST_TOKENS}"
+        )
 
 
 def _check_same_model(first: Manifest, others: Sequence[Manifest], paths: Sequence[Path]) -> None:
@@ -152,7 +192,7 @@ def _settings(policy: str, cache: str, args: argparse.Namespace) -> Settings:
     return {
         "max_new_tokens": args.new_tokens,
         "policy": policy,
-        "options": dict(map(key_value, args.set)),
+        "options": key_values(args.set),
         "cache": cache,
         "window": args.window,
         "block_length": args.block_length,
@@ -231,16 +271,20 @@ def _line(one: Measurement, first: Measurement, args: argparse.Namespace) -> str
     )
 
 
-def _report(args: argparse.Namespace, measured: list[Measurement]) -> dict[str, Any]:
-    names = ("prompt_tokens", "new_tokens", "window", "block_length", "batch", "threads", "repeat")
+def _report(
+    args: argparse.Namespace, decoder: Decoder, measured: list[Measurement]
+) -> dict[str, Any]:
+    names = ("prompt_tokens", "new_tokens", "window", "block_length", "batch", "repeat")
     return {
         "artifact": str(args.artifact),
-        "machine": _machine(),
+        "machine": _machine(decoder),
+        "threads": None if decoder.threads is None else decoder.threads.count,
         **{name: getattr(args, name) for name in names},
         "measured": [asdict(one) for one in measured],
     }
 
 
-def _machine() -> str:
+def _machine(decoder: Decoder) -> str:
+    threads = f"{os.cpu_count()} cores" if decoder.threads is None else decoder.threads.line()
     python = f"Python {platform.python_version()}, NumPy {np.__version__}"
-    return f"{platform.machine()}, {os.cpu_count()} cores, {sys.platform}, {python}"
+    return f"{platform.machine()}, {sys.platform}, {python}, {threads}"

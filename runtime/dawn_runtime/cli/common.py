@@ -1,36 +1,33 @@
 """What every command has in common: flags, exit status and how an error looks.
 
 Standard output carries results, standard error everything else. Exit status: 0 done, 1 failed,
-2 wrong usage, 130 interrupted, 143 terminated. An error is one line; its traceback
-is shown with `--debug` only.
+2 wrong usage, 130 interrupted, 143 terminated; a second Ctrl-C ends at once. An error is one line;
+its traceback is shown with `--debug` only.
 """
 
 import argparse
 import json
-import os
 import re
-import signal
 import sys
-import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NoReturn
 
 from dawn_runtime._version import __version__
+from dawn_runtime.cli.standard import prepare_streams, say, settle, takes_unicode
+from dawn_runtime.engine.checks import MOST_THREADS
 from dawn_runtime.errors import DawnError, OptionError, PromptError
+from dawn_runtime.files import reason_of
+from dawn_runtime.interruption import Terminated, interruptible
 from dawn_runtime.registry import parse_option
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
+MAX_COUNT: Final = 2**31 - 1
+
 _USAGE_ERRORS = (OptionError, PromptError)
 _OWNERS = "(?:generate|sampling|limit|engine): "
 """Who has the options that are flags of their own."""
-
-
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM, which services and containers are stopped by; ends work as Ctrl-C does."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -73,6 +70,19 @@ class Parser(argparse.ArgumentParser):
             message = re.sub(rf"^{_OWNERS}({flag}|{name})(?= is )", flag, message)
         return message
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Prints --help and --version; argparse's own hides that standard output is full."""
+        if message and file is not sys.stderr:
+            print(message, end="", file=file, flush=True)
+        elif message:
+            say(message.rstrip("\n"))
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """Ends with a status, after a message on standard error where that can be written to."""
+        if message:
+            say(message.rstrip("\n"))
+        raise SystemExit(status)
+
     def error(self, message: str) -> NoReturn:
         """Prints one line and exits with the status of wrong usage."""
         self.exit(WRONG_USAGE, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
@@ -97,48 +107,57 @@ def run_command(
         0 done, 1 failed, 2 wrong usage, 130 interrupted, 143 terminated.
     """
     try:
-        # Intermixed: an optional PROMPT may stand behind flags, as in `ARTIFACT --chat PROMPT`.
-        args = parser.parse_intermixed_args(argv)
-    except SystemExit as stop:  # --help, --version, or a usage error that is printed already
-        return stop.code if isinstance(stop.code, int) else DONE
+        prepare_streams()
+    except DawnError as error:
+        say(f"{parser.prog}: error: {error}")
+        return FAILED
+    status = _outcome(parser, work, argv, errors)
+    problem = settle()
+    if problem is None:
+        return status
+    if status == DONE and not isinstance(problem, BrokenPipeError):
+        say(f"{parser.prog}: error: standard output: {reason_of(problem)}")
+    return status or FAILED
+
+
+def _outcome(
+    parser: Parser,
+    work: Callable[[argparse.Namespace], None],
+    argv: Sequence[str] | None,
+    errors: tuple[type[Exception], ...],
+) -> int:
+    """Parses and works; returns the status, what went wrong being told."""
+    debug = False
     expected: tuple[type[Exception], ...] = (DawnError, OSError, *errors)
     try:
-        with _termination():
+        # Intermixed: an optional PROMPT may stand behind flags, as in `ARTIFACT --chat PROMPT`.
+        args = parser.parse_intermixed_args(argv)
+        debug = args.debug
+        with interruptible():
             work(args)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader has gone; let the interpreter flush into nothing at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit as stop:  # --help, --version, or a usage error that is printed already
+        return stop.code if isinstance(stop.code, int) else DONE
+    except BrokenPipeError:  # the reader has gone
         return FAILED
-    except _Terminated:
-        return _report(parser.prog, "terminated", TERMINATED, debug=False)
-    except KeyboardInterrupt:
-        return _report(parser.prog, "interrupted", INTERRUPTED, debug=False)
+    except Terminated as stop:
+        return _report(parser.prog, f"terminated {stop}", TERMINATED, debug=False)
+    except KeyboardInterrupt as stop:  # which may say where, and what is kept
+        return _report(parser.prog, f"interrupted {stop}", INTERRUPTED, debug=False)
     except expected as error:
         status = WRONG_USAGE if isinstance(error, _USAGE_ERRORS) else FAILED
-        message = parser.spelled(str(error)) if isinstance(error, OptionError) else str(error)
-        return _report(parser.prog, f"error: {message}", status, debug=args.debug)
+        return _report(parser.prog, f"error: {_message(parser, error)}", status, debug=debug)
     except Exception as error:
         message = f"error: unexpected {type(error).__name__}: {error}; --debug shows where"
-        return _report(parser.prog, message, FAILED, debug=args.debug)
+        return _report(parser.prog, message, FAILED, debug=debug)
     return DONE
 
 
-@contextmanager
-def _termination() -> Iterator[None]:
-    """Lets SIGTERM unwind what is under way, so that nothing half written stays behind."""
-    if threading.current_thread() is not threading.main_thread():  # signals are the main one's
-        yield
-        return
-
-    def stop(*_: object) -> NoReturn:
-        raise _Terminated
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _message(parser: Parser, error: Exception) -> str:
+    if isinstance(error, OptionError):
+        return parser.spelled(str(error))
+    if isinstance(error, OSError) and not isinstance(error, DawnError):
+        return ": ".join(filter(None, [error.filename and str(error.filename), reason_of(error)]))
+    return str(error)
 
 
 def key_value(text: str) -> tuple[str, Any]:
@@ -150,38 +169,52 @@ def key_value(text: str) -> tuple[str, Any]:
     return parse_option(text, "--set")
 
 
+def key_values(texts: Sequence[str]) -> dict[str, Any]:
+    """Splits all KEY=VALUE of a repeated `--set`.
+
+    Raises:
+        OptionError: As for `key_value`, or a key is given twice.
+    """
+    found: dict[str, Any] = {}
+    for text in texts:
+        key, value = key_value(text)
+        if key in found:
+            raise OptionError(f"--set {key} is given twice; give one value for it")
+        found[key] = value
+    return found
+
+
 def count(text: str) -> int:
-    """Reads a number of at least 1, for `type=` of an argument."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number of at least 1")
-    return int(text)
+    """Reads a number from 1 to `MAX_COUNT`, for `type=` of an argument."""
+    return _number(text, 1, MAX_COUNT)
+
+
+def threads(text: str) -> int:
+    """Reads a number of threads, 1 to `MOST_THREADS`, for `type=` of an argument."""
+    return _number(text, 1, MOST_THREADS)
+
+
+def _number(text: str, minimum: int, maximum: int) -> int:
+    # Looked at before it is converted, which takes long for a text of many digits.
+    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(maximum))):
+        found = None
+    else:
+        found = int(text)
+    if found is None or not minimum <= found <= maximum:
+        large = text.isdecimal() and text.strip("0") != ""
+        bound = f"at most {maximum}" if large else f"at least {minimum}"
+        raise argparse.ArgumentTypeError(f"got {text!r:.40}, expected a number of {bound}")
+    return found
 
 
 def print_json(document: Any) -> None:
-    """Prints one JSON document on one line of standard output."""
-    print(json.dumps(document, ensure_ascii=False))
-
-
-@contextmanager
-def atomic_text(path: Path) -> Iterator[TextIO]:
-    """Opens a text file that appears under its name complete, or not at all.
-
-    Args:
-        path: Where the file shall be; its folder must exist.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            yield file
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    """Prints one JSON document on one line of standard output, in ASCII where that is needed."""
+    print(json.dumps(document, ensure_ascii=not takes_unicode(sys.stdout)))
 
 
 def _report(prog: str, message: str, status: int, *, debug: bool) -> int:
     """Prints the traceback if wanted, then the message as one line."""
     if debug:
         traceback.print_exc()
-    print(f"{prog}: {' '.join(message.split())}", file=sys.stderr)
+    say(f"{prog}: {' '.join(message.split())}")
     return status

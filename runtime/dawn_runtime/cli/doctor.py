@@ -7,7 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from dawn_runtime._version import __version__
-from dawn_runtime.cli.common import Parser, print_json, run_command
+from dawn_runtime.cli.common import MAX_COUNT, Parser, print_json, run_command
+from dawn_runtime.counts import counted
 from dawn_runtime.doctor import Finding, examine, table
 from dawn_runtime.errors import DawnError, OptionError
 
@@ -45,8 +46,8 @@ def _work(args: argparse.Namespace) -> None:
     problems = [finding for finding in findings if finding.level == "problem"]
     if problems:
         topics = ", ".join(dict.fromkeys(finding.topic for finding in problems))
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise DawnError(f"{count} found ({topics}); the report says what to do")
+        number = counted(len(problems), "problem")
+        raise DawnError(f"{number} found ({topics}); the report says what to do")
 
 
 def _check_flags(args: argparse.Namespace) -> None:
@@ -58,6 +59,8 @@ def _check_flags(args: argparse.Namespace) -> None:
             raise OptionError(f"--{name} needs ARTIFACT; see dawn-doctor --help")
         if value < 1:
             raise OptionError(f"--{name} is {value}; expected an integer >= 1")
+        if value > MAX_COUNT:
+            raise OptionError(f"--{name} is {value}; expected an integer <= {MAX_COUNT}")
 
 
 def _document(findings: Sequence[Finding], artifact: Path | None) -> dict[str, object]:

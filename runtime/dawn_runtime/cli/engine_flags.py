@@ -1,10 +1,10 @@
 """Flags of the commands that run an artifact: which engine, and how."""
 
 import argparse
-import sys
 from pathlib import Path
 
-from dawn_runtime.cli.common import count
+from dawn_runtime.cli.common import threads
+from dawn_runtime.cli.standard import say
 from dawn_runtime.decoder import Decoder
 from dawn_runtime.engine import ENGINES
 from dawn_runtime.engine.tensorrt_plans import without_plan
@@ -19,7 +19,7 @@ def add_engine_flags(parser: argparse.ArgumentParser | argparse._ArgumentGroup) 
         help="default: %(default)s, what artifact and installed packages are for",
     )
     parser.add_argument(
-        "--threads", type=count, metavar="N", help="CPU threads; default: all cores"
+        "--threads", type=threads, metavar="N", help="CPU threads; default: as many as help"
     )
     parser.add_argument(
         "--low-memory",
@@ -42,15 +42,17 @@ def open_decoder(args: argparse.Namespace, artifact: Path | None = None) -> Deco
     """
     folder = artifact or args.artifact
     if args.engine == "auto" and without_plan(folder) and not args.quiet:
-        print(
+        say(
             f"{folder}: made for TensorRT, but no plan is built; running on ONNX Runtime (build "
-            f"one with dawn-export --artifact {folder} --target tensorrt)",
-            file=sys.stderr,
+            f"one with dawn-export --artifact {folder} --target tensorrt)"
         )
-    return Decoder.open(
+    decoder = Decoder.open(
         folder,
         engine=args.engine,
         threads=args.threads,
         low_memory=args.low_memory,
         cuda_graphs=args.cuda_graphs,
     )
+    if decoder.threads is not None and decoder.threads.limited and not args.quiet:
+        say(f"{folder}: {decoder.threads.line()}")
+    return decoder

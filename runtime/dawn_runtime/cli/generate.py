@@ -6,16 +6,23 @@ import re
 import sys
 from collections.abc import Sequence
 
+from dawn_runtime.artifact import read_manifest
 from dawn_runtime.cli import generate_flags as flags
-from dawn_runtime.cli.common import atomic_text, print_json, run_command
+from dawn_runtime.cli.common import print_json, run_command
 from dawn_runtime.cli.engine_flags import open_decoder
 from dawn_runtime.cli.jsonl import PromptLine, read_prompts
+from dawn_runtime.cli.places import check_apart, destination, given
+from dawn_runtime.cli.standard import is_terminal, read_input, read_line, say
 from dawn_runtime.counts import counted
 from dawn_runtime.decoder import Decoder
 from dawn_runtime.errors import PromptError
+from dawn_runtime.files import Destination
 from dawn_runtime.prompts import Filling, Prompt
 from dawn_runtime.results import Result
-from dawn_runtime.settings import Settings
+from dawn_runtime.settings import Settings, make_plan
+
+_MOST_DIGITS = 100
+"""Of the length of a hole; Python refuses to read some thousand of them."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,13 +33,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _work(args: argparse.Namespace) -> None:
     flags.check(args)
     settings = flags.settings(args)
+    target = None if args.output is None else destination(args.output, "--output")
+    check_apart(given([("--output", args.output)]), given([("--input", args.input)]))
+    make_plan(settings, read_manifest(args.artifact).decoding)  # before the engine is opened
     batch = None if args.input is None else read_prompts(args.input)
     with open_decoder(args) as decoder:
         if batch is not None:
-            _answer_file(decoder, batch, settings, args)
+            _answer_file(decoder, batch, settings, target, args)
         elif args.fill is not None:
             _answer(decoder, Filling(_template(args.fill), _before(args)), settings, args)
-        elif args.chat and args.prompt is None and sys.stdin.isatty():
+        elif args.chat and args.prompt is None and is_terminal(sys.stdin):
             _talk(decoder, settings, args)
         else:
             _answer(decoder, _prompt(args), settings, args)
@@ -42,7 +52,7 @@ def _prompt(args: argparse.Namespace) -> Prompt:
     """Returns the prompt of the command line or of standard input, as messages with --chat."""
     text: str | None = args.prompt
     if text is None or text == "-":
-        text = sys.stdin.read().removesuffix("\n")
+        text = read_input()
     if not args.chat:
         return text
     if not text.strip():
@@ -64,6 +74,8 @@ def _template(text: str) -> list[str | int]:
                 f"--fill: {hole!r} in '[[{hole}]]' is not a number; write [[N]] for a hole of N "
                 'tokens, or give a text that holds [[ as a list of "template" in --input'
             )
+        if len(hole) > _MOST_DIGITS:
+            raise PromptError(f"--fill: a length of {len(hole)} digits exceeds every context")
     if any("[[" in piece for piece in pieces[0::2]):
         raise PromptError(
             f"--fill: {text!r:.80} has a '[[' that no ']]' ends; write [[N]] for a hole of N "
@@ -103,7 +115,7 @@ def _talk(decoder: Decoder, settings: Settings, args: argparse.Namespace) -> Non
     messages = _opening(args)
     while True:
         print("> ", end="", file=sys.stderr, flush=True)
-        line = sys.stdin.readline()
+        line = read_line()
         if not line:
             return
         if not line.strip():
@@ -117,6 +129,7 @@ def _answer_file(
     decoder: Decoder,
     prompts: list[PromptLine],
     settings: Settings,
+    target: Destination | None,
     args: argparse.Namespace,
 ) -> None:
     """Decodes all lines of a file; nothing is written unless all of them succeed."""
@@ -124,17 +137,18 @@ def _answer_file(
         _check(decoder, line, args)
     results: list[Result] = []
     seconds = 0.0
-    for start in range(0, len(prompts), args.batch):
-        chosen = [line.prompt for line in prompts[start : start + args.batch]]
+    size = args.batch or flags.BATCH
+    for start in range(0, len(prompts), size):
+        chosen = [line.prompt for line in prompts[start : start + size]]
         batch = decoder.generate_batch(chosen, **settings)
         seconds += batch[0].seconds  # that of the whole batch
         for result in batch:
             results.append(result)
             _note(f"{len(results)} of {len(prompts)}: {_statistics(result, decoder)}", args)
     documents = [result.to_dict() for result in results]
-    if args.output is not None:
-        with atomic_text(args.output) as file:
-            file.writelines(json.dumps(item, ensure_ascii=False) + "\n" for item in documents)
+    if target is not None:
+        lines = (json.dumps(item, ensure_ascii=False) + "\n" for item in documents)
+        target.write("".join(lines))
     if args.json:
         summary = {"answers": len(results), "forwards": sum(r.forwards for r in results)}
         place = {"results": documents} if args.output is None else {"output": str(args.output)}
@@ -160,9 +174,10 @@ def _statistics(result: Result, decoder: Decoder) -> str:
     note = " (fallback: the answer is short)" if result.fallback else ""
     if result.finish_reason not in ("end", "length"):
         note += f", incomplete: {result.finish_reason}"
+    each = len(result.trace) / max(result.forwards, 1)
     return (
         f"{counted(len(result.tokens), 'token')}, {counted(len(result.trace), 'position')} decided "
-        f"in {counted(result.forwards, 'forward')} ({result.tokens_per_forward:.2f} each, end and "
+        f"in {counted(result.forwards, 'forward')} ({each:.2f} each, end and "
         f"padding counted), {result.seconds:.2f} s, engine {decoder.engine_name}, "
         f"policy {result.policy}{note}"
     )
@@ -171,4 +186,4 @@ def _statistics(result: Result, decoder: Decoder) -> str:
 def _note(message: str, args: argparse.Namespace) -> None:
     """Prints a line on standard error unless --quiet."""
     if not args.quiet:
-        print(f"dawn-generate: {message}", file=sys.stderr)
+        say(f"dawn-generate: {message}")

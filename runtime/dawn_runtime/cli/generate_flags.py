@@ -2,13 +2,21 @@
 
 import argparse
 from pathlib import Path
+from typing import Final
 
-from dawn_runtime.cli.common import Parser, count, key_value
+from dawn_runtime._json import is_unicode
+from dawn_runtime.cli.common import Parser, count, key_values
 from dawn_runtime.cli.engine_flags import add_engine_flags
 from dawn_runtime.decoding import CACHES, PADDINGS, WINDOWS
-from dawn_runtime.errors import OptionError
+from dawn_runtime.errors import OptionError, PromptError
 from dawn_runtime.policies import POLICIES
 from dawn_runtime.settings import Settings
+
+BATCH: Final = 8
+"""Prompts of a file decoded together, unless said otherwise."""
+
+_DASHES = "\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}"
+"""What word processors make of the hyphens of a flag."""
 
 
 def parser() -> Parser:
@@ -36,10 +44,9 @@ def parser() -> Parser:
     source.add_argument(
         "--batch",
         type=count,
-        default=8,
         metavar="N",
         help="prompts of --input decoded together; answers do not depend on it but for ties in "
-        "rounding; default: 8",
+        f"rounding; default: {BATCH}",
     )
     source.add_argument(
         "--padding",
@@ -118,20 +125,56 @@ def _choices(names: tuple[str, ...]) -> str:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Refuses combinations of flags that contradict each other."""
+    """Refuses flags that contradict each other or do nothing, and texts that are something else.
+
+    Raises:
+        OptionError: Flags do not go together.
+        PromptError: A text is not Unicode, or the prompt seems to be a flag or the name of a file.
+    """
+    drawn = (args.seed, args.top_p, args.top_k)
     conflicts = {
         "--output needs --input": args.output is not None and args.input is None,
+        "--batch needs --input": args.batch is not None and args.input is None,
+        "--padding needs --input": args.padding is not None and args.input is None,
         "--system needs --chat": args.system is not None and not args.chat,
         "--input takes neither PROMPT nor --chat nor --stream": args.input is not None
         and (args.prompt is not None or args.chat or args.stream),
         "--fill and --input exclude each other": args.fill is not None and args.input is not None,
         "--stream and --json exclude each other": args.stream and args.json,
+        "--seed, --top-p and --top-k need a temperature above 0": not args.temperature
+        and any(value is not None for value in drawn),
     }
     for message, holds in conflicts.items():
         if holds:
             raise OptionError(f"{message}; see dawn-generate --help")
-    if args.output is not None and not args.output.parent.is_dir():
-        raise OptionError(f"--output {args.output}: the folder does not exist; create it first")
+    for name, text in (("PROMPT", args.prompt), ("--system", args.system), ("--fill", args.fill)):
+        if text is not None and not is_unicode(text):
+            raise PromptError(f"{name} {text!r:.60}: holds bytes that are not UTF-8; convert it")
+    if args.prompt is not None:
+        _check_prompt(args.prompt)
+
+
+def _check_prompt(prompt: str) -> None:
+    """Refuses what was most likely meant as something else; standard input takes any text."""
+    way_out = "pipe it into '-' if this is the prompt itself"
+    if prompt[:1] and prompt[0] in _DASHES and prompt.lstrip(_DASHES)[:1].isalpha():
+        raise PromptError(
+            f"PROMPT {prompt!r:.60}: seems to be a flag; flags begin with plain hyphens, --; "
+            f"{way_out}"
+        )
+    if _is_named(prompt):
+        kind = "a folder, and the artifact goes first" if Path(prompt).is_dir() else "a file"
+        hint = "" if Path(prompt).is_dir() else "; give prompts of a file with --input"
+        raise PromptError(f"PROMPT {prompt!r:.60}: is the name of {kind}{hint}; {way_out}")
+
+
+def _is_named(prompt: str) -> bool:
+    """Tells whether a prompt names what exists, and looks like a path and not like a word."""
+    looks = "/" in prompt or "." in prompt[1:-1]
+    try:
+        return looks and len(prompt) < 1024 and Path(prompt).exists()
+    except (OSError, ValueError):  # a name too long, or no name at all
+        return False
 
 
 def settings(args: argparse.Namespace) -> Settings:
@@ -139,7 +182,7 @@ def settings(args: argparse.Namespace) -> Settings:
     return {
         "max_new_tokens": args.max_new_tokens,
         "policy": args.policy,
-        "options": dict(map(key_value, args.set)),
+        "options": key_values(args.set),
         "window": args.window,
         "cache": args.cache,
         "block_length": args.block_length,

@@ -1,13 +1,17 @@
 """Prompts from a JSON Lines file."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from dawn_runtime._json import is_unicode, parse_json
 from dawn_runtime.errors import PromptError
-from dawn_runtime.prompts import Filling, Prompt
+from dawn_runtime.files import read_stream, reason_of, text_of
+from dawn_runtime.prompts import Filling, Prompt, located
+
+MAX_BYTES: Final = 256 * 2**20
+"""Largest file of prompts; all of it, and all answers, are held in memory."""
 
 _KINDS = {"prompt": str, "messages": list, "input_ids": list}
 _TEMPLATE = "template"
@@ -36,35 +40,43 @@ def read_prompts(path: Path) -> list[PromptLine]:
     """Reads a file with one JSON object a line; empty lines are skipped.
 
     Args:
-        path: Each object has exactly one of `prompt` (text), `messages` (list of objects) and
-            `input_ids` (list of integers), or a `template` (list of texts and hole lengths) behind
-            at most one of them. Other fields are the caller's own.
+        path: A file, or a pipe such as `/dev/stdin`, which is read to its end. Each object has
+            exactly one of `prompt` (text), `messages` (list of objects) and `input_ids` (list of
+            integers), or a `template` (list of texts and hole lengths) behind at most one of them.
+            Other fields are the caller's own.
 
     Raises:
-        PromptError: The file cannot be read, holds no prompt, or a line is malformed.
+        PromptError: The file cannot be read, is too large, holds no prompt, or a line is malformed.
     """
     try:
-        # Not splitlines(): a JSON string may hold other line separators of Unicode as they are.
-        lines = path.read_text(encoding="utf-8").split("\n")
+        content = read_stream(path, MAX_BYTES)
     except FileNotFoundError as error:
         raise PromptError(f"{path}: no such file; give one JSON object a line") from error
-    except OSError as error:  # whose own text has the path too
-        raise PromptError(f"{path}: cannot read prompts: {error.strerror}") from error
-    except ValueError as error:
-        raise PromptError(f"{path}: cannot read prompts: {error}") from error
-    numbered = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
-    if not numbered:
+    except (OSError, ValueError) as error:
+        raise PromptError(f"{path}: cannot read prompts: {reason_of(error)}") from error
+    # Not splitlines(): a JSON string may hold other line separators of Unicode as they are.
+    numbered = enumerate(content.split(b"\n"), start=1)
+    found = [
+        _read(number, line, f"{path} line {number}") for number, line in numbered if line.strip()
+    ]
+    if not found:
         raise PromptError(f"{path}: the file holds no prompts; expected one JSON object a line")
-    return [_read(number, line, f"{path} line {number}") for number, line in numbered]
+    return found
 
 
-def _read(number: int, line: str, where: str) -> PromptLine:
+def _read(number: int, line: bytes, where: str) -> PromptLine:
     try:
-        entry = json.loads(line)
+        entry = parse_json(text_of(line))
     except ValueError as error:
-        raise PromptError(f"{where}: not valid JSON ({error})") from error
+        raise PromptError(f"{where}: not valid JSON ({error}); give one object a line") from error
     if not isinstance(entry, dict):
         raise PromptError(f"{where}: {_EXPECTED}")
+    for name in (*_KINDS, _TEMPLATE):
+        if not is_unicode(entry.get(name)):
+            raise PromptError(
+                f"{where}: {name} holds half a character (a lone surrogate), which is no Unicode "
+                "text; write the whole character"
+            )
     return PromptLine(number, _prompt(entry, where), entry)
 
 
@@ -74,7 +86,8 @@ def _prompt(entry: dict[str, Any], where: str) -> Prompt | Filling:
     if not isinstance(entry[_TEMPLATE], list):
         raise PromptError(f"{where}: {_TEMPLATE} must be a list of texts and lengths of holes")
     before = _given(entry, where) if any(name in entry for name in _KINDS) else None
-    return Filling(entry[_TEMPLATE], before)
+    with located(f"{where}: "):
+        return Filling(entry[_TEMPLATE], before)
 
 
 def _given(entry: dict[str, Any], where: str) -> Prompt:

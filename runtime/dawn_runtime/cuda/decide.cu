@@ -8,7 +8,11 @@
 // Bit for bit: numbers are compared as float32, as NumPy compares float32 with a Python float.
 // Column sums run over the rows in ascending order, one float32 addition each, as NumPy reduces the
 // first axis; no sum is split among threads. What is found does not depend on the order in which
-// threads write: within a phase a flag is only ever set, by whoever finds it.
+// threads write: within a phase a flag is only ever set, by whoever finds it, and threads that may
+// find the same one set it atomically.
+//
+// Where a row holds NaN or infinity, every block sees it and leaves its own row alone. A row that is
+// stuck stays as it is and the others advance.
 
 typedef long long i64;
 typedef unsigned long long u64;
@@ -26,6 +30,10 @@ enum { TAU_SINK, TAU_EDGE, TAU_FIELDS };
 // Columns of `status` int32 [B, 4]: all that the host reads after a step.
 enum { SETTLED, END_AT, KNOWN, FAULT, STATUS_FIELDS };
 
+// Values of FAULT: what of a row holds NaN or infinity; or that nothing but the mask is predicted at
+// its candidates, so that the next best token is needed, which only logits tell.
+enum { NO_FAULT, CONFIDENCE, ATTENTION, STUCK };
+
 // Bits of `flags` uint32 [B, L].
 enum {
     ANCHOR = 1,      // known, before the window's end, and still predicted surely
@@ -36,6 +44,7 @@ enum {
     OPEN = 32,       // may still join the independent set
     WAITING = 64,    // conflicts with an open candidate that goes first
     JOINED = 128,    // joined in this round
+    BARRED = 256,    // is predicted to be the mask, which is never committed
 };
 
 // Values of `sinks` uint8 [B, S].
@@ -83,7 +92,8 @@ __device__ static void find_induced(
     const Graph& graph, const int* candidates, int count, int end, u32* flags) {
     for (i64 pair = threadIdx.x; pair < (i64)count * end; pair += blockDim.x) {
         const int candidate = candidates[pair / end], key = pair % end;
-        if ((flags[key] & ANCHOR) && graph.edge(candidate, key)) flags[candidate] |= DEPENDS;
+        if ((flags[key] & ANCHOR) && graph.edge(candidate, key))
+            atomicOr(&flags[candidate], DEPENDS);
     }
     __syncthreads();
 }
@@ -93,7 +103,7 @@ __device__ static void find_adjacent(
     const Graph& graph, const int* candidates, int count, u32* flags) {
     for (i64 pair = threadIdx.x; pair < (i64)count * count; pair += blockDim.x) {
         const int one = candidates[pair / count], other = candidates[pair % count];
-        if ((flags[other] & DECISIVE) && graph.edge(one, other)) flags[one] |= ADJACENT;
+        if ((flags[other] & DECISIVE) && graph.edge(one, other)) atomicOr(&flags[one], ADJACENT);
     }
     __syncthreads();
 }
@@ -109,7 +119,7 @@ __device__ static void find_independent(
             const int one = candidates[pair / count], other = candidates[pair % count];
             if ((flags[one] & OPEN) && (flags[other] & OPEN) && precedes(confidence, other, one) &&
                 graph.conflict(one, other))
-                flags[one] |= WAITING;
+                atomicOr(&flags[one], WAITING);
         }
         __syncthreads();
         if (threadIdx.x == 0) open = 0;
@@ -122,7 +132,7 @@ __device__ static void find_independent(
         for (i64 pair = threadIdx.x; pair < (i64)count * count; pair += blockDim.x) {
             const int one = candidates[pair / count], other = candidates[pair % count];
             if ((flags[one] & OPEN) && (flags[other] & JOINED) && graph.conflict(one, other))
-                flags[one] |= ADJACENT;
+                atomicOr(&flags[one], ADJACENT);
         }
         __syncthreads();
         for (int n = threadIdx.x; n < count; n += blockDim.x) {
@@ -157,8 +167,9 @@ __device__ static void choose_by_graph(
     find_independent(graph, confidence, candidates, count, flags);
 }
 
-// Flags the most confident candidate, the lowest position on ties, unless something is chosen.
-// Confidence is not negative, so its bits compare as the number does.
+// Takes back what is predicted to be the mask. Flags the most confident other candidate, the lowest
+// position on ties, unless something is chosen. Confidence is not negative, so its bits compare as
+// the number does.
 __device__ static void choose_at_least_one(
     const float* confidence, const int* candidates, int count, u32* flags) {
     __shared__ u64 best;
@@ -167,6 +178,10 @@ __device__ static void choose_at_least_one(
     __syncthreads();
     for (int n = threadIdx.x; n < count; n += blockDim.x) {
         const u32 position = candidates[n];
+        if (flags[position] & BARRED) {
+            flags[position] &= ~CHOSEN;
+            continue;
+        }
         const u64 weight = __float_as_uint(confidence[position]);
         if (flags[position] & CHOSEN) atomicAdd(&chosen, 1);
         atomicMax(&best, weight << 32 | (0xffffffffu - position));
@@ -198,8 +213,25 @@ __device__ static void report(
         status[SETTLED] = settled;
         status[END_AT] = end_at;
         status[KNOWN] = known;
-        status[FAULT] = 0;
+        status[FAULT] = NO_FAULT;
     }
+}
+
+// What of one row of the batch holds NaN or infinity, the same in all threads. Only what no block
+// writes is looked at; sinks, which see the attention, if the rule reads it.
+__device__ static int find_fault(
+    const float* confidence, const u8* sinks, const int* span, int graph_rule) {
+    __shared__ int fault;
+    if (threadIdx.x == 0) fault = NO_FAULT;
+    __syncthreads();
+    for (int n = threadIdx.x; n < span[END] - span[FIRST]; n += blockDim.x)
+        if (!isfinite(confidence[n])) atomicMax(&fault, CONFIDENCE);
+    for (int p = threadIdx.x; graph_rule && p < span[LENGTH]; p += blockDim.x)
+        if (sinks[p] == NOT_FINITE) atomicMax(&fault, ATTENTION);
+    __syncthreads();
+    const int found = fault;
+    __syncthreads();
+    return found;
 }
 
 // One step of every row: predictions tokens int64 and confidence float32 [B, R], of positions
@@ -214,35 +246,45 @@ extern "C" __global__ void decide(
     const i64* end_tokens, int* status, i64 mask_id, int length, int size, int end_count,
     int graph_rule, int union_, float tau_induce, float tau_low, float tau_high,
     float tau_anchor) {
-    __shared__ int count, fault;
-    const i64 batch = blockIdx.x;
+    __shared__ int count, open;
+    const int batch = blockIdx.x;
+    int fault = NO_FAULT, faults = NO_FAULT;
+    for (int other = 0; other < (int)gridDim.x; ++other) {
+        const int* span = spans + other * SPAN_FIELDS;
+        const int found = find_fault(
+            confidence + (i64)other * span[WIDTH], sinks + (i64)other * size, span, graph_rule);
+        faults |= found;
+        if (other == batch) fault = found;
+    }
+    status += batch * STATUS_FIELDS;
+    if (faults) {
+        if (threadIdx.x == 0) status[FAULT] = fault;
+        return;
+    }
+
     const int* span = spans + batch * SPAN_FIELDS;
     const i64 row = (i64)span[ROW] * length;
     ids += row, masked += row, commit_step += row, commit_confidence += row;
-    tokens += batch * span[WIDTH], confidence += batch * span[WIDTH];
-    attention += batch * size * size, sinks += batch * size, input_ids += batch * size;
-    flags += batch * length, positions += batch * length, scores += batch * length;
-    status += batch * STATUS_FIELDS;
-    if (threadIdx.x == 0) count = fault = 0;
+    tokens += (i64)batch * span[WIDTH], confidence += (i64)batch * span[WIDTH];
+    attention += (i64)batch * size * size, sinks += (i64)batch * size;
+    input_ids += (i64)batch * size;
+    flags += (i64)batch * length, positions += (i64)batch * length, scores += (i64)batch * length;
+    if (threadIdx.x == 0) count = open = 0;
     __syncthreads();
-
     for (int p = span[FIRST] + threadIdx.x; p < span[END]; p += blockDim.x) {
-        const float raw = confidence[p - span[FIRST]];
-        if (!isfinite(raw)) atomicMax(&fault, 1);
-        // A prediction of the mask itself decides nothing.
-        const float score = masked[p] && tokens[p - span[FIRST]] == mask_id ? 0.0f : raw;
+        const bool barred = masked[p] && tokens[p - span[FIRST]] == mask_id;
+        const float score = barred ? 0.0f : confidence[p - span[FIRST]];
         scores[p] = score;
-        flags[p] = !masked[p] && score >= tau_anchor ? ANCHOR : 0;
+        flags[p] = barred ? BARRED : !masked[p] && score >= tau_anchor ? ANCHOR : 0;
         if (masked[p] && p >= span[BEGIN]) {
             positions[atomicAdd(&count, 1)] = p;
-            if (score >= tau_high) flags[p] = CHOSEN;
+            if (score >= tau_high) flags[p] |= CHOSEN;
+            if (!barred) atomicOr(&open, 1);
         }
     }
-    for (int p = threadIdx.x; graph_rule && p < span[LENGTH]; p += blockDim.x)
-        if (sinks[p] == NOT_FINITE) atomicMax(&fault, 2);
     __syncthreads();
-    if (fault) {
-        if (threadIdx.x == 0) status[FAULT] = fault;
+    if (!open) {
+        if (threadIdx.x == 0) status[FAULT] = STUCK;
         return;
     }
 

@@ -2,12 +2,17 @@
 
 The primary context is used, the one that ONNX Runtime and TensorRT use too, and one stream of its
 own. Functions as in the CUDA Driver API.
+
+Threads may share a device: what one of them records is not mixed with what others ask for, who wait
+meanwhile. Memory may be given up anywhere at any time, by the garbage collector too.
 """
 
 import ctypes
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from math import prod
 from typing import Any, Final
@@ -17,13 +22,16 @@ from numpy.typing import NDArray
 
 from dawn_runtime.cuda.arrays import DeviceArray
 from dawn_runtime.cuda.device import KERNELS, Argument
-from dawn_runtime.cuda.kernels import cubin
+from dawn_runtime.cuda.kernels import check_nvrtc, cubin, nvrtc_remedy, nvrtc_version
 from dawn_runtime.errors import DependencyError, EngineError
 
 _NON_BLOCKING: Final = 1
 """CU_STREAM_NON_BLOCKING: nobody else's work on the default stream is waited for."""
 
 _MARKS: Final = 2
+_MOST_BLOCKS: Final = 65535
+"""Of a grid in its second direction; the CUDA C++ Programming Guide, technical specifications."""
+
 _C_TYPES: Final[dict[type, Any]] = {
     np.int32: ctypes.c_int32,
     np.int64: ctypes.c_int64,
@@ -32,8 +40,15 @@ _C_TYPES: Final[dict[type, Any]] = {
 _HINTS: Final = {
     "CUDA_ERROR_OUT_OF_MEMORY": "use a shorter answer, a smaller batch or a lower precision",
     "CUDA_ERROR_NO_DEVICE": "check the driver with dawn-doctor, or use engine='onnxruntime-cpu'",
-    "CUDA_ERROR_NO_BINARY_FOR_GPU": "install the nvidia-cuda-nvrtc of a CUDA that knows this GPU",
 }
+_NOT_LOADED: Final = (
+    "CUDA_ERROR_INVALID_IMAGE",
+    "CUDA_ERROR_UNSUPPORTED_PTX_VERSION",
+    "CUDA_ERROR_NO_BINARY_FOR_GPU",
+    "CUDA_ERROR_INVALID_PTX",
+    "CUDA_ERROR_JIT_COMPILER_NOT_FOUND",
+)
+"""What a driver says to kernels of an NVRTC that does not go with it or with the GPU."""
 
 
 class CudaDevice:
@@ -48,8 +63,8 @@ class CudaDevice:
         cuda_version: Newest CUDA that the driver runs, such as (12, 6).
 
     Raises:
-        DependencyError: cuda-python is not installed, or there is no driver.
-        EngineError: There is no such GPU, or the driver refuses it.
+        DependencyError: cuda-python or NVRTC is not installed, or there is no driver.
+        EngineError: There is no such GPU, the driver refuses it, or NVRTC is too new for it.
     """
 
     kind = "cuda"
@@ -59,23 +74,30 @@ class CudaDevice:
         self._driver = driver or _import()
         self._closed = False
         self._here = threading.local()
+        self._lock = threading.RLock()
+        self._recording = False
+        self._unwanted: deque[Callable[[], None]] = deque()
+        self._sources: list[NDArray[Any]] = []
         self._context: Any = None
         self._memory: dict[int, str] = {}
+        self._pinned: dict[int, int] = {}
         self._functions: dict[str, Any] = {}
         self._call("cuInit", 0)
+        version = int(self._call("cuDriverGetVersion"))  # 12060 is CUDA 12.6
+        self.cuda_version = (version // 1000, version % 1000 // 10)
+        check_nvrtc(nvrtc_version(), self.cuda_version)
         self._gpu = self._call("cuDeviceGet", ordinal)
         self._context = self._call("cuDevicePrimaryCtxRetain", self._gpu)
         self._stream = self._call("cuStreamCreate", _NON_BLOCKING)
         self._marks = [self._call("cuEventCreate", 0) for _ in range(_MARKS)]
         self.stream = int(self._stream)
         self.capability = self._capability()
-        version = int(self._call("cuDriverGetVersion"))  # 12060 is CUDA 12.6
-        self.cuda_version = (version // 1000, version % 1000 // 10)
 
     def allocate(self, shape: tuple[int, ...], dtype: str) -> DeviceArray:
         """Returns an array of zeros; see `Device.allocate`."""
         empty = DeviceArray(0, shape, dtype)
         size = max(empty.nbytes, 1)
+        self._free_unwanted()
         pointer = int(self._call("cuMemAlloc", size))
         self._memory[pointer] = "cuMemFree"
         self._call("cuMemsetD8Async", pointer, 0, size, self._stream)
@@ -86,6 +108,7 @@ class CudaDevice:
         size = max(prod(shape) * np.dtype(dtype).itemsize, 1)
         pointer = int(self._call("cuMemAllocHost", size))
         self._memory[pointer] = "cuMemFreeHost"
+        self._pinned[pointer] = size
         memory = (ctypes.c_uint8 * size).from_address(pointer)
         weakref.finalize(memory, self.free, pointer).atexit = False
         array: NDArray[Any] = np.ctypeslib.as_array(memory)
@@ -96,7 +119,13 @@ class CudaDevice:
         """Copies to the device; see `Device.upload`."""
         source = np.ascontiguousarray(array, dtype=target.dtype)
         _check_size(target, source)
-        # From pageable memory: the driver takes its own copy before the call returns.
+        if not source.nbytes:
+            return
+        if not self._is_pinned(source):
+            # Most drivers have copied pageable memory when the call returns. Where the GPU reads
+            # such memory itself they need not, and the caller may change or drop it.
+            source = source.copy() if np.may_share_memory(source, array) else source
+            self._sources.append(source)
         self._call(
             "cuMemcpyHtoDAsync", target.pointer, source.ctypes.data, source.nbytes, self._stream
         )
@@ -104,6 +133,8 @@ class CudaDevice:
     def download(self, target: NDArray[Any], source: DeviceArray) -> None:
         """Copies to the host; see `Device.download`."""
         _check_size(source, target)
+        if not target.nbytes:
+            return
         self._call(
             "cuMemcpyDtoHAsync", target.ctypes.data, source.pointer, target.nbytes, self._stream
         )
@@ -112,6 +143,11 @@ class CudaDevice:
         self, kernel: str, grid: tuple[int, int], threads: int, arguments: tuple[Argument, ...]
     ) -> None:
         """Starts a kernel; see `Device.launch`."""
+        if grid[1] > _MOST_BLOCKS:
+            raise EngineError(
+                f"cuda: {kernel} would take {grid[1]} blocks in its second direction, a GPU has at "
+                f"most {_MOST_BLOCKS}; decode fewer rows at once"
+            )
         values = tuple(a.pointer if isinstance(a, DeviceArray) else a.item() for a in arguments)
         types = tuple(
             ctypes.c_void_p if isinstance(a, DeviceArray) else _C_TYPES[type(a)] for a in arguments
@@ -123,17 +159,34 @@ class CudaDevice:
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
         """Captures the work as a CUDA graph; see `Device.record`."""
-        mode = self._driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
         for name in KERNELS:
             self._function(name)  # loading a module is not allowed while capturing
+        with self._lock:
+            graph = self._capture(work)
+        try:
+            executable = self._call("cuGraphInstantiate", graph, 0)
+        finally:
+            self._call("cuGraphDestroy", graph)
+        return _Recording(self, executable)
+
+    def _capture(self, work: Callable[[], None]) -> Any:
+        """Returns the graph of the work; whatever happens, the stream is as before."""
+        mode = self._driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
         self._call("cuStreamBeginCapture", self._stream, mode)
+        self._recording = True
         try:
             work()
+        except BaseException:
+            # What went wrong first is told, not that it spoilt the recording.
+            status, graph = self._driver.cuStreamEndCapture(self._stream)
+            if not status and graph is not None:
+                self._driver.cuGraphDestroy(graph)
+            raise
+        else:
+            return self._call("cuStreamEndCapture", self._stream)
         finally:
-            graph = self._call("cuStreamEndCapture", self._stream)
-        executable = self._call("cuGraphInstantiate", graph, 0)
-        self._call("cuGraphDestroy", graph)
-        return _Recording(self, executable)
+            self._recording = False
+            self._free_unwanted()
 
     def repeat(self, executable: Any) -> None:
         """Launches a graph made by `record`."""
@@ -155,31 +208,73 @@ class CudaDevice:
 
     def synchronize(self) -> None:
         """Waits for the stream; see `Device.synchronize`."""
+        sources, self._sources = self._sources, []
         self._call("cuStreamSynchronize", self._stream)
+        sources.clear()
 
     def free(self, pointer: int) -> None:
         """Frees memory of the device or the host, unless it is freed already."""
+        self._give_up(partial(self._free, pointer))
+
+    def close(self) -> None:
+        """Frees everything; see `Device.close`."""
+        with self._lock:
+            if self._closed:
+                return
+            self._enter()
+            self._closed = True
+            self._free_unwanted()
+            for pointer in list(self._memory):
+                self._free(pointer)
+            for mark in self._marks:
+                self._driver.cuEventDestroy(mark)
+            self._driver.cuStreamDestroy(self._stream)
+            self._driver.cuDevicePrimaryCtxRelease(self._gpu)
+
+    def destroy(self, executable: Any) -> None:
+        """Frees a graph made by `record`, unless the device is closed."""
+        self._give_up(partial(self._destroy, executable))
+
+    def _give_up(self, free: Callable[[], None]) -> None:
+        """Frees something now, or after what is being recorded, which freeing would spoil.
+
+        Waits for nobody, since the garbage collector may call it in the middle of anything.
+        """
+        self._unwanted.append(free)
+        if not self._recording:
+            self._free_unwanted()
+
+    def _free_unwanted(self) -> None:
+        """Frees what was given up; more of it may be meanwhile, also in other threads."""
+        self._enter()
+        while self._unwanted and not self._recording:
+            try:
+                free = self._unwanted.popleft()
+            except IndexError:  # another thread was faster
+                return
+            free()
+
+    def _free(self, pointer: int) -> None:
         name = self._memory.pop(pointer, None)
+        self._pinned.pop(pointer, None)
         if name is not None:
             # Its status says how earlier work on the device ended, which `synchronize` reports.
             getattr(self._driver, name)(pointer)
 
-    def close(self) -> None:
-        """Frees everything; see `Device.close`."""
-        if self._closed:
-            return
-        self._closed = True
-        for pointer in list(self._memory):
-            self.free(pointer)
-        for mark in self._marks:
-            self._driver.cuEventDestroy(mark)
-        self._driver.cuStreamDestroy(self._stream)
-        self._driver.cuDevicePrimaryCtxRelease(self._gpu)
-
-    def destroy(self, executable: Any) -> None:
-        """Frees a graph made by `record`, unless the device is closed."""
+    def _destroy(self, executable: Any) -> None:
         if not self._closed:
             self._driver.cuGraphExecDestroy(executable)
+
+    def _is_pinned(self, array: NDArray[Any]) -> bool:
+        """Whether an array lies in memory of `host_array`."""
+        address = int(array.ctypes.data)
+        return any(begin <= address < begin + size for begin, size in list(self._pinned.items()))
+
+    def _enter(self) -> None:
+        """Makes the context current, which it is thread by thread."""
+        if self._context is not None and not self._closed and not hasattr(self._here, "entered"):
+            self._driver.cuCtxSetCurrent(self._context)
+            self._here.entered = True
 
     def _capability(self) -> tuple[int, int]:
         names = self._driver.CUdevice_attribute
@@ -206,17 +301,23 @@ class CudaDevice:
 
     def _call_all(self, name: str, *arguments: Any) -> list[Any]:
         """Calls the driver and returns its results."""
-        if self._closed:
-            raise EngineError("cuda: the device is closed; open the artifact again")
-        if self._context is not None and not hasattr(self._here, "entered"):
-            self._driver.cuCtxSetCurrent(self._context)  # a context is current thread by thread
-            self._here.entered = True
         results: list[Any]
-        status, *results = getattr(self._driver, name)(*arguments)
+        with self._lock:
+            if self._closed:
+                raise EngineError("cuda: the device is closed; open the artifact again")
+            self._enter()
+            status, *results = getattr(self._driver, name)(*arguments)
         if status:
-            hint = _HINTS.get(status.name, "see dawn-doctor; if the device is lost, open it again")
-            raise EngineError(f"cuda: {name} fails with {status.name}; {hint}")
+            raise EngineError(f"cuda: {name} fails with {status.name}; {self._hint(status.name)}")
         return results
+
+    def _hint(self, result: str) -> str:
+        """What to do about a result of the driver."""
+        if result in _NOT_LOADED:
+            made, runs = (".".join(map(str, v)) for v in (nvrtc_version(), self.cuda_version))
+            remedy = nvrtc_remedy(self.cuda_version)
+            return f"NVRTC is of CUDA {made}, the driver runs CUDA up to {runs}; {remedy}"
+        return _HINTS.get(result, "see dawn-doctor; if the device is lost, open it again")
 
 
 class _Memory:
@@ -251,7 +352,8 @@ def _import() -> Any:
         driver = import_module("cuda.bindings.driver")
     except ImportError as error:
         raise DependencyError(
-            "a GPU needs cuda-python, which is not installed; pip install 'dawn-edge[cuda]'"
+            "a GPU needs cuda-python, which is not installed; pip install 'dawn-edge[tensorrt]', "
+            "or 'dawn-edge[tensorrt-cu12]' for a driver of CUDA 12"
         ) from error
     try:
         driver.cuDriverGetVersion()

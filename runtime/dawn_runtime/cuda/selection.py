@@ -12,12 +12,16 @@ from numpy.typing import NDArray
 
 from dawn_runtime.cuda.arrays import DeviceArray
 from dawn_runtime.cuda.device import Argument, Device
+from dawn_runtime.decoding.state import RowState
 from dawn_runtime.engine.device import DeviceOutputs, DeviceStep
 from dawn_runtime.policies import Dawn, Policy, Threshold
 
 _THREADS = 256
 _COLUMN_THREADS = 128
 _SPAN_FIELDS, _STATUS_FIELDS, _TAU_FIELDS = 7, 4, 2
+
+STUCK = 3
+"""Value of `Status.fault`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,9 @@ class Status:
         settled: First undecided position, the length of the row if there is none.
         end: First end token before it, the length of the row if there is none.
         known: Decided positions of the answer, given ones included.
-        fault: 0, or what holds NaN or infinity: 1 the confidence, 2 the attention.
+        fault: 0, or what holds NaN or infinity: 1 the confidence, 2 the attention; then no row has
+            advanced. 3 if the row is stuck: it is as it was and the other fields mean nothing,
+            because nothing but the mask is predicted at its candidates.
     """
 
     settled: int
@@ -198,7 +204,7 @@ class Selection:
         step, arrays = self._step, (outputs.tokens, outputs.confidence, outputs.attention)
         key = (*step.input_ids.shape, *(array.pointer for array in arrays))
         if key not in self._recorded:
-            self._recorded[key] = self._device.record(lambda: self._launch(step, outputs))
+            self._recorded[key] = self._device.record(self._launches(step, outputs))
         self._recorded[key]()
 
     def read_status(self) -> list[Status]:
@@ -218,13 +224,33 @@ class Selection:
         self._device.synchronize()
         return ids, steps, confidence
 
-    def _launch(self, step: DeviceStep, outputs: DeviceOutputs) -> None:
+    def replace_row(self, row: RowState, index: int) -> None:
+        """Takes over a row that was advanced elsewhere; then rows must be laid out anew.
+
+        Args:
+            row: The row.
+            index: Its number.
+        """
+        for target, array in (
+            (self._ids, row.ids),
+            (self._masked, row.masked),
+            (self._commit_step, row.commit_step),
+            (self._commit_confidence, row.commit_confidence),
+        ):
+            place = target.view((row.length,), skip=index * self._length)
+            self._device.upload(place, array.astype(target.dtype))
+        self._device.upload(self._steps.view((1,), skip=index), np.array([row.step], np.int32))
+
+    def _launches(self, step: DeviceStep, outputs: DeviceOutputs) -> Callable[[], None]:
+        """Returns what starts the kernels of a step; it does not refer to this object."""
+        device, found, status = self._device, self._found, self._status
+        calls: list[tuple[str, tuple[int, int], int, tuple[Argument, ...]]] = []
         rule, (batch, size) = self._rule, step.input_ids.shape
         if rule.graph:
             blocks = -(-size // _COLUMN_THREADS)
             arrays = (outputs.attention, self._spans, self._taus, self._sinks)
             arguments: tuple[Argument, ...] = (*arrays, np.int32(size))
-            self._device.launch("find_sinks", (blocks, batch), _COLUMN_THREADS, arguments)
+            calls.append(("find_sinks", (blocks, batch), _COLUMN_THREADS, arguments))
         numbers = (self._length, size, self._end_count, rule.graph, rule.union)
         floors = (rule.tau_induce, rule.tau_low, rule.tau_high, rule.tau_anchor)
         arguments = (
@@ -236,8 +262,14 @@ class Selection:
             *map(np.int32, numbers),
             *map(np.float32, floors),
         )
-        self._device.launch("decide", (batch, 1), _THREADS, arguments)
-        self._device.download(self._found, self._status)
+        calls.append(("decide", (batch, 1), _THREADS, arguments))
+
+        def start() -> None:
+            for call in calls:
+                device.launch(*call)
+            device.download(found, status)
+
+        return start
 
     def _allocate_inputs(self, rows: int) -> DeviceStep:
         """Inputs of the largest step there can be; smaller ones are views."""

@@ -2,7 +2,8 @@
 
 For the rules that the kernels know: policy `dawn` or `threshold`, no cache, no sampling, and a
 window that looks at every position, the same for all rows. The loop is the one of
-`dawn_runtime.decoding.loop`: same windows, same guard rails, finished rows leave the batch.
+`dawn_runtime.decoding.loop`: same windows, same guard rails, finished rows leave the batch. A row
+that is predicted to be nothing but the mask takes that step in NumPy, where logits can be read.
 """
 
 from collections.abc import Callable
@@ -11,14 +12,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dawn_runtime.arrays import read_only
-from dawn_runtime.cuda.selection import Selection, SelectionRule, Span, Status
+from dawn_runtime.cuda.selection import STUCK, Selection, SelectionRule, Span, Status
 from dawn_runtime.decoding.cache import NoCache
-from dawn_runtime.decoding.loop import DecodeState, Rules
+from dawn_runtime.decoding.loop import DecodeState, Rules, step
 from dawn_runtime.decoding.packing import Packer
 from dawn_runtime.decoding.state import RowState
 from dawn_runtime.decoding.window import Blocks, Progress, Single, Sliding, Window
 from dawn_runtime.engine.checks import not_finite
 from dawn_runtime.engine.device import DeviceEngine, DeviceStep
+from dawn_runtime.engine.exclusive import exclusive
 
 _WINDOWS = (Blocks, Single, Sliding)
 _FAULTS = {1: "confidence", 2: "attention"}
@@ -64,10 +66,12 @@ class DeviceRun:
     """
 
     def __init__(self, engine: DeviceEngine, packer: Packer, state: DecodeState) -> None:
-        self._engine, self._begun = engine, state.rows
+        self._engine, self._packer = engine, packer
+        self._begun, self._rules = state.rows, state.rules
         self._span = _span(state.rules[0].window)
         self._progress = [_Row.begin(row) for row in state.rows]
-        self._selection = _selection(engine, packer, state)
+        with exclusive(engine):
+            self._selection = _selection(engine, packer, state)
         self._spans: list[Span] = []
         self._inputs: DeviceStep | None = None
         self._seconds = state.engine_seconds
@@ -86,7 +90,8 @@ class DeviceRun:
     @property
     def rows(self) -> tuple[RowState, ...]:
         """All rows as they are now, fetched from the device."""
-        ids, steps, confidence = self._selection.read_rows()
+        with exclusive(self._engine):
+            ids, steps, confidence = self._selection.read_rows()
         return tuple(
             replace(
                 row,
@@ -119,8 +124,13 @@ class DeviceRun:
         """Takes every unfinished row one step further.
 
         Raises:
-            EngineError: The engine failed or returned NaN or infinity.
+            EngineError: The engine failed or returned NaN or infinity; then the run can be stepped
+                again, as if this step had not been.
         """
+        with exclusive(self._engine):
+            self._step()
+
+    def _step(self) -> None:
         device, spans = self._engine.device, self._next_spans()
         if self._inputs is None or spans != self._spans:
             self._inputs, self._spans = self._selection.lay_out(spans), spans
@@ -130,10 +140,27 @@ class DeviceRun:
         self._selection.decide(outputs)
         found = self._selection.read_status()
         self._seconds += device.seconds(_BEFORE, _AFTER)
-        for span, status in zip(spans, found, strict=True):
-            if status.fault:
+        for status in found:
+            if status.fault in _FAULTS:
                 raise not_finite(self._engine.describe(), _FAULTS[status.fault])
-            self._progress[span.row].take(status)
+        for span, status in zip(spans, found, strict=True):
+            if status.fault != STUCK:
+                self._progress[span.row].take(status)
+        if stuck := [s.row for s, status in zip(spans, found, strict=True) if status.fault]:
+            self._step_in_numpy(stuck)
+
+    def _step_in_numpy(self, stuck: list[int]) -> None:
+        """Takes rows one step further where logits can be read."""
+        rows = self.rows
+        state = DecodeState(
+            tuple(rows[index] for index in stuck), tuple(self._rules[index] for index in stuck)
+        )
+        after = step(self._engine, self._packer, state)
+        self._seconds += after.engine_seconds
+        self._inputs = None
+        for index, row in zip(stuck, after.rows, strict=True):
+            self._selection.replace_row(row, index)
+            self._progress[index] = _Row.begin(row)
 
     def _next_spans(self) -> list[Span]:
         """Where the windows of the unfinished rows are."""

@@ -1,9 +1,9 @@
 """The decode loop: a pure step under a thin loop, with the guard rails of every policy.
 
 Whatever a policy answers, a row commits only masked positions of its window, at least one in each
-step, and never a given position. Rows are independent: each is planned, viewed and advanced on its
-own, and leaves the batch when it is finished. In one step full passes run together, and so do
-cached ones.
+step, and never a given position or the mask itself; see `dawn_runtime.decoding.rails`. Rows are
+independent: each is planned, viewed and advanced on its own, and leaves the batch when it is
+finished. In one step full passes run together, and so do cached ones.
 """
 
 import time
@@ -17,12 +17,14 @@ from dawn_runtime.decoding.cache import Cache
 from dawn_runtime.decoding.kv import Kept, KvStore
 from dawn_runtime.decoding.packing import Packer
 from dawn_runtime.decoding.plan import RowPlan, make_plan
+from dawn_runtime.decoding.rails import choose, some_row_is_stuck, unstuck
 from dawn_runtime.decoding.sampling import GREEDY, Sampling
 from dawn_runtime.decoding.state import RowState
 from dawn_runtime.decoding.window import Window
 from dawn_runtime.engine.checks import check_outputs
 from dawn_runtime.engine.device import KvMemory, ResidentEngine
-from dawn_runtime.engine.protocol import Engine, StepOutputs
+from dawn_runtime.engine.exclusive import exclusive
+from dawn_runtime.engine.protocol import Engine, StepInputs, StepOutputs
 from dawn_runtime.errors import DawnError
 from dawn_runtime.policies import Needs, Policy, RowView
 
@@ -49,7 +51,7 @@ class DecodeState:
     Attributes:
         rows: The sequences; finished ones stay here but are no longer fed.
         rules: How each of them is decoded.
-        forwards: Runs of the engine so far.
+        forwards: Runs of the engine so far; one that is repeated for its logits counts once.
         engine_seconds: Time spent inside the engine so far.
         kv: Keys and values kept between steps, None as long as no row keeps any. The memory is
             handed on from state to state and written in place, so only the newest can be stepped.
@@ -116,6 +118,11 @@ def step(engine: Engine, packer: Packer, state: DecodeState) -> DecodeState:
         DawnError: The keys of the state belong to a later one.
         EngineError: The engine failed or returned NaN or infinity.
     """
+    with exclusive(engine):
+        return _step(engine, packer, state)
+
+
+def _step(engine: Engine, packer: Packer, state: DecodeState) -> DecodeState:
     plans = {index: _plan(state, index, packer) for index in state.active}
     store = _store(engine, packer, state, plans)
     resident = store is not None and not isinstance(store, KvStore)
@@ -130,9 +137,11 @@ def step(engine: Engine, packer: Packer, state: DecodeState) -> DecodeState:
         for place, (index, plan) in enumerate(run.plans.items()):
             row, rules = rows[index], state.rules[index]
             view = packer.view(row, plan, run.outputs, place, run.slots)
-            if not rules.sampling.is_greedy:
+            if rules.sampling.is_greedy:
+                view = unstuck(view, packer.mask_id)
+            else:
                 view = rules.sampling.apply(view, packer.mask_id)
-            rows[index] = _advance(row, plan, rules.policy, view)
+            rows[index] = _advance(row, plan, rules.policy, view, packer.mask_id)
     forwards = state.forwards + len(runs)
     if store is not None:
         _save(store, packer, rows, runs)
@@ -189,11 +198,19 @@ def _run(
         rows, list(plans.values()), past, want_logits=want_logits, resident=resident
     )
     started = time.perf_counter()
-    outputs = engine.run(inputs)
+    outputs = _checked_run(engine, inputs)
+    if outputs.logits is None and some_row_is_stuck(list(plans.values()), outputs, packer.mask_id):
+        # The same run again, whole, so that keys that stay on a device are where they were.
+        outputs = _checked_run(engine, replace(inputs, want_logits=True))
     seconds = time.perf_counter() - started
-    check_outputs(inputs, outputs, engine.describe())
     slots, width = past[0].shape[2] if past else 0, inputs.input_ids.shape[1]
     return _Run(plans, outputs, slots, width, seconds)
+
+
+def _checked_run(engine: Engine, inputs: StepInputs) -> StepOutputs:
+    outputs = engine.run(inputs)
+    check_outputs(inputs, outputs, engine.describe())
+    return outputs
 
 
 def _save(store: KvMemory, packer: Packer, rows: Sequence[RowState], runs: Sequence[_Run]) -> None:
@@ -211,14 +228,13 @@ def _save(store: KvMemory, packer: Packer, rows: Sequence[RowState], runs: Seque
                 store.write(index, slots, run.outputs.present, place, fed)
 
 
-def _advance(row: RowState, plan: RowPlan, policy: Policy, view: RowView) -> RowState:
-    """Lets the policy choose, keeps what is allowed, and commits at least one position."""
+def _advance(row: RowState, plan: RowPlan, policy: Policy, view: RowView, mask_id: int) -> RowState:
+    """Lets the policy choose on the rails, and commits."""
     if not policy.needs.logits:  # they are there if sampling or another row reads them
         view = replace(view, logits=None)
     if policy.needs.history:
         view = replace(view, memory=policy.remember(view))
-    allowed = np.isin(view.candidates, policy.select(view))
-    chosen = view.candidates[allowed] if allowed.any() else view.most_confident()
+    chosen = choose(policy, view, mask_id)
     after = row.commit(chosen, view.tokens[chosen], view.confidence[chosen])
     after = replace(after, fed=row.fed + len(plan.fed))
     if after.finished:

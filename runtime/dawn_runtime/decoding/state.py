@@ -124,9 +124,13 @@ class RowState:
 
         Nothing before it can change any more, so nothing after it matters.
         """
+        if not self.end_tokens:
+            return None
         answer = self.ids[self.start : self.settled]
-        hits = np.flatnonzero(np.isin(answer, self.end_tokens))
-        return self.start + int(hits[0]) if hits.size else None
+        hits = np.zeros(len(answer), dtype=bool)
+        for token in self.end_tokens:  # a few: cheaper than sorting them, three times a step
+            hits |= answer == token
+        return self.start + int(hits.argmax()) if hits.any() else None
 
     @property
     def answer(self) -> IntArray:

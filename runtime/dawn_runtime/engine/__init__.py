@@ -3,8 +3,9 @@
 from importlib import import_module
 from importlib.util import find_spec
 
-from dawn_runtime._checks import check_integer
+from dawn_runtime._checks import check_flag, shown
 from dawn_runtime.artifact import Artifact
+from dawn_runtime.engine.checks import check_threads
 from dawn_runtime.engine.protocol import Engine, EngineInfo, StepInputs, StepOutputs
 from dawn_runtime.errors import OptionError
 from dawn_runtime.registry import unknown
@@ -19,10 +20,20 @@ _OPENERS = {
 _OWNERS = {"low_memory": "onnxruntime-cpu", "cuda_graphs": "onnxruntime-cuda"}
 """Option -> the one engine that has it."""
 
+_MOST_THREADS = 4096
+"""More than any machine has cores; native code takes any number and dies of it."""
+
 ENGINES = ("auto", *_OPENERS)
 """Names `open_engine` takes; `auto` is what the artifact and the installed packages are for."""
 
-__all__ = ["ENGINES", "Engine", "EngineInfo", "StepInputs", "StepOutputs", "open_engine"]
+__all__ = [
+    "ENGINES",
+    "Engine",
+    "EngineInfo",
+    "StepInputs",
+    "StepOutputs",
+    "open_engine",
+]
 
 
 def open_engine(
@@ -40,24 +51,27 @@ def open_engine(
     Args:
         artifact: An opened artifact folder.
         name: One of `ENGINES`.
-        threads: CPU threads, >= 1; None lets the back end choose.
+        threads: CPU threads, 1 to `checks.MOST_THREADS`; None takes as many as help, see
+            `dawn_runtime.threads`.
         low_memory: Whether weights stay in the mapped file; slower, for models that fit the memory
             no other way, and for `onnxruntime-cpu` alone.
         cuda_graphs: Whether runs whose shapes come again are captured and replayed as CUDA graphs,
             for `onnxruntime-cuda` alone; `tensorrt` always does so. Not yet tried on a GPU.
 
     Raises:
-        OptionError: Unknown engine, a number of threads below 1, or an option of another engine.
+        OptionError: Unknown engine, a number of threads out of range, an option of another engine,
+            or an argument of another type.
         DependencyError: The package of the engine is not installed.
         EngineError: The back end cannot load the graph.
     """
-    if name not in ENGINES:
+    if not isinstance(artifact, Artifact):
+        raise OptionError(f"engine: artifact is {shown(artifact)}; expected an opened Artifact")
+    if not isinstance(name, str) or name not in ENGINES:
         raise OptionError(unknown("engine", name, ENGINES))
-    if threads is not None:
-        check_integer("engine", "threads", threads, minimum=1)
+    threads = check_threads(threads)
     chosen = _chosen(artifact) if name == "auto" else name
     given = {"low_memory": low_memory, "cuda_graphs": cuda_graphs}
-    options = {option: True for option, wanted in given.items() if wanted}
+    options = {name: True for name, value in given.items() if check_flag("engine", name, value)}
     for option in options:
         if _OWNERS[option] != chosen:
             raise OptionError(

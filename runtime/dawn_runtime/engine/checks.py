@@ -2,17 +2,28 @@
 
 `check_inputs` compares names, types, shapes and ranges with the step contract before the back end
 sees them, so that every engine words a mistake alike; engines can switch it off. `check_outputs`
-always runs: nothing is decided on NaN.
+always runs: nothing is decided on NaN. `check_volumes` and `check_threads` keep numbers away from
+native code that it takes without a word and cannot bear.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from math import prod
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dawn_runtime import contract
+from dawn_runtime._checks import check_integer
 from dawn_runtime.engine.protocol import EngineInfo, StepInputs, StepOutputs
-from dawn_runtime.errors import EngineError
+from dawn_runtime.errors import EngineError, OptionError
+from dawn_runtime.manifest import Dims
+
+MOST_THREADS: Final = 1024
+"""More are never faster, and starting very many exhausts the machine."""
+
+_MOST_ELEMENTS: Final = 2**31 - 1
+"""Of one array in a kernel on a GPU: ONNX Runtime's index with int32, TensorRT refuses more."""
 
 
 def named_inputs(inputs: StepInputs) -> dict[str, NDArray[Any]]:
@@ -59,7 +70,8 @@ def check_outputs(inputs: StepInputs, outputs: StepOutputs, info: EngineInfo) ->
         info: The engine that ran it.
 
     Raises:
-        EngineError: A shape differs from the contract, or a number is NaN or infinite.
+        EngineError: A type or a shape differs from the contract, a token is not of the vocabulary,
+            or a number is NaN or infinite.
     """
     batch, queries = inputs.attention_rows.shape
     keys = inputs.attention_mask.shape[-1]
@@ -68,16 +80,72 @@ def check_outputs(inputs: StepInputs, outputs: StepOutputs, info: EngineInfo) ->
         "confidence": inputs.logit_rows.shape,
         "attention": (batch, queries, keys),
     }
+    if inputs.want_logits:
+        if outputs.logits is None:
+            raise EngineError(f"{info.name}: logits were asked for and did not come")
+        expected["logits"] = (*inputs.logit_rows.shape, info.vocab_size)
     for name, shape in expected.items():
-        got = getattr(outputs, name).shape
-        if got != shape:
-            raise EngineError(f"{info.name}: output {name} has shape {got}; expected {shape}")
-    if inputs.want_logits and outputs.logits is None:
-        raise EngineError(f"{info.name}: logits were asked for and did not come")
-    for name in ("confidence", "attention"):
-        # One sum finds a NaN or an infinity as well as a look at every number, without a copy.
-        if not np.isfinite(getattr(outputs, name).sum()):
-            raise not_finite(info, name)
+        _check_output(info, name, getattr(outputs, name), shape)
+    tokens = outputs.tokens
+    if tokens.size and not (tokens.min() >= 0 and tokens.max() < info.vocab_size):
+        raise EngineError(
+            f"{info.name}: output tokens runs from {tokens.min()} to {tokens.max()}; the model has "
+            f"ids from 0 to {info.vocab_size - 1}; check that the engine and the artifact belong "
+            "together"
+        )
+    if inputs.want_present:
+        _check_present(info, inputs, outputs)
+
+
+def check_volumes(info: EngineInfo, dims: Dims, sizes: Mapping[str, int]) -> None:
+    """Refuses a step on a GPU with an array of more elements than kernels can count.
+
+    Args:
+        info: The engine that is about to run it.
+        dims: Sizes of the model.
+        sizes: B, S, P, R and Q of the step.
+
+    Raises:
+        EngineError: There is one.
+    """
+    if (line := too_large(dims, sizes)) is not None:
+        raise EngineError(f"{info.name}: a step {line}; decode fewer rows at once or shorter ones")
+
+
+def too_large(dims: Dims, sizes: Mapping[str, int]) -> str | None:
+    """Says which array of a step has more elements than kernels on a GPU can count, if any.
+
+    Args:
+        dims: Sizes of the model.
+        sizes: B, S, P, R and Q of the step.
+    """
+    batch, keys = sizes["B"], sizes["P"] + sizes["S"]
+    volumes = {
+        "attention weights in a layer": (batch, dims.heads, sizes["Q"], keys),
+        "logits": (batch, sizes["R"], dims.vocab_size),
+    }
+    for name, shape in volumes.items():
+        if prod(shape) > _MOST_ELEMENTS:
+            lengths = " x ".join(map(str, shape))
+            return f"has {lengths} = {prod(shape):,} {name}, at most {_MOST_ELEMENTS:,} can be had"
+    return None
+
+
+def check_threads(threads: int | None) -> int | None:
+    """Returns a number of CPU threads as a Python int, None as it is.
+
+    Raises:
+        OptionError: It is not an integer from 1 to `MOST_THREADS`.
+    """
+    if threads is None:
+        return None
+    number = check_integer("engine", "threads", threads, minimum=1)
+    if number > MOST_THREADS:
+        raise OptionError(
+            f"engine: threads is {number}; expected at most {MOST_THREADS}, since more than the "
+            "machine has cores never help"
+        )
+    return number
 
 
 def not_finite(info: EngineInfo, name: str) -> EngineError:
@@ -91,6 +159,34 @@ def not_finite(info: EngineInfo, name: str) -> EngineError:
         f"{info.name}: output {name} holds NaN or infinity; check the artifact with "
         "dawn-export --verify, or export it at a higher precision"
     )
+
+
+def _check_output(info: EngineInfo, name: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
+    """Refuses another shape, numbers that are not finite, and another type, in this order."""
+    if array.shape != shape:
+        raise EngineError(f"{info.name}: output {name} has shape {array.shape}; expected {shape}")
+    # One sum finds a NaN or an infinity as well as a look at every number, without a copy.
+    if array.dtype.kind == "f" and not np.isfinite(array.sum()):
+        raise not_finite(info, name)
+    expected = "int64" if name == "tokens" else "float32"
+    if array.dtype != expected:
+        raise EngineError(f"{info.name}: output {name} is {array.dtype}; expected {expected}")
+
+
+def _check_present(info: EngineInfo, inputs: StepInputs, outputs: StepOutputs) -> None:
+    batch, fed = inputs.input_ids.shape
+    shape = (batch, info.kv_heads, fed, info.head_dim)
+    if len(outputs.present) != 2 * info.layers:
+        raise EngineError(
+            f"{info.name}: got {len(outputs.present)} keys and values; expected "
+            f"{2 * info.layers}, two for each layer"
+        )
+    for array in outputs.present:
+        if array.shape != shape or array.dtype != info.kv_dtype:
+            raise EngineError(
+                f"{info.name}: keys or values are {array.dtype} {array.shape}; expected "
+                f"{info.kv_dtype} {shape}"
+            )
 
 
 def _sizes(inputs: StepInputs, info: EngineInfo) -> dict[str, int]:

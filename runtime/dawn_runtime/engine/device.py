@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from dawn_runtime.arrays import IntArray
-from dawn_runtime.engine.protocol import Engine
+from dawn_runtime.engine.protocol import Engine, StepInputs
 
 if TYPE_CHECKING:
     from dawn_runtime.cuda import Device, DeviceArray
@@ -82,6 +82,18 @@ class DeviceStep:
     attention_mask: "DeviceArray"
     logit_rows: "DeviceArray"
     attention_rows: "DeviceArray"
+
+
+def sizes_of(step: StepInputs | DeviceStep) -> dict[str, int]:
+    """Returns the sizes of a step by the letters of `dawn_runtime.contract`, in their order."""
+    batch, fed = step.input_ids.shape
+    return {
+        "B": batch,
+        "S": fed,
+        "P": step.attention_mask.shape[-1] - fed,
+        "R": step.logit_rows.shape[1],
+        "Q": step.attention_rows.shape[1],
+    }
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,6 +10,7 @@ padding or on the order of keys, to the last bit. `ReplayEngine` gives back prep
 """
 
 from collections.abc import Callable, Iterable
+from typing import Final
 
 import numpy as np
 
@@ -109,7 +110,7 @@ class HashModel:
 
 
 class FakeEngine:
-    """Runs a `FakeModel` under the step contract.
+    """Runs a `FakeModel` under the step contract, in several threads at once if need be.
 
     Keys carry the token and the position they were fed with, so a cached key is as stale as in a
     real model.
@@ -121,6 +122,8 @@ class FakeEngine:
     Raises:
         EngineError: The manifest's keys cannot hold a token and a position.
     """
+
+    concurrent: Final = True
 
     def __init__(self, manifest: Manifest, model: FakeModel | None = None) -> None:
         self._info = info_of("fake", manifest)
@@ -166,7 +169,9 @@ class FakeEngine:
             np.concatenate([past[:, 1], positions]),
             inputs.attention_mask[index, 0],
         )
-        return logits[inputs.logit_rows[index]], attention[inputs.attention_rows[index]]
+        rows, evidence = inputs.logit_rows[index], inputs.attention_rows[index]
+        # A model may compute in any precision.
+        return logits[rows].astype(np.float32), attention[evidence].astype(np.float32)
 
     def _present(self, inputs: StepInputs) -> tuple[KvArray, ...]:
         info = self._info

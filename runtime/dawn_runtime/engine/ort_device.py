@@ -6,8 +6,9 @@ copy (`run_on_device`). Everything runs on the stream of one `Device`, so that k
 CPU the same code runs on any machine, which is how it is tested.
 """
 
+import threading
 from collections.abc import Hashable, Iterable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,8 +19,9 @@ from dawn_runtime import contract
 from dawn_runtime.artifact import Artifact
 from dawn_runtime.cuda import CudaDevice, Device, DeviceArray, DeviceKv, PresentMemory
 from dawn_runtime.cuda.pool import Pool
-from dawn_runtime.engine.checks import check_inputs, named_inputs
-from dawn_runtime.engine.device import DeviceOutputs, DeviceStep, KvMemory
+from dawn_runtime.engine.checks import check_inputs, check_threads, check_volumes, named_inputs
+from dawn_runtime.engine.device import DeviceOutputs, DeviceStep, KvMemory, sizes_of
+from dawn_runtime.engine.exclusive import exclusive
 from dawn_runtime.engine.ort_session import (
     CPU_PROVIDER,
     CUDA_PROVIDER,
@@ -30,6 +32,7 @@ from dawn_runtime.engine.ort_session import (
 from dawn_runtime.engine.protocol import EngineInfo, StepInputs, StepOutputs, info_of
 from dawn_runtime.errors import EngineError
 from dawn_runtime.manifest import GRAPH_FILE, Manifest
+from dawn_runtime.threads import choose_threads
 
 _BFLOAT16: Final = 16
 """TensorProto.BFLOAT16, for which NumPy has no type."""
@@ -43,7 +46,7 @@ _GRAPH_FROM_RUN: Final = 4
 
 
 class OrtDeviceEngine:
-    """Runs a step graph with ONNX Runtime on a device.
+    """Runs a step graph with ONNX Runtime on a device, for one thread at a time.
 
     Args:
         graph: Path of `model.onnx`; its weights lie beside it.
@@ -55,13 +58,15 @@ class OrtDeviceEngine:
             then; ONNX Runtime refuses to open a graph of which more than the arithmetic of shapes
             would run there. Graphs belong to the thread that captured them and are freed with the
             session, so there are at most 32.
-        threads: Threads inside one operator where a part runs on the CPU.
+        threads: Threads inside one operator where a part runs on the CPU; None takes as many as
+            help.
         check: Whether inputs of `run` are checked against the contract.
 
     Attributes:
         device: As given.
 
     Raises:
+        OptionError: The number of threads is out of range.
         DependencyError: onnxruntime is not installed, or was built without the provider.
         EngineError: The provider or the graph does not load.
     """
@@ -76,8 +81,11 @@ class OrtDeviceEngine:
         threads: int | None = None,
         check: bool = True,
     ) -> None:
+        threads = check_threads(threads)
         self.device = device
-        self._info = info_of(f"onnxruntime-{device.kind}", manifest)
+        chosen = choose_threads(manifest.dims, threads)
+        self._info = replace(info_of(f"onnxruntime-{device.kind}", manifest), threads=chosen)
+        self._dims = manifest.dims
         self._check = check
         self._past_names = contract.kv_names("past", manifest.dims.layers)
         self._present_names = contract.kv_names("present", manifest.dims.layers)
@@ -92,7 +100,13 @@ class OrtDeviceEngine:
         self._session: Any = None
         try:
             self._session = open_session(
-                self._info.name, graph, providers, options, threads=threads
+                self._info.name,
+                graph,
+                providers,
+                options,
+                activations=manifest.activations,
+                threads=chosen.count,
+                spinning=chosen.spinning,
             )
         except EngineError as error:
             if not cuda_graphs:
@@ -112,11 +126,16 @@ class OrtDeviceEngine:
         """Runs the graph once, computing only the outputs that are wanted.
 
         Raises:
-            EngineError: The inputs break the contract, ONNX Runtime failed, or it is closed.
+            EngineError: The inputs break the contract or are too large, ONNX Runtime failed, or it
+                is closed.
         """
-        session = self._open_session()
         if self._check:
             check_inputs(inputs, self._info)
+        check_volumes(self._info, self._dims, sizes_of(inputs))
+        with exclusive(self):
+            return self._run(self._open_session(), inputs)
+
+    def _run(self, session: Any, inputs: StepInputs) -> StepOutputs:
         with translated(self._info.name, "run the graph"):
             binding = session.io_binding()
             for name, array in named_inputs(inputs).items():
@@ -134,7 +153,11 @@ class OrtDeviceEngine:
 
     def run_on_device(self, step: DeviceStep) -> DeviceOutputs:
         """Starts a full pass on the stream of the device; see `DeviceEngine`."""
-        session = self._open_session()
+        check_volumes(self._info, self._dims, sizes_of(step))
+        with exclusive(self):
+            return self._run_on_device(self._open_session(), step)
+
+    def _run_on_device(self, session: Any, step: DeviceStep) -> DeviceOutputs:
         batch, size = step.input_ids.shape
         rows, evidence = step.logit_rows.shape[1], step.attention_rows.shape[1]
         outputs = DeviceOutputs(
@@ -146,15 +169,18 @@ class OrtDeviceEngine:
         with translated(self._info.name, "run the graph"):
             if self._bound is None or self._bound[0] != key:
                 self._bound = (key, self._bind_step(session, step, outputs))
-            number = _NO_GRAPH if self._graphs is None else self._graphs.number(key)
+            # A graph belongs to the thread that captured it.
+            repeat = (threading.get_ident(), key)
+            number = _NO_GRAPH if self._graphs is None else self._graphs.number(repeat)
             session.run_with_iobinding(self._bound[1], self._run_options(number, wait=False))
         return outputs
 
     def close(self) -> None:
         """Frees the session and the device."""
-        if self._session is not None:
-            self._session = self._bound = None
-            self.device.close()
+        with exclusive(self):
+            if self._session is not None:
+                self._session = self._bound = None
+                self.device.close()
 
     def _open_session(self) -> Any:
         if self._session is None:

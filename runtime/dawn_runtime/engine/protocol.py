@@ -6,6 +6,11 @@ the three methods of `Engine` will do.
 
 Arrays belong to whoever made them: an engine must not write to its inputs, and the caller may keep
 the outputs, which later runs must not change.
+
+Threads may share any engine. Decoding lets one of them take a step at a time, see
+`dawn_runtime.engine.exclusive`; only with an engine whose class has `concurrent = True`, such as
+`onnxruntime-cpu`, do several run at once. Closing waits for the step that another thread is taking;
+what is to run afterwards is an `EngineError`.
 """
 
 from dataclasses import dataclass
@@ -13,6 +18,7 @@ from typing import Protocol, runtime_checkable
 
 from dawn_runtime.arrays import BoolArray, FloatArray, IntArray, KvArray
 from dawn_runtime.manifest import Manifest
+from dawn_runtime.threads import Threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +33,7 @@ class EngineInfo:
         vocab_size: Number of rows of the head.
         max_length: Positions must be below this.
         kv_dtype: NumPy name of the element type of keys and values.
+        threads: How many CPU threads run it, and why; None where that is not ours to say.
         alignment: Keys that begin at a multiple of this are added up alike wherever that is, so
             that a row of a batch gives the bits that it gives alone; 1 where nothing is known.
     """
@@ -38,6 +45,7 @@ class EngineInfo:
     vocab_size: int
     max_length: int
     kv_dtype: str
+    threads: Threads | None = None
     alignment: int = 1
 
 

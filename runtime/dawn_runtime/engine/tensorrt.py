@@ -7,8 +7,9 @@ import numpy as np
 
 from dawn_runtime.artifact import Artifact
 from dawn_runtime.cuda import CudaDevice, Device, DeviceArray, DeviceKv, PresentMemory
-from dawn_runtime.engine.checks import check_inputs
-from dawn_runtime.engine.device import DeviceOutputs, DeviceStep, KvMemory
+from dawn_runtime.engine.checks import check_inputs, check_volumes
+from dawn_runtime.engine.device import DeviceOutputs, DeviceStep, KvMemory, sizes_of
+from dawn_runtime.engine.exclusive import exclusive
 from dawn_runtime.engine.protocol import EngineInfo, StepInputs, StepOutputs
 from dawn_runtime.engine.tensorrt_buffers import Packed
 from dawn_runtime.engine.tensorrt_contexts import Bindings, Contexts
@@ -53,7 +54,7 @@ def open_tensorrt(artifact: Artifact, *, threads: int | None = None) -> "TensorR
 
 
 class TensorRTEngine:
-    """Runs a plan.
+    """Runs a plan, for one thread at a time.
 
     Args:
         loaded: The engine of the plan; closed with this one.
@@ -78,7 +79,7 @@ class TensorRTEngine:
         *,
         check: bool = True,
     ) -> None:
-        dims = manifest.dims
+        self._dims = dims = manifest.dims
         self._info = EngineInfo(
             name=loaded.trt.product,
             layers=dims.layers,
@@ -120,11 +121,16 @@ class TensorRTEngine:
             EngineError: The inputs break the contract or do not fit the plan, logits are wanted of
                 a plan without them, the device failed, or the engine is closed.
         """
-        self._open_contexts()
         if self._check:
             check_inputs(inputs, self._info)
         self._check_wanted(inputs)
-        exact = _sizes(inputs)
+        check_volumes(self._info, self._dims, sizes_of(inputs))
+        with exclusive(self):
+            return self._run(inputs)
+
+    def _run(self, inputs: StepInputs) -> StepOutputs:
+        self._open_contexts()
+        exact = sizes_of(inputs)
         index, sizes = self._bucket(exact)
         self._upload(inputs, sizes)
         past = self._on_device(inputs.past)
@@ -133,26 +139,26 @@ class TensorRTEngine:
 
     def run_on_device(self, step: DeviceStep) -> DeviceOutputs:
         """Starts a full pass over arrays of the device; see `DeviceEngine`."""
+        check_volumes(self._info, self._dims, sizes_of(step))
+        with exclusive(self):
+            return self._run_on_device(step)
+
+    def _run_on_device(self, step: DeviceStep) -> DeviceOutputs:
         fed = {name: getattr(step, name) for name in self._fed}
-        sizes = {
-            "B": step.input_ids.shape[0],
-            "S": step.input_ids.shape[1],
-            "P": 0,
-            "R": step.logit_rows.shape[1],
-            "Q": step.attention_rows.shape[1],
-        }
+        sizes = sizes_of(step)
         index = choose_profile(self._info.name, self._record.profiles, sizes)
         self._enqueue(index, sizes, fed, ())
         return DeviceOutputs(**self._outputs.on_device(sizes))
 
     def close(self) -> None:
         """Frees the engine and the device. Closing twice is allowed."""
-        if self._contexts is None:
-            return
-        self._contexts.close()
-        self._contexts = None
-        self._loaded.close()
-        self.device.close()
+        with exclusive(self):
+            if self._contexts is None:
+                return
+            self._contexts.close()
+            self._contexts = None
+            self._loaded.close()
+            self.device.close()
 
     def _check_wanted(self, inputs: StepInputs) -> None:
         if inputs.want_logits and self._logits is None:
@@ -279,15 +285,3 @@ class TensorRTEngine:
 def _most_tokens(profiles: Sequence[Profile]) -> int:
     """Returns the most tokens of all rows that a run can feed."""
     return max(most["B"] * most["S"] for most in (profile.sizes(2) for profile in profiles))
-
-
-def _sizes(inputs: StepInputs) -> dict[str, int]:
-    """Returns the sizes of a step by letter."""
-    batch, fed = inputs.input_ids.shape
-    return {
-        "B": batch,
-        "S": fed,
-        "P": inputs.attention_mask.shape[-1] - fed,
-        "R": inputs.logit_rows.shape[1],
-        "Q": inputs.attention_rows.shape[1],
-    }

@@ -1,23 +1,31 @@
-"""Execution contexts of an engine: one for each profile, in one piece of memory, on one stream.
+"""Execution contexts of an engine, in one piece of memory, on one stream.
 
-TensorRT keeps what it needs between two layers in memory that we give it. Contexts of all profiles
-share one piece, as large as the hungriest of them wants it, because they run one after another.
+TensorRT keeps what it needs between two layers in memory that we give it. All contexts share one
+piece, as large as the hungriest profile wants it, because they run one after another.
 
 A kind of run is one set of shapes and addresses, known by a key. The first run of a kind sets them
-and starts the engine; the second is recorded as a CUDA graph, which every later one repeats with a
-single call. Only the most recent kinds are kept.
+and starts the engine. If the next run of the profile is of the same kind, it is recorded as a CUDA
+graph, which every later one repeats with a single call: right after a change of shapes nothing may
+be recorded. A context that was recorded belongs to its graph and is not changed any more; the next
+other kind gets a new one. Only the most recent graphs are kept. What cannot be recorded is started
+plainly every time.
 """
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from dawn_runtime.cuda import Device
 from dawn_runtime.engine.tensorrt_loading import LoadedEngine
+from dawn_runtime.errors import EngineError
+
+_LOG: Final = logging.getLogger(__name__)
 
 MOST_GRAPHS: Final = 32
-"""Kinds of runs that are remembered; a generation has a few for each block."""
+"""Recorded kinds of runs that are kept; a generation has a few for each block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +41,23 @@ class Bindings:
     profile: int
     shapes: tuple[tuple[str, tuple[int, ...]], ...]
     addresses: tuple[tuple[str, int], ...]
+
+
+@dataclass(slots=True)
+class _Context:
+    """An execution context and the kind of run whose shapes and addresses it has."""
+
+    context: Any
+    key: Hashable = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Graph:
+    """A recorded kind of run; None if it cannot be recorded."""
+
+    profile: int
+    owned: _Context | None = None
+    launch: Callable[[], None] | None = None
 
 
 class Contexts:
@@ -52,9 +77,9 @@ class Contexts:
         profiles = range(engine.num_optimization_profiles)
         size = max(engine.get_device_memory_size_for_profile_v2(i) for i in profiles)
         self._memory = device.allocate((max(int(size), 1),), "uint8")
-        self._contexts: dict[int, Any] = {}
-        self._bound: dict[int, Hashable] = {}
-        self._graphs: OrderedDict[Hashable, Callable[[], None] | None] = OrderedDict()
+        self._plain: dict[int, _Context] = {}
+        self._graphs: OrderedDict[Hashable, _Graph] = OrderedDict()
+        self._told = False
 
     def enqueue(self, key: Hashable, bindings: Callable[[], Bindings]) -> None:
         """Starts a run on the stream of the device, without waiting for it.
@@ -69,63 +94,85 @@ class Contexts:
         graph = self._graphs.get(key)
         if graph is not None:
             self._graphs.move_to_end(key)
-            graph()
-            return
-        context = self._bind(key, bindings())
-        if key in self._graphs and _can_record(context, self._device.stream):
-            graph = self._device.record(lambda: self._start(context))
-            self._remember(key, graph)
-            graph()
-            return
-        # Also what TensorRT asks for before a recording: one run after shapes have changed.
-        self._start(context)
-        self._remember(key, None)
+            if graph.launch is not None:
+                graph.launch()
+                return
+        made = bindings()
+        plain = self._context(made.profile)
+        if plain.key != key:
+            self._bind(plain, key, made)
+        elif graph is None and _can_record(plain.context, self._device.stream):
+            recorded = self._record(made.profile, plain)
+            self._remember(key, recorded)
+            if recorded.launch is not None:
+                del self._plain[made.profile]
+                recorded.launch()
+                return
+        self._start(plain.context)
 
     def close(self) -> None:
         """Frees graphs and contexts, in this order."""
         self._graphs.clear()
-        self._bound.clear()
-        self._contexts.clear()
+        self._plain.clear()
 
     def _start(self, context: Any) -> None:
         if not context.execute_async_v3(self._device.stream):
             raise self._loaded.fail("run the engine")
 
-    def _remember(self, key: Hashable, graph: Callable[[], None] | None) -> None:
+    def _record(self, profile: int, plain: _Context) -> _Graph:
+        """Records a run that has been started before with these shapes."""
+        try:
+            launch = self._device.record(partial(self._start, plain.context))
+        except EngineError as error:
+            if not self._told:
+                _LOG.warning("runs are started one by one, which takes longer: %s", error)
+                self._told = True
+            return _Graph(profile)
+        return _Graph(profile, plain, launch)
+
+    def _remember(self, key: Hashable, graph: _Graph) -> None:
         self._graphs[key] = graph
-        self._graphs.move_to_end(key)
         while len(self._graphs) > MOST_GRAPHS:
             self._graphs.popitem(last=False)
 
-    def _bind(self, key: Hashable, bindings: Bindings) -> Any:
-        """Sets shapes and addresses where they differ from those of the last run."""
-        context = self._context(bindings.profile)
-        if self._bound.get(bindings.profile) == key:
-            return context
-        self._bound.pop(bindings.profile, None)
+    def _bind(self, plain: _Context, key: Hashable, bindings: Bindings) -> None:
+        """Sets shapes and addresses."""
+        plain.key = None
         for name, shape in bindings.shapes:
-            if not context.set_input_shape(name, shape):
+            if not plain.context.set_input_shape(name, shape):
                 raise self._loaded.fail(f"set {name} to shape {shape}")
         for name, address in bindings.addresses:
-            if not context.set_tensor_address(name, address):
+            if not plain.context.set_tensor_address(name, address):
                 raise self._loaded.fail(f"set the address of {name}")
-        self._bound[bindings.profile] = key
-        return context
+        plain.key = key
 
-    def _context(self, profile: int) -> Any:
-        if profile not in self._contexts:
-            self._contexts[profile] = self._create(profile)
-        return self._contexts[profile]
+    def _context(self, profile: int) -> _Context:
+        """Returns the context of a profile that belongs to no graph."""
+        if profile not in self._plain:
+            context = self._create(profile) or self._take_back(profile)
+            if context is None:
+                raise self._loaded.fail(f"make a context of profile {profile}")
+            self._plain[profile] = context
+        return self._plain[profile]
 
-    def _create(self, profile: int) -> Any:
+    def _create(self, profile: int) -> _Context | None:
+        """Returns a new context, None if TensorRT has no memory for it."""
         strategies = self._loaded.trt.module.ExecutionContextAllocationStrategy
         context = self._loaded.engine.create_execution_context(strategies.USER_MANAGED)
         if context is None:
-            raise self._loaded.fail(f"make a context of profile {profile}")
+            return None
         context.set_device_memory(self._memory.pointer, self._memory.nbytes)
         if not context.set_optimization_profile_async(profile, self._device.stream):
             raise self._loaded.fail(f"choose profile {profile}")
-        return context
+        return _Context(context)
+
+    def _take_back(self, profile: int) -> _Context | None:
+        """Gives up the oldest graph of a profile for its context."""
+        for key, graph in self._graphs.items():
+            if graph.profile == profile and graph.owned is not None:
+                del self._graphs[key]
+                return _Context(graph.owned.context)
+        return None
 
 
 def _can_record(context: Any, stream: int) -> bool:

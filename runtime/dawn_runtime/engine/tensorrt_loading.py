@@ -5,10 +5,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dawn_runtime.contract import TensorSpec
 from dawn_runtime.engine.tensorrt_module import TensorRT, make_log, reason
 from dawn_runtime.engine.tensorrt_plans import PlanRecord, rebuild_hint
 from dawn_runtime.errors import EngineError
 from dawn_runtime.manifest import GRAPH_FILE, Manifest
+
+_TYPES = {
+    "int64": "INT64",
+    "bool": "BOOL",
+    "float32": "FLOAT",
+    "float16": "HALF",
+    "bfloat16": "BF16",
+}
+"""Type in the contract -> member of `DataType`."""
 
 
 @dataclass(slots=True)
@@ -62,7 +72,7 @@ def load_plan(trt: TensorRT, folder: Path, record: PlanRecord, manifest: Manifes
         )
     if record.stripped:
         _refit(loaded, folder / GRAPH_FILE)
-    _check_names(loaded, manifest, record, folder)
+    _check_tensors(loaded, manifest, record, folder)
     return loaded
 
 
@@ -86,7 +96,7 @@ def _refit(loaded: LoadedEngine, graph: Path) -> None:
         raise loaded.fail(f"put the weights of {graph} into the engine")
 
 
-def _check_names(
+def _check_tensors(
     loaded: LoadedEngine, manifest: Manifest, record: PlanRecord, folder: Path
 ) -> None:
     engine = loaded.engine
@@ -100,3 +110,28 @@ def _check_names(
             f"{folder / record.name}: inputs and outputs differ from the artifact's at {wrong}; "
             f"{rebuild_hint(folder)}"
         )
+    for specs, mode in ((manifest.inputs, "INPUT"), (manifest.outputs, "OUTPUT")):
+        for spec in (spec for spec in specs if spec.name in found):
+            _check_tensor(loaded, spec, mode, folder / record.name)
+
+
+def _check_tensor(loaded: LoadedEngine, spec: TensorSpec, mode: str, plan: Path) -> None:
+    """Refuses a tensor of another type, direction or place than what is bound to it."""
+    engine, module = loaded.engine, loaded.trt.module
+    # Whoever builds a plan elsewhere may choose other types; nothing is converted when it runs.
+    there = (
+        ("type", engine.get_tensor_dtype(spec.name), getattr(module.DataType, _TYPES[spec.dtype])),
+        ("mode", engine.get_tensor_mode(spec.name), getattr(module.TensorIOMode, mode)),
+        ("location", engine.get_tensor_location(spec.name), module.TensorLocation.DEVICE),
+    )
+    for what, got, expected in there:
+        if got != expected:
+            raise EngineError(
+                f"{plan}: {what} of {spec.name} is {_named(got)}; expected {_named(expected)}; "
+                f"{rebuild_hint(plan.parent)}"
+            )
+
+
+def _named(value: Any) -> str:
+    """Last part of the name of an enumeration's member."""
+    return str(getattr(value, "name", value)).rpartition(".")[2]

@@ -7,7 +7,7 @@ An artifact folder may hold, besides the files that its manifest lists,
     <name>.layers.json    what TensorRT made of the graph, for people
     trtexec.txt           the commands that build one without this toolkit
     timing.cache          measured times of kernels, which make the next build shorter
-    .<name>.partial       one of these that a killed build did not finish
+    .<name>...partial     one of these that a killed build did not finish
 
 None of them is listed in the manifest: they come after it and belong to a machine, not to the
 model. A plan without its JSON is not used; the JSON is written last. A plan is keyed by everything
@@ -20,11 +20,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from dawn_runtime._fields import Fields
-from dawn_runtime.artifact import HASH_LIMIT_BYTES, sha256_of
+from dawn_runtime._fields import Fields, read_text
+from dawn_runtime.artifact import HASH_LIMIT_BYTES, difference, inside
 from dawn_runtime.engine.tensorrt_module import TensorRT, release
 from dawn_runtime.engine.tensorrt_profiles import Profile, profiles_hash
 from dawn_runtime.errors import ArtifactError, EngineError
+from dawn_runtime.files import PARTIAL_SUFFIX
 from dawn_runtime.manifest import GRAPH_FILE, WEIGHTS_FILE, FileEntry, Manifest
 
 PLAN_SUFFIX: Final = ".engine"
@@ -33,6 +34,9 @@ LAYERS_SUFFIX: Final = ".layers.json"
 TIMING_CACHE: Final = "timing.cache"
 COMMANDS_FILE: Final = "trtexec.txt"
 RECORD_VERSION: Final = 1
+MAX_RECORD_BYTES: Final = 4 * 2**20
+"""Largest record; one of five profiles has 4 KiB."""
+
 NO_DRIVER: Final = 0
 """CUDA version in the key of a plan built without a GPU; it is not compared."""
 
@@ -179,21 +183,23 @@ class PlanRecord:
             return self.version_compatible and release(str(found)) >= release(str(built))
         return name == "cuda" and built == NO_DRIVER
 
-    def check_file(self, folder: Path) -> Path:
+    def check_file(self, folder: Path, hash_limit: int | None = HASH_LIMIT_BYTES) -> Path:
         """Compares the plan with its record and returns its path.
 
+        Args:
+            folder: Of the artifact.
+            hash_limit: Largest size in bytes that is hashed; None hashes any plan.
+
         Raises:
-            EngineError: The plan is missing, truncated or altered.
+            EngineError: The plan is missing, truncated or altered, or lies elsewhere.
         """
-        path = folder / self.name
-        size = path.stat().st_size if path.is_file() else -1
-        if size != self.file.size:
-            state = "is missing" if size < 0 else f"has {size} bytes instead of {self.file.size}"
+        try:
+            path = inside(folder, self.name, "the plan's record")
+        except ArtifactError as error:
+            raise EngineError(str(error)) from error
+        state = difference(path, self.file, hash_limit)
+        if state is not None:
             raise EngineError(f"{path}: the plan {state}; {rebuild_hint(folder)}")
-        if size <= HASH_LIMIT_BYTES and sha256_of(path) != self.file.sha256:
-            raise EngineError(
-                f"{path}: the plan is damaged, its SHA-256 differs; {rebuild_hint(folder)}"
-            )
         return path
 
 
@@ -222,8 +228,22 @@ def read_plans(folder: Path) -> tuple[PlanRecord, ...]:
     Raises:
         ArtifactError: A record is malformed.
     """
-    paths = sorted(folder.glob(f"*{RECORD_SUFFIX}"))
-    return tuple(PlanRecord.from_json(p.read_text(encoding="utf-8"), str(p)) for p in paths)
+    return tuple(map(read_record, record_files(folder)))
+
+
+def record_files(folder: Path) -> list[Path]:
+    """Returns the records of all plans of an artifact folder, unread."""
+    return sorted(folder.glob(f"*{RECORD_SUFFIX}"))
+
+
+def read_record(path: Path) -> PlanRecord:
+    """Reads the record of one plan.
+
+    Raises:
+        ArtifactError: It cannot be read or is malformed.
+    """
+    text = read_text(inside(path.parent, path.name, "the folder"), MAX_RECORD_BYTES)
+    return PlanRecord.from_json(text, str(path))
 
 
 def choose_plan(folder: Path, manifest: Manifest, machine: Machine) -> PlanRecord:
@@ -248,11 +268,6 @@ def choose_plan(folder: Path, manifest: Manifest, machine: Machine) -> PlanRecor
     return max(fitting, key=lambda record: max(p.ranges["S"][2] for p in record.profiles))
 
 
-def partial_name(name: str) -> str:
-    """Returns what a file of this folder is called until it is complete."""
-    return f".{name}.partial"
-
-
 def without_plan(folder: Path) -> bool:
     """Returns whether an artifact was made for TensorRT, by its commands, and has no plan yet."""
     return (folder / COMMANDS_FILE).exists() and not any(folder.glob(f"*{RECORD_SUFFIX}"))
@@ -262,5 +277,5 @@ def plan_files(folder: Path) -> set[str]:
     """Returns the names of all files of a folder that building plans leaves there."""
     suffixes = (PLAN_SUFFIX, RECORD_SUFFIX, LAYERS_SUFFIX)
     whole = (*(f"*{suffix}" for suffix in suffixes), TIMING_CACHE, COMMANDS_FILE)
-    patterns = (*whole, *map(partial_name, whole))
+    patterns = (*whole, f".*{PARTIAL_SUFFIX}")
     return {path.name for pattern in patterns for path in folder.glob(pattern)}

@@ -55,7 +55,8 @@ class RowView:
         masked: bool [L] positions not decided yet.
         window: First position of the window and the one after its last.
         tokens: int64 [L] predicted tokens, -1 where nothing was predicted.
-        confidence: float32 [L] their probabilities, NaN where nothing was predicted. At known
+        confidence: float32 [L] their probabilities, 0 where the mask itself is predicted for an
+            undecided position, NaN where nothing was predicted. At known
             positions it may be that of an earlier step; see `Needs.known_predictions`.
         attention: float32 [Q, K] attention evidence, each row summing to 1 over its keys.
         attention_rows: int64 [Q] positions of the rows.
@@ -123,8 +124,8 @@ class Policy(ABC):
             view: The row after this step's run of the engine.
 
         Returns:
-            Positions, in any order. The loop drops what is not a candidate, and commits the most
-            confident candidate if nothing is left.
+            Positions, in any order. The loop drops what is not a candidate or is predicted to be
+            the mask, and commits the most confident other candidate if nothing is left.
         """
 
     def remember(self, view: RowView) -> Any:
@@ -147,5 +148,5 @@ class Policy(ABC):
         return asdict(self)  # type: ignore[call-overload,no-any-return]  # subclasses are dataclasses
 
 
-POLICIES: Registry[Policy] = Registry("policy")
+POLICIES: Registry[Policy] = Registry("policy", Policy)
 """All policies by name."""

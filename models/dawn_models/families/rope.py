@@ -1,0 +1,108 @@
+"""The base of RoPE, in every place and spelling in which configurations keep it.
+
+``rope_theta`` is a field of its own in older files. transformers 5 writes ``rope_parameters``, an
+object with kind and base, or one such object for each type of layer; ``rope_scaling`` is what it
+was called before, and says ``type`` where newer files say ``rope_type``. Only plain RoPE is
+implemented: every other kind is refused, and so are places that name different bases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from dawn_models.fields import Fields
+
+OBJECTS = ("rope_parameters", "rope_scaling")
+FIELDS = ("rope_theta", *OBJECTS)
+"""Every field that `rope_theta` reads."""
+
+_KINDS = ("rope_type", "type")
+_FACTORS = (
+    *("factor", "attention_factor", "attn_factor", "mscale", "mscale_all_dim"),
+    *("partial_rotary_factor", "low_freq_factor", "high_freq_factor"),
+)
+"""Do nothing at 1."""
+
+_IDLE = ("original_max_position_embeddings", "beta_fast", "beta_slow", "truncate")
+"""Say how a factor is applied; nothing where it is 1."""
+
+
+def rope_theta(config: Fields, *, default: float | None = None) -> float:
+    """Base of the rotary frequencies.
+
+    Args:
+        config: the configuration.
+        default: base where no place names one; None refuses that.
+
+    Raises:
+        ConfigError: the frequencies are scaled, a field is malformed, or two places differ.
+    """
+    found = dict(_claims(config))
+    places = list(found)
+    for place in places[1:]:
+        if found[place] != found[places[0]]:
+            raise config.error(
+                place,
+                found[place],
+                f"{found[places[0]]} as {places[0]!r} says; correct the one that is wrong",
+            )
+    return found[places[0]] if places else config.positive("rope_theta", default=default)
+
+
+def _claims(config: Fields) -> Iterator[tuple[str, float]]:
+    """Place -> base, for every place that names one."""
+    if config.values.get("rope_theta") is not None:
+        yield "rope_theta", config.positive("rope_theta")
+    for name in OBJECTS:
+        value = config.values.get(name)
+        if value is None:
+            continue
+        if not isinstance(value, dict):
+            raise _unknown(config, name, value, "it is no object")
+        for place, entry in _entries(config, name, value):
+            _check_plain(config, name, entry)
+            theta = Fields({"rope_theta": entry.get("rope_theta")}, config.path)
+            if theta.values["rope_theta"] is not None:
+                yield f"{place}.rope_theta", theta.positive("rope_theta")
+
+
+def _entries(
+    config: Fields, name: str, value: Mapping[str, Any]
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Place -> object: the object itself, and those of the types of layers in it."""
+    yield name, {key: item for key, item in value.items() if not _of_layers(key, item)}
+    for key, item in value.items():
+        if isinstance(item, dict):
+            yield f"{name}.{key}", item
+        elif _of_layers(key, item) and key == "full_attention":
+            raise _unknown(config, name, value, "without it, layers have no RoPE")
+
+
+def _of_layers(key: str, item: object) -> bool:
+    return isinstance(item, dict) or (item is None and key.endswith("_attention"))
+
+
+def _check_plain(config: Fields, name: str, entry: Mapping[str, Any]) -> None:
+    scaled = [key for key in _FACTORS if not _is_one(entry.get(key))]
+    kinds = {entry[key] for key in _KINDS if isinstance(entry.get(key), str)} - {"default"}
+    odd = [key for key in _KINDS if not isinstance(entry.get(key), str | None)]
+    others = set(entry) - {"rope_theta", *_KINDS, *_FACTORS, *_IDLE}
+    odd += sorted(key for key in others if entry[key] is not None)
+    # Linear scaling divides positions by its factor.
+    if kinds - {"linear"} or (kinds and entry.get("factor") is None) or scaled or odd:
+        value = config.values[name]
+        why = [f"{key!r} is {entry[key]!r:.40}" for key in (*scaled, *odd)[:1]]
+        raise _unknown(config, name, value, *why)
+
+
+def _is_one(value: object) -> bool:
+    """Whether a factor does nothing; absent ones do not."""
+    return value is None or (
+        isinstance(value, int | float) and not isinstance(value, bool) and value == 1
+    )
+
+
+def _unknown(config: Fields, name: str, value: object, *why: str) -> Exception:
+    expected = "null, or rope_type 'default' with its rope_theta, the only one implemented"
+    return config.error(name, value, "; ".join((expected, *why)))
