@@ -305,15 +305,31 @@ def argmax_in_blocks(logits: Tensor, barred: int) -> Tensor:
     block = max(size for size in range(1, _LARGEST_BLOCK + 1) if vocabulary % size == 0)
     blocks = logits.reshape(*logits.shape[:-1], vocabulary // block, block)
     number, place = divmod(barred, block)
-    is_place = torch.arange(block, device=logits.device) == place
-    is_number = torch.arange(vocabulary // block, device=logits.device) == number
-    others = blocks[..., number, :].masked_fill(is_place, float("-inf")).amax(dim=-1, keepdim=True)
-    best = torch.where(is_number, others, blocks.amax(dim=-1)).argmax(dim=-1)
-    index = best[..., None, None].expand(*best.shape, 1, block)
-    inside = blocks.gather(-2, index).squeeze(-2)
-    inside = inside.masked_fill((best.unsqueeze(-1) == number) & is_place, float("-inf"))
-    found: Tensor = best * block + inside.argmax(dim=-1)
-    return found
+    own = blocks[..., number, :]
+    nothing = torch.full((), float("-inf"), device=logits.device).expand(*own.shape[:-1], 1)
+    own = torch.cat(_around(own, place, nothing), dim=-1)
+    token = own.argmax(dim=-1, keepdim=True) + number * block
+    if block < vocabulary:
+        parts = _around(blocks.amax(dim=-1), number, own.amax(dim=-1, keepdim=True))
+        best = torch.cat(parts, dim=-1).argmax(dim=-1)
+        index = best[..., None, None].expand(*best.shape, 1, block)
+        inside = blocks.gather(-2, index).squeeze(-2).argmax(dim=-1)
+        other = (best * block + inside).unsqueeze(-1)
+        # Which part is best tells whether that is the block of `barred`; its own token then counts.
+        which = torch.cat([part.amax(dim=-1, keepdim=True) for part in parts], dim=-1)
+        tokens = [other] * len(parts)
+        tokens[number > 0] = token
+        token = torch.cat(tokens, dim=-1).gather(-1, which.argmax(dim=-1, keepdim=True))
+    return token.squeeze(-1)
+
+
+def _around(x: Tensor, index: int, value: Tensor) -> list[Tensor]:
+    """The parts of the last axis before and after an index, a value [..., 1] between them."""
+    size = x.shape[-1]
+    sizes = [n for n in (index, 1, size - index - 1) if n]
+    parts = list(torch.split_with_sizes(x, sizes, dim=-1))
+    parts[index > 0] = value
+    return parts
 
 
 def _gather_rows(x: Tensor, rows: Tensor) -> Tensor:
