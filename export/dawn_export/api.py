@@ -100,12 +100,13 @@ def real_place(output: str | Path) -> Path:
     """Where an artifact shall be, as it is called whatever folder one is in.
 
     Raises:
-        OutputError: Links go round in a circle, the working directory is gone, or the path is not
-            text, which the libraries that read graphs take alone.
+        OutputError: Links go round in a circle, the working directory is gone, a name is too long,
+            or the path is not text, which the libraries that read graphs take alone.
     """
     try:
         place = Path(output).resolve()
         str(place).encode()
+        place.exists()  # fails where no name could ever be
     except (OSError, RuntimeError, ValueError) as error:
         raise OutputError(f"{str(output)!r}: no usable path ({error}); give another one") from error
     return place

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dawn_models.checkpoint import Checkpoint, TensorInfo, parameter_shapes
+from dawn_models.checkpoint import Checkpoint, TensorInfo
 from dawn_models.config import ModelConfig
 from dawn_models.errors import CheckpointError, ConfigError, WeightsError
 from dawn_models.families import FAMILIES, family_named, read_config
 from dawn_models.families.family import Family
 from dawn_models.loading import load_transformer, make_transformer
 from dawn_models.reading import TensorReader
+from dawn_models.shapes import parameter_shapes
 from dawn_models.transformer import KeyValue, StepResult, Transformer
 
 __all__ = [
