@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from dawn_calibration.judges import Judge
@@ -31,9 +31,20 @@ class Likeness:
 
 
 def decode_all(
-    decoder: Decoder, prompts: Sequence[IntArray], batch: int, settings: Settings
+    decoder: Decoder,
+    prompts: Sequence[IntArray],
+    batch: int,
+    settings: Settings,
+    decoded: Callable[[int], object],
 ) -> list[Result]:
     """Decodes prompts, some together.
+
+    Args:
+        decoder: The artifact.
+        prompts: Ids of each.
+        batch: How many together.
+        settings: How.
+        decoded: Told how many more are done, as they are.
 
     Raises:
         OptionError: A setting is unknown or has a bad value.
@@ -42,6 +53,7 @@ def decode_all(
     results: list[Result] = []
     for start in range(0, len(prompts), batch):
         results += decoder.generate_batch(prompts[start : start + batch], **settings)
+        decoded(len(results) - start)
     return results
 
 

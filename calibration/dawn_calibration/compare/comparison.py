@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,8 +20,10 @@ from dawn_calibration.compare.measures import (
 from dawn_calibration.compare.replay import PairedEngine, Replay
 from dawn_calibration.errors import MismatchError
 from dawn_calibration.judges import Judge
-from dawn_calibration.prompts import Question, encode_all
+from dawn_calibration.prompts import Question, encode_all, listed_questions
+from dawn_export.progress import stage
 from dawn_runtime import Artifact, Blocks, Decoder, Engine, Policy, open_engine
+from dawn_runtime.counts import counted
 from dawn_runtime.manifest import Manifest
 from dawn_runtime.settings import Settings
 
@@ -44,6 +46,11 @@ class Side:
     def manifest(self) -> Manifest:
         """What it is."""
         return self.decoder.manifest
+
+    @property
+    def threads(self) -> int | None:
+        """CPU threads that run it, for the other side to have as many; None if it has none."""
+        return None if self.decoder.threads is None else self.decoder.threads.count
 
     @property
     def name(self) -> str:
@@ -147,9 +154,8 @@ def check_same_model(left: Manifest, right: Manifest) -> None:
 def compare_artifacts(
     left: Side,
     right: Side,
-    questions: Sequence[Question],
+    questions: Iterable[Question],
     options: CompareOptions,
-    done: Callable[[], object],
 ) -> Comparison:
     """Compares two artifacts of one model.
 
@@ -158,7 +164,6 @@ def compare_artifacts(
         right: B.
         questions: The prompts.
         options: How.
-        done: Called after each prompt, for a progress bar.
 
     Raises:
         MismatchError: They are of different models.
@@ -167,7 +172,8 @@ def compare_artifacts(
         CheckerError: The judge is a program that fails.
     """
     check_same_model(left.manifest, right.manifest)
-    states = _forced(left, right, questions, options, done)
+    questions = listed_questions(questions)
+    states = _forced(left, right, questions, options)
     thresholds = confidence_thresholds(options.policy)
     every = [state for group in states.values() for state in group]
     return Comparison(
@@ -187,7 +193,6 @@ def _forced(
     right: Side,
     questions: Sequence[Question],
     options: CompareOptions,
-    done: Callable[[], object],
 ) -> dict[str, list[Compared]]:
     """Asks both at every state of A: group -> states."""
     defaults = left.manifest.decoding
@@ -198,11 +203,13 @@ def _forced(
         lambda prompt: left.decoder.encode(prompt, max_new_tokens=options.max_new_tokens), questions
     )
     states: dict[str, list[Compared]] = defaultdict(list)
-    for question, prompt in zip(questions, prompts, strict=True):
-        room = left.manifest.dims.max_length - len(prompt)
-        count = options.max_new_tokens or min(defaults.max_new_tokens, room)
-        states[question.group] += map(compare, replay.decisions(prompt, count))
-        done()
+    text = f"asking both at every state of A on {counted(len(prompts), 'prompt')}"
+    with stage("decisions", text, len(prompts), "prompt") as advance:
+        for question, prompt in zip(questions, prompts, strict=True):
+            room = left.manifest.dims.max_length - len(prompt)
+            count = options.max_new_tokens or min(defaults.max_new_tokens, room)
+            states[question.group] += map(compare, replay.decisions(prompt, count))
+            advance(1)
     return dict(states)
 
 
@@ -218,9 +225,10 @@ def _free(
         "fallback_length": 0,  # the rule itself, as in the forced part
     }
     answers = []
-    for side in (left, right):
-        prompts = [side.decoder.encode(question.prompt) for question in questions]
-        answers.append(decode_all(side.decoder, prompts, options.batch, settings))
+    with stage("answers", "each decodes on its own", 2 * len(questions), "answer") as advance:
+        for side in (left, right):
+            prompts = [side.decoder.encode(question.prompt) for question in questions]
+            answers.append(decode_all(side.decoder, prompts, options.batch, settings, advance))
     ours, theirs = (
         Free(side.name, compare_answers(found, answers[0], questions, options.judge))
         for side, found in zip((left, right), answers, strict=True)

@@ -149,12 +149,12 @@ class Calibrator:
     def _begin(self) -> Progress:
         """Takes up what an interrupted run has left, or starts anew."""
         run = self._identity()
-        saved = read_saved(self._storage.path, run, len(self._prompts))
+        saved = read_saved(self._storage.path, run)
         self._take_threads(saved)
         phase = _OBSERVE if self._options.smooth else _MEASURE
         progress = self._empty(run, phase if saved is None else saved.phase)
         if saved is not None:
-            progress.fill(saved)
+            progress.fill(saved, len(self._prompts))
         check_room(self._storage.path, progress.size)
         return progress
 
