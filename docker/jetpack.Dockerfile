@@ -18,8 +18,9 @@ COPY runtime runtime
 COPY calibration calibration
 COPY models/dawn_models models/dawn_models
 
-# cuda-python of the CUDA that JetPack brings; without [export], so neither torch nor onnx.
-RUN python3 -m pip install --no-cache-dir ".[tensorrt]" "cuda-python>=12.9,<13"
+# NVRTC of the very CUDA that JetPack brings: kernels of CUDA 13 are none for its driver. Without
+# [export], so neither torch nor onnx.
+RUN python3 -m pip install --no-cache-dir ".[tensorrt-cu12]" "nvidia-cuda-nvrtc-cu12==12.6.*"
 
 WORKDIR /data
 CMD ["dawn-doctor"]

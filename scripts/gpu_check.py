@@ -7,7 +7,8 @@
 Without an artifact the shipped models are exported first. Each check runs in a process of its own
 with a time limit: one that fails, hangs or takes the device down costs its own result alone. The
 report is written anew after each of them, the long ones come last. A check that needs a package
-which is not installed is skipped with the reason. Progress goes to standard error; standard output
+which is not installed is skipped with the reason; what gpu_check.sh could not install is listed
+under "left_out", from $GPU_CHECK_LEFT_OUT. Progress goes to standard error; standard output
 and --output get the report. Exit status: 0 all that ran passed, 1 something failed, 2 wrong usage,
 3 no NVIDIA GPU.
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -124,7 +126,8 @@ def _work(found: Cuda, args: argparse.Namespace) -> None:
 
 def _report(machine: dict[str, Any], outcomes: list[Outcome], *, complete: bool) -> dict[str, Any]:
     checks = [asdict(outcome) for outcome in outcomes]
-    return {"complete": complete, "machine": machine, "checks": checks}
+    left_out = os.environ.get("GPU_CHECK_LEFT_OUT", "").splitlines()
+    return {"complete": complete, "left_out": left_out, "machine": machine, "checks": checks}
 
 
 def _save(document: dict[str, Any], path: Path | None) -> None:

@@ -1,16 +1,20 @@
 #!/usr/bin/env bash
-# Tests of the runtime on Python 3.10, the one of JetPack 6, with what a device installs and pytest.
+# Tests of the runtime on Python 3.10, the one of JetPack 6, with the oldest releases that a device
+# may have (constraints-lowest.txt) and pytest.
 # Needs python3.10: on the path, from pyenv, or named by $PYTHON310. Arguments go to pytest.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
 python="$(python310)"
-wanted="$("$python" --version; cat pyproject.toml constraints.txt)"
+wanted="$("$python" --version; cat pyproject.toml constraints.txt constraints-lowest.txt)"
 if [ ! -f .venv310/installed ] || [ "$(cat .venv310/installed)" != "$wanted" ]; then
-    echo "installing the runtime into .venv310" >&2
-    "$python" -m venv .venv310
-    .venv310/bin/python -m pip install --quiet --disable-pip-version-check \
-        --constraint constraints.txt --editable ".[cpu]" hypothesis pytest pytest-xdist onnx
+    echo "installing the runtime into .venv310, downloads about 80 MB" >&2
+    "$python" -m venv --clear .venv310
+    # The oldest of what is named there, the pinned of all else.
+    names="$(sed -n 's|^\([a-z0-9_-]*\)[=<].*|\1|p' constraints-lowest.txt | paste -sd '|')"
+    { cat constraints-lowest.txt; grep -vE "^($names)==" constraints.txt; } >.venv310/constraints.txt
+    install_pinned .venv310 .venv310/constraints.txt \
+        --editable ".[cpu]" hypothesis pytest pytest-xdist onnx
     printf '%s\n' "$wanted" >.venv310/installed
 fi
 

@@ -19,7 +19,7 @@ from dawn_runtime import Artifact, Decoder, Engine
 from dawn_runtime.arrays import IntArray
 from dawn_runtime.chat import ChatTemplate
 from dawn_runtime.errors import OptionError
-from dawn_runtime.manifest import TOKENIZER_FILE, FileEntry, Manifest
+from dawn_runtime.manifest import FileEntry, Manifest
 from dawn_runtime.prompts import Prompt, PromptReader
 from dawn_runtime.tokenizer import Tokenizer
 
@@ -75,11 +75,9 @@ def read_surroundings(checkpoint: Checkpoint) -> Surroundings:
         folder = Path(name)
         write_companions(checkpoint, folder)
         manifest = describe(checkpoint, options, folder, _NO_WEIGHTS)
-        tokenizer = folder / TOKENIZER_FILE
+        artifact = Artifact(folder, manifest)
         return Surroundings(
-            manifest,
-            Tokenizer(tokenizer) if tokenizer.exists() else None,
-            ChatTemplate.from_artifact(Artifact(folder, manifest)),
+            manifest, Tokenizer.from_artifact(artifact), ChatTemplate.from_artifact(artifact)
         )
 
 

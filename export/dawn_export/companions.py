@@ -17,7 +17,13 @@ from dawn_export.added_tokens import TOKENIZER_CONFIG_FILE
 from dawn_export.errors import SourceError
 from dawn_export.side_files import find, read_bytes
 from dawn_export.template import TEMPLATE_FIELD, TEMPLATE_FILE, read_template
-from dawn_export.tokenizer import MODEL_FILE, TOKENIZER_FILE, ReadTokenizer, read_tokenizer
+from dawn_export.tokenizer import (
+    MODEL_FILE,
+    TOKENIZER_FILE,
+    ReadTokenizer,
+    library_errors,
+    read_tokenizer,
+)
 from dawn_models import Checkpoint
 
 COPIED_FILES = ("config.json", "generation_config.json")
@@ -101,7 +107,8 @@ def _other_ids(checkpoint: Checkpoint, tokenizer: ReadTokenizer) -> list[str]:
 
 def _write_tokenizer(tokenizer: ReadTokenizer, folder: Path) -> None:
     # Not its `save`, which raises a bare Exception where the disk is full.
-    text = tokenizer.tokenizer.to_str(pretty=True)
+    with library_errors(folder / TOKENIZER_FILE):
+        text = tokenizer.tokenizer.to_str(pretty=True)
     (folder / TOKENIZER_FILE).write_text(text, encoding="utf-8")
     # The template has a file of its own; one place to look, one to edit.
     config = {name: v for name, v in tokenizer.config.items() if name != TEMPLATE_FIELD}

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 from dawn_export.options import ExportOptions
 from dawn_export.quantization.fingerprint import model_dims
 from dawn_export.side_files import read_fields
-from dawn_export.tokenizer import TOKENIZER_FILE
+from dawn_export.tokenizer import TOKENIZER_FILE, library_errors
 from dawn_models import Checkpoint
 from dawn_runtime.artifact import sha256_of
 from dawn_runtime.manifest import (
@@ -78,8 +78,9 @@ def _end_tokens(checkpoint: Checkpoint, folder: Path) -> tuple[int, ...]:
     tokens = list(checkpoint.config.eos_token_ids)
     path = folder / TOKENIZER_FILE
     if path.exists():
-        tokenizer = Tokenizer.from_file(str(path))
-        named = [tokenizer.token_to_id(token) for token in checkpoint.family.end_tokens]
+        with library_errors(path):
+            tokenizer = Tokenizer.from_file(str(path))
+            named = [tokenizer.token_to_id(token) for token in checkpoint.family.end_tokens]
         size = checkpoint.config.vocab_size
         tokens += [number for number in named if number is not None and number < size]
     return tuple(dict.fromkeys(tokens))

@@ -10,15 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jinja2
-import jinja2.ext
-import jinja2.sandbox
-
 from dawn_export.added_tokens import TOKENIZER_CONFIG_FILE
 from dawn_export.errors import SourceError
 from dawn_export.side_files import find, read_fields, read_text
 from dawn_models.fields import Fields
 from dawn_runtime.native import native_errors
+from dawn_runtime.template_worker import environment
 
 TEMPLATE_FILE = "chat_template.jinja"
 TEMPLATE_FIELD = "chat_template"
@@ -103,20 +100,8 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and value.encode("utf-8", "ignore").decode("utf-8") == value
 
 
-class _Generation(jinja2.ext.Extension):
-    """`{% generation %}`, which marks the assistant's words for training."""
-
-    tags = {"generation"}  # noqa: RUF012 - Jinja declares it
-
-    def parse(self, parser: Any) -> Any:
-        """Passes what stands between the tags."""
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-
 def _check(path: Path, template: str) -> None:
     """Refuses what is no template, without running it."""
-    extensions = [_Generation, jinja2.ext.loopcontrols]
 
     def refused(reason: str) -> SourceError:
         return SourceError(
@@ -125,4 +110,4 @@ def _check(path: Path, template: str) -> None:
         )
 
     with native_errors(refused):
-        jinja2.sandbox.ImmutableSandboxedEnvironment(extensions=extensions).parse(template)
+        environment().parse(template)

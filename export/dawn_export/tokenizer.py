@@ -7,7 +7,8 @@ by name, or the checkpoint is refused.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,27 +92,37 @@ def read_tokenizer(folder: Path) -> ReadTokenizer | None:
         config["tokenizer_class"] = _PLAIN_CLASS
     else:
         return None
-    with _library(folder / TOKENIZER_FILE):
+    with library_errors(folder / TOKENIZER_FILE):
         place(tokenizer, tokens)
         tokenizer.decode(tokenizer.encode(_PROBE).ids)
     _check_places(folder, tokenizer, tokens)
     return ReadTokenizer(tokenizer, config, tuple(idless), tuple(notes))
 
 
-def _library(path: Path) -> AbstractContextManager[None]:
-    """The one place where the errors of the tokenizers library become ours."""
-    return native_errors(
-        lambda reason: SourceError(f"{path}: not a tokenizer ({reason}); download it again"),
-        quiet=True,
-    )
+@contextmanager
+def library_errors(path: Path) -> Iterator[None]:
+    """The one place where the errors of the tokenizers library become ours.
+
+    Args:
+        path: What is being read, for the message.
+
+    Raises:
+        SourceError: The library raises anything, a panic included.
+    """
+
+    def broken(reason: str) -> SourceError:
+        return SourceError(f"{path}: not a tokenizer ({reason}); download it again")
+
+    with native_errors(broken, SourceError, quiet=True):
+        yield
 
 
 def _load(path: Path, content: bytes) -> Tokenizer:
-    with _library(path):
+    with library_errors(path):
         tokenizer = Tokenizer.from_buffer(content)
-    # What one training run happened to leave in the file; texts are taken as they are.
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
+        # What one training run happened to leave in the file; texts are taken as they are.
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
     return tokenizer
 
 
@@ -126,13 +137,13 @@ def _build(folder: Path, files: TokenFiles) -> tuple[Tokenizer, list[PlacedToken
         )
     vocabulary = read_vocabulary(folder / VOCABULARY_FILE)
     merges = read_merges(folder / MERGES_FILE, vocabulary)
-    with _library(folder / VOCABULARY_FILE):
+    with library_errors(folder / VOCABULARY_FILE):
         bare = qwen2_tokenizer(vocabulary, merges)
     tokens, idless = collect(files, bare)
     # The library numbers added tokens on from the largest id, but one that is in the vocabulary
     # keeps its own. Nothing is ever merged into such an entry, as no line of the merges names it.
     entries = vocabulary | {token.content: token.id for token in tokens}
-    with _library(folder / VOCABULARY_FILE):
+    with library_errors(folder / VOCABULARY_FILE):
         return qwen2_tokenizer(entries, merges), tokens, idless
 
 

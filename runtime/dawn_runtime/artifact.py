@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from dawn_runtime._checks import check_choice
+from dawn_runtime._checks import check_choice, check_path
 from dawn_runtime._fields import read_text
 from dawn_runtime.errors import ArtifactError
 from dawn_runtime.files import open_plain, reason_of, stray_link
@@ -71,10 +71,10 @@ class Artifact:
 
         Raises:
             ArtifactError: The folder, the manifest or a file is missing, altered or too new.
-            OptionError: Unknown verify mode.
+            OptionError: Unknown verify mode, or `folder` is no path.
         """
         check_choice("artifact", "verify", verify, VERIFY_MODES)
-        folder = Path(folder)
+        folder = check_path("artifact", "folder", folder)
         artifact = cls(folder, read_manifest(folder))
         limit = {"auto": HASH_LIMIT_BYTES, "full": None, "sizes": -1}[verify]
         for problem in artifact.problems(limit):

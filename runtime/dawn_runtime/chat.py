@@ -1,21 +1,24 @@
 """Chat templates: messages to prompt text, as Hugging Face tokenizers render them.
 
-Templates come with checkpoints, so they run in Jinja's immutable sandbox: no attribute that leads
-out of the template, no change of its arguments.
+Templates come with checkpoints: they are foreign programs. They run in Jinja's immutable sandbox
+(no attribute that leads out of the template, no change of its arguments) and in a process with
+bounds of time and memory; see `dawn_runtime.rendering`.
 """
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from importlib.util import find_spec
+from typing import Any
 
+import numpy as np
+
+from dawn_runtime import rendering
+from dawn_runtime._checks import check_flag, shown
 from dawn_runtime._fields import Fields
 from dawn_runtime.artifact import Artifact
-from dawn_runtime.errors import ArtifactError, DependencyError, PromptError
+from dawn_runtime.errors import ArtifactError, DependencyError, OptionError, PromptError
+from dawn_runtime.given import Message, as_mappings
 from dawn_runtime.manifest import TEMPLATE_FILE, TOKENIZER_CONFIG_FILE
-
-Message = Mapping[str, Any]
-"""One turn: `{"role": "user", "content": "..."}`; roles are up to the template."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +28,24 @@ class ChatTemplate:
     Attributes:
         source: Text of the template.
         special_tokens: Texts such as `bos_token` and `eos_token`, by name.
+
+    Raises:
+        OptionError: They are no texts.
     """
 
     source: str
     special_tokens: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        tokens = self.special_tokens
+        if not isinstance(self.source, str):
+            raise OptionError(f"chat template: source is {shown(self.source)}; expected a text")
+        if not isinstance(tokens, Mapping) or not all(
+            isinstance(text, str) for pair in tokens.items() for text in pair
+        ):
+            raise OptionError(
+                f"chat template: special_tokens are {shown(tokens)}; expected texts by name"
+            )
 
     @classmethod
     def from_artifact(cls, artifact: Artifact) -> "ChatTemplate | None":
@@ -60,7 +77,7 @@ class ChatTemplate:
             )
         return cls(source, _special_tokens(config))
 
-    def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> str:
+    def render(self, messages: Iterable[Message], *, add_generation_prompt: bool = True) -> str:
         """Returns the prompt text of a conversation.
 
         Args:
@@ -68,64 +85,52 @@ class ChatTemplate:
             add_generation_prompt: Whether the opening of the assistant's turn is appended.
 
         Raises:
-            PromptError: The template refuses the messages or fails on them.
+            PromptError: The messages are none, or the template refuses them, fails on them or
+                takes too much time or memory for them.
+            OptionError: `add_generation_prompt` is neither True nor False.
             DependencyError: Jinja is not installed.
         """
-        try:
-            import jinja2
-        except ImportError as error:
+        if not _is_installed("jinja2"):
             raise DependencyError(
                 "chat needs the jinja2 package, which is not installed; pip install dawn-edge"
-            ) from error
-        try:
-            text: str = (
-                _environment()
-                .from_string(self.source)
-                .render(
-                    messages=list(messages),
-                    add_generation_prompt=add_generation_prompt,
-                    tools=None,
-                    documents=None,
-                    **self.special_tokens,
-                )
             )
-        except (jinja2.TemplateError, TypeError) as error:
-            reason = " ".join(str(error).split())
-            raise PromptError(f"the chat template refuses these messages: {reason}") from error
-        return text
+        opening = check_flag("chat template", "add_generation_prompt", add_generation_prompt)
+        checked = as_mappings(messages)
+        try:
+            plain = [_plain(message) for message in checked]
+        except RecursionError as error:
+            raise PromptError("messages are nested too deeply, or hold themselves") from error
+        variables = {
+            "messages": plain,
+            "add_generation_prompt": opening,
+            "tools": None,
+            "documents": None,
+            **self.special_tokens,
+        }
+        return rendering.render(self.source, variables)
 
 
-def _environment() -> Any:
-    """Builds the sandbox with the settings, filter and function that templates count on."""
-    import jinja2.ext
-    import jinja2.sandbox
-
-    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[jinja2.ext.loopcontrols]
-    )
-
-    def raise_exception(message: str) -> NoReturn:
-        raise jinja2.TemplateError(message)
-
-    environment.filters["tojson"] = _to_json
-    environment.globals["raise_exception"] = raise_exception
-    return environment
+def _is_installed(package: str) -> bool:
+    """Looks for a package without importing it; it is needed in another process."""
+    try:
+        return find_spec(package) is not None
+    except (ImportError, ValueError):
+        return False
 
 
-def _to_json(
-    value: Any,
-    ensure_ascii: bool = False,
-    indent: int | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,
-) -> str:
-    """The `tojson` filter without Jinja's escaping for HTML."""
-    return json.dumps(
-        value,
-        ensure_ascii=ensure_ascii,
-        indent=indent,
-        separators=separators,
-        sort_keys=sort_keys,
+def _plain(value: object) -> Any:
+    """Returns a value as JSON has it, and refuses what JSON would change or cannot spell."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    raise PromptError(
+        f"messages hold {shown(value)}; expected texts, numbers, truth values, lists and objects "
+        "with texts as keys"
     )
 
 
@@ -133,8 +138,8 @@ def _default_template(entry: object) -> object:
     """Returns the template, or the one named `default` of a list of named ones."""
     if not isinstance(entry, list):
         return entry
-    named = {item.get("name"): item.get("template") for item in entry if isinstance(item, dict)}
-    return named.get("default", entry)
+    named = [item for item in entry if isinstance(item, dict) and item.get("name") == "default"]
+    return named[-1].get("template") if named else entry
 
 
 def _special_tokens(config: Mapping[str, object]) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from dawn_runtime.artifact import Artifact
 from dawn_runtime.chat import ChatTemplate
-from dawn_runtime.manifest import TOKENIZER_FILE
 from dawn_runtime.tokenizer import Tokenizer
 
 
@@ -13,7 +12,4 @@ def open_companions(artifact: Artifact) -> tuple[Tokenizer | None, ChatTemplate 
         ArtifactError: One of them is malformed.
         DependencyError: A package that reads them is not installed.
     """
-    tokenizer = None
-    if artifact.has(TOKENIZER_FILE):
-        tokenizer = Tokenizer(artifact.path(TOKENIZER_FILE))
-    return tokenizer, ChatTemplate.from_artifact(artifact)
+    return Tokenizer.from_artifact(artifact), ChatTemplate.from_artifact(artifact)

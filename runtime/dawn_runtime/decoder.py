@@ -1,19 +1,21 @@
 """`Decoder`: an artifact, an engine and a tokenizer behind a few calls."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from dawn_runtime._checks import check_integer, shown
 from dawn_runtime.arrays import IntArray
 from dawn_runtime.artifact import Artifact
-from dawn_runtime.chat import ChatTemplate, Message
+from dawn_runtime.chat import ChatTemplate
 from dawn_runtime.companions import open_companions
 from dawn_runtime.decoding import DecodeState, Packer, RowState
 from dawn_runtime.engine import Engine, open_engine
 from dawn_runtime.errors import EngineError, OptionError, PromptError
 from dawn_runtime.generation import Generation
+from dawn_runtime.given import Checked, Message, listed
 from dawn_runtime.manifest import Manifest
 from dawn_runtime.prompts import Filling, Prompt, PromptReader, Template, located, the_one
 from dawn_runtime.results import Result
@@ -46,6 +48,7 @@ class Decoder:
 
     Raises:
         EngineError: The engine runs another model than the manifest describes.
+        OptionError: One of them is of another type.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class Decoder:
         tokenizer: Tokenizer | None = None,
         chat: ChatTemplate | None = None,
     ) -> None:
+        _check_parts(manifest, engine, tokenizer, chat)
         found, expected = engine.describe().vocab_size, manifest.dims.vocab_size
         if found != expected:
             raise EngineError(
@@ -65,6 +69,7 @@ class Decoder:
         self.manifest = manifest
         self._engine = engine
         self._owns_engine = False
+        self._is_closed = False
         self._reader = PromptReader(manifest, tokenizer, chat)
         tokens = manifest.tokens
         filler = tokens.mask if tokens.pad is None else tokens.pad
@@ -101,17 +106,18 @@ class Decoder:
             OptionError: Unknown engine or verify mode, a number of threads below 1, or an option
                 that the engine does not have.
         """
+        given = threads is not None or low_memory is not False or cuda_graphs is not False
+        if not isinstance(engine, str) and given:
+            raise OptionError(
+                "threads, low_memory and cuda_graphs go with an engine given by name; got an "
+                "engine object"
+            )
         artifact = Artifact.open(folder, verify=verify)
         tokenizer, chat = open_companions(artifact)
         runner = engine
         if isinstance(runner, str):
             runner = open_engine(
                 artifact, runner, threads=threads, low_memory=low_memory, cuda_graphs=cuda_graphs
-            )
-        elif threads is not None or low_memory or cuda_graphs:
-            raise OptionError(
-                "threads, low_memory and cuda_graphs go with an engine given by name; got an "
-                "engine object"
             )
         decoder = cls(artifact.manifest, runner, tokenizer=tokenizer, chat=chat)
         decoder._owns_engine = isinstance(engine, str)
@@ -121,8 +127,8 @@ class Decoder:
         self,
         prompt: Prompt | Filling | None = None,
         *,
-        messages: Sequence[Message] | None = None,
-        input_ids: Sequence[int] | IntArray | None = None,
+        messages: Iterable[Message] | None = None,
+        input_ids: Iterable[int] | IntArray | None = None,
         **settings: "Unpack[Settings]",
     ) -> Result:
         """Decodes one answer. Give exactly one of the first three arguments.
@@ -148,23 +154,26 @@ class Decoder:
             max_new_tokens: Tokens for which there must be room behind it; not for a `Filling`.
 
         Raises:
-            OptionError: A number of tokens is given for a `Filling`.
+            OptionError: A number of tokens is given for a `Filling`, or is none.
             PromptError: The prompt cannot be decoded by this artifact.
         """
         if isinstance(prompt, Filling):
             refuse_length({"max_new_tokens": max_new_tokens})
             return self._reader.read_filling(prompt)[0]
+        if max_new_tokens is not None:
+            check_integer("generate", "max_new_tokens", max_new_tokens, minimum=1)
         ids = self._reader.read(prompt)
         self._reader.new_tokens(ids, max_new_tokens, self.manifest.decoding.max_new_tokens)
         return ids
 
     def generate_batch(
-        self, prompts: Sequence[Prompt | Filling], **settings: "Unpack[Settings]"
+        self, prompts: Iterable[Prompt | Filling], **settings: "Unpack[Settings]"
     ) -> list[Result]:
         """Decodes several answers together; each is the one `generate` would give.
 
         Args:
-            prompts: Texts, lists of messages, lists of ids or `Filling`s, mixed at will.
+            prompts: Texts, lists of messages, lists of ids or `Filling`s, mixed at will; any
+                iterable of them.
             **settings: See `Settings`.
 
         Raises:
@@ -172,16 +181,20 @@ class Decoder:
             PromptError: A prompt cannot be decoded by this artifact, or there are none.
             EngineError: The engine failed.
         """
-        if not prompts or isinstance(prompts, str):
-            raise PromptError("generate_batch needs a list of at least one prompt")
-        return self._begin(prompts, settings).results()
+        expected = "texts, lists of messages, lists of ids or Fillings, at least one"
+        given = listed(
+            prompts, "generate_batch needs a list of at least one prompt; prompts", expected
+        )
+        if not given:
+            raise PromptError("generate_batch needs a list of at least one prompt; got none")
+        return self._begin(given, settings).results()
 
     def fill(
         self,
         template: Template | None = None,
         *,
         prompt: Prompt | None = None,
-        input_ids: Sequence[int] | IntArray | None = None,
+        input_ids: Iterable[int] | IntArray | None = None,
         **settings: "Unpack[Settings]",
     ) -> Result:
         """Decides the open positions between given ones, looking at both sides.
@@ -209,8 +222,8 @@ class Decoder:
         self,
         prompt: Prompt | Filling | None = None,
         *,
-        messages: Sequence[Message] | None = None,
-        input_ids: Sequence[int] | IntArray | None = None,
+        messages: Iterable[Message] | None = None,
+        input_ids: Iterable[int] | IntArray | None = None,
         **settings: "Unpack[Settings]",
     ) -> TextStream:
         """Decodes one answer and gives out its text from the left as it becomes certain.
@@ -230,8 +243,8 @@ class Decoder:
         self,
         prompt: Prompt | Filling | None = None,
         *,
-        messages: Sequence[Message] | None = None,
-        input_ids: Sequence[int] | IntArray | None = None,
+        messages: Iterable[Message] | None = None,
+        input_ids: Iterable[int] | IntArray | None = None,
         **settings: "Unpack[Settings]",
     ) -> CommitStream:
         """Decodes one answer and gives out what is decided in every step, for viewers.
@@ -252,7 +265,8 @@ class Decoder:
         return self._engine.describe().threads
 
     def close(self) -> None:
-        """Closes the engine if `open` made it."""
+        """Closes the engine if `open` made it; nothing can be decoded afterwards."""
+        self._is_closed = True
         if self._owns_engine:
             self._engine.close()
 
@@ -267,8 +281,10 @@ class Decoder:
     ) -> None:
         self.close()
 
-    def _begin(self, prompts: Sequence[Prompt | Filling], settings: Settings) -> Generation:
+    def _begin(self, prompts: Sequence[Checked | Filling], settings: Settings) -> Generation:
         """Checks everything that can be checked before the first run of the engine."""
+        if self._is_closed:
+            raise EngineError("the decoder is closed; open the artifact again")
         plan = make_plan(settings, self.manifest.decoding)
         templates = [isinstance(prompt, Filling) for prompt in prompts]
         if any(templates):
@@ -289,7 +305,7 @@ class Decoder:
             templates=templates,
         )
 
-    def _row(self, prompt: Prompt | Filling, plan: Plan) -> RowState:
+    def _row(self, prompt: Checked | Filling, plan: Plan) -> RowState:
         """Lays out what is given and what is to be decided."""
         mask_id = self._packer.mask_id
         if isinstance(prompt, Filling):
@@ -300,3 +316,16 @@ class Decoder:
         count = self._reader.new_tokens(ids, plan.max_new_tokens, default)
         end_tokens = self.manifest.tokens.eos if plan.stop_at_eos else ()
         return RowState.begin(ids, count, mask_id, end_tokens)
+
+
+def _check_parts(manifest: object, engine: object, tokenizer: object, chat: object) -> None:
+    """Refuses parts of a decoder that are something else, before they fail at work."""
+    kinds = (
+        ("manifest", manifest, Manifest, "a Manifest"),
+        ("engine", engine, Engine, "a name or an object with describe, run and close"),
+        ("tokenizer", tokenizer, (Tokenizer, type(None)), "a Tokenizer"),
+        ("chat", chat, (ChatTemplate, type(None)), "a ChatTemplate"),
+    )
+    for name, part, kind, expected in kinds:
+        if not isinstance(part, kind) or isinstance(part, type):
+            raise OptionError(f"decoder: {name} is {shown(part)}; expected {expected}")

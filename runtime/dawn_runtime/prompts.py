@@ -1,22 +1,36 @@
 """From what a caller may give (text, messages, ids) to checked token ids."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from dawn_runtime._checks import is_integer, shown
 from dawn_runtime.arrays import IntArray
-from dawn_runtime.chat import ChatTemplate, Message
+from dawn_runtime.chat import ChatTemplate
 from dawn_runtime.errors import PromptError
+from dawn_runtime.given import (
+    Checked,
+    Message,
+    as_ids,
+    as_messages,
+    as_prompt,
+    listed,
+)
 from dawn_runtime.manifest import Manifest
 from dawn_runtime.tokenizer import Tokenizer
 
-Template = Sequence[str | int]
+Prompt = str | Iterable[Message] | Iterable[int] | IntArray
+"""Text, messages of a chat, or token ids; any iterable of them."""
+
+Template = Iterable[str | int]
 """Given text and, as numbers, how many tokens are to be decided between it."""
 
-Prompt = str | Sequence[Message] | Sequence[int] | IntArray
-"""Text, messages of a chat, or token ids."""
+_LONG_TEXT = 2**16
+"""Characters that are tokenized without a look at what the context can hold."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,23 +38,53 @@ class Filling:
     """A prompt with holes: any mixture of given and open positions.
 
     Attributes:
-        template: Texts and, as numbers, lengths of the holes between them in tokens.
+        template: Texts and, as numbers, lengths of the holes between them in tokens; a tuple
+            whatever iterable was given.
         prompt: What precedes it, if anything.
         input_ids: Instead of both, the ids of all with the mask id where undecided.
 
     Raises:
-        PromptError: Neither or both are given.
+        PromptError: Neither or both are given, or they are of other types.
     """
 
     template: Template | None = None
     prompt: Prompt | None = None
-    input_ids: Sequence[int] | IntArray | None = None
+    input_ids: Iterable[int] | IntArray | None = None
 
     def __post_init__(self) -> None:
         if (self.template is None) == (self.input_ids is None) or (
             self.input_ids is not None and self.prompt is not None
         ):
             raise PromptError("give fill either a template, perhaps with a prompt, or input_ids")
+        # Kept as what can be gone through again: a filling may be looked at before it is decoded.
+        if self.template is not None:
+            object.__setattr__(self, "template", _pieces(self.template))
+        if self.prompt is not None:
+            object.__setattr__(self, "prompt", as_prompt(self.prompt))
+        if self.input_ids is not None:
+            object.__setattr__(self, "input_ids", as_ids(self.input_ids))
+
+
+def _pieces(template: object) -> tuple[str | int, ...]:
+    """Returns the texts and hole lengths of a template.
+
+    Raises:
+        PromptError: It is something else.
+    """
+    if isinstance(template, str):
+        raise PromptError("the template is one text; give a list of texts and hole lengths")
+    pieces = listed(template, "the template", "a list of texts and hole lengths")
+    return tuple(map(_piece, pieces))
+
+
+def _piece(piece: object) -> str | int:
+    if isinstance(piece, str):
+        return piece
+    if not is_integer(piece) or piece < 1:
+        raise PromptError(
+            f"the template holds {shown(piece)}; expected texts and lengths of holes >= 1"
+        )
+    return int(piece)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +108,12 @@ class PromptReader:
             PromptError: The prompt is empty, holds ids that are not the model's or the mask, or
                 this artifact cannot read prompts of its kind.
         """
-        if isinstance(prompt, str):
-            return self._checked(self.text_tokenizer().encode(prompt))
-        if len(prompt) and isinstance(prompt[0], Mapping):
-            return self._checked(self._read_messages(prompt))  # type: ignore[arg-type]
-        return self._checked(prompt)  # type: ignore[arg-type]
+        checked = as_prompt(prompt)
+        if isinstance(checked, str):
+            return self._checked(self._encode(checked, special=True))
+        if isinstance(checked, tuple):
+            return self._checked(self._read_messages(checked))
+        return self._checked(checked)
 
     def text_tokenizer(self) -> Tokenizer:
         """Returns the tokenizer.
@@ -103,8 +148,8 @@ class PromptReader:
             )
         if wanted is not None and wanted > room:
             raise PromptError(
-                f"a prompt of {len(prompt)} tokens and {wanted} new ones exceed the context of "
-                f"{context}; ask for at most {room} new tokens or shorten the prompt"
+                f"a prompt of {len(prompt)} tokens and {shown(wanted)} new ones exceed the context "
+                f"of {context}; ask for at most {room} new tokens or shorten the prompt"
             )
         return min(default, room) if wanted is None else wanted
 
@@ -114,60 +159,73 @@ class PromptReader:
         Each piece of text is tokenized on its own.
 
         Raises:
-            PromptError: A piece is neither text nor a length >= 1, there is nothing to decide, the
-                first token is undecided and the model cannot predict it, an id is not the model's,
-                the context is exceeded, or as for `read`.
+            PromptError: There is nothing to decide, the first token is undecided and the model
+                cannot predict it, an id is not the model's, the context is exceeded, or as for
+                `read`.
         """
         if filling.input_ids is not None:
-            return self._read_holes(filling.input_ids), 0
-        if isinstance(filling.template, str):
-            raise PromptError("the template is one text; give a list of texts and hole lengths")
-        nothing = np.zeros(0, dtype=np.int64)
-        before = nothing if filling.prompt is None else self.read(filling.prompt)
-        pieces = [before]
+            return self._read_holes(as_ids(filling.input_ids)), 0
+        before = np.zeros(0, dtype=np.int64)
+        if filling.prompt is not None:
+            before = self.read(filling.prompt)
+        pieces, length = [before], len(before)
         for piece in filling.template or ():
-            first = not any(map(len, pieces))
-            pieces.append(self._read_piece(piece, special=first))
+            # Before there is an array of that length.
+            self._refuse_longer(length + (piece if isinstance(piece, int) else 0))
+            pieces.append(self._read_piece(piece, special=not length))
+            length += len(pieces[-1])
         return self._read_holes(np.concatenate(pieces)), len(before)
 
-    def _read_holes(self, ids: Sequence[int] | IntArray) -> IntArray:
+    def _read_holes(self, ids: NDArray[np.integer[Any]]) -> IntArray:
         array = self._checked_ids(ids)
-        tokens, context = self.manifest.tokens, self.manifest.dims.max_length
-        if not (array == tokens.mask).any():
+        mask = self.manifest.tokens.mask
+        if not (array == mask).any():
             raise PromptError(
                 "nothing is left to fill; a template needs a hole of one token or more"
             )
-        if array[0] == tokens.mask and self.manifest.prediction_shift:
+        if array[0] == mask and self.manifest.prediction_shift:
             raise PromptError(
                 "the template begins with a hole, but this model predicts each token from the one "
                 "before it; give at least one token first"
             )
-        if len(array) > context:
-            raise PromptError(
-                f"prompt and template have {len(array)} tokens and exceed the context of {context}"
-            )
+        self._refuse_longer(len(array))
         return array
+
+    def _refuse_longer(self, length: int) -> None:
+        context = self.manifest.dims.max_length
+        if length > context:
+            raise PromptError(
+                f"prompt and template have {shown(length)} tokens and exceed the context of "
+                f"{context}"
+            )
 
     def _read_piece(self, piece: str | int, *, special: bool) -> IntArray:
         if isinstance(piece, str):
-            return self._checked(self.text_tokenizer().encode(piece, add_special_tokens=special))
-        if not isinstance(piece, (int, np.integer)) or isinstance(piece, bool) or piece < 1:
-            raise PromptError(
-                f"the template holds {piece!r}; expected texts and lengths of holes >= 1"
-            )
+            return self._checked(self._encode(piece, special=special))
         return np.full(piece, self.manifest.tokens.mask, dtype=np.int64)
 
-    def _read_messages(self, messages: Sequence[Message]) -> IntArray:
-        tokenizer = self.text_tokenizer()
+    def _read_messages(self, messages: tuple[Message, ...]) -> IntArray:
+        self.text_tokenizer()
         if self.chat is None:
             raise PromptError(
                 "this artifact has no chat template; give the whole prompt as text, "
                 "or export a checkpoint that has a chat_template.jinja"
             )
         # The template writes the special tokens itself.
-        return tokenizer.encode(self.chat.render(messages), add_special_tokens=False)
+        return self._encode(self.chat.render(messages), special=False)
 
-    def _checked(self, ids: Sequence[int] | IntArray) -> IntArray:
+    def _encode(self, text: str, *, special: bool) -> IntArray:
+        """Tokenizes a text, unless it is plain that it is far too long: that takes its time."""
+        tokenizer, context = self.text_tokenizer(), self.manifest.dims.max_length
+        most = tokenizer.most_characters(context) if len(text) > _LONG_TEXT else None
+        if most is not None and len(text) > most:
+            raise PromptError(
+                f"the prompt has {len(text)} characters, more than {most}, which is the most that "
+                f"the {context} tokens of the context can stand for; shorten it"
+            )
+        return tokenizer.encode(text, add_special_tokens=special)
+
+    def _checked(self, ids: NDArray[np.integer[Any]]) -> IntArray:
         array, mask = self._checked_ids(ids), self.manifest.tokens.mask
         if (array == mask).any():
             raise PromptError(
@@ -176,22 +234,17 @@ class PromptReader:
             )
         return array
 
-    def _checked_ids(self, ids: Sequence[int] | IntArray) -> IntArray:
-        if len(ids) == 0:
+    def _checked_ids(self, ids: NDArray[np.integer[Any]]) -> IntArray:
+        if not len(ids):
             raise PromptError("the prompt is empty; give at least one token")
-        array = np.asarray(ids)
-        if array.ndim != 1 or array.dtype.kind not in "iu":
-            raise PromptError(
-                f"input_ids are {array.dtype} of shape {array.shape}; expected a list of integers"
-            )
         size = self.manifest.dims.vocab_size
-        foreign = array[(array < 0) | (array >= size)]
+        foreign = ids[(ids < 0) | (ids >= size)]
         if foreign.size:
             raise PromptError(
                 f"the prompt holds id {foreign[0]}; expected ids from 0 to {size - 1} "
                 "(is the tokenizer that of the model?)"
             )
-        return array.astype(np.int64)
+        return ids.astype(np.int64)
 
 
 @contextmanager
@@ -210,15 +263,19 @@ def located(where: str) -> Iterator[None]:
         raise PromptError(f"{where}{error}") from error
 
 
-def the_one(*given: Prompt | Filling | None) -> Prompt | Filling:
-    """Returns the one prompt that is given.
+def the_one(prompt: object, messages: object, input_ids: object) -> Checked | Filling:
+    """Returns the one prompt that is given, each argument taken for what it is named after.
 
     Raises:
-        PromptError: There is none, or several are.
+        PromptError: There is none, several are, or it is something else.
     """
-    present = [prompt for prompt in given if prompt is not None]
-    if len(present) != 1:
+    given = sum(value is not None for value in (prompt, messages, input_ids))
+    if given != 1:
         raise PromptError(
-            f"got {len(present)} prompts; give exactly one of prompt, messages and input_ids"
+            f"got {given} prompts; give exactly one of prompt, messages and input_ids"
         )
-    return present[0]
+    if messages is not None:
+        return as_messages(messages)
+    if input_ids is not None:
+        return as_ids(input_ids)
+    return prompt if isinstance(prompt, Filling) else as_prompt(prompt)

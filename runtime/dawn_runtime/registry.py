@@ -1,10 +1,11 @@
 """Rules by name: policies, windows and caches register here and are made from name and options."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any, Generic, TypeVar
 
+from dawn_runtime._checks import shown
 from dawn_runtime._json import parse_json
 from dawn_runtime.errors import OptionError
 
@@ -19,17 +20,22 @@ class Registry(Generic[T]):
 
     A class registers under its class attribute `name`; its dataclass fields are its options.
 
-        POLICIES = Registry[Policy]("policy")
+        POLICIES = Registry("policy", Policy)
 
         @POLICIES.register
         @dataclass(frozen=True, slots=True)
         class Threshold(Policy): ...
 
         POLICIES.make("threshold", {"threshold": 0.8})
+
+    Args:
+        kind: What they are called, such as `policy`.
+        base: The class that all of them are of.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, base: type[Any] = object) -> None:
         self._kind = kind
+        self._base = base
         self._classes: dict[str, type[Any]] = {}
 
     def register(self, cls: type[T]) -> type[T]:
@@ -56,19 +62,21 @@ class Registry(Generic[T]):
             options: Values for the fields of the named class; the rest keep their defaults.
 
         Raises:
-            OptionError: Unknown name, unknown option or bad value, or options beside an object.
+            OptionError: Unknown name, unknown option or bad value, options beside an object, or
+                neither a name nor an object of this kind.
         """
+        given = check_options(self._kind, options)
         if not isinstance(rule, str):
-            if options:
+            if given:
                 raise OptionError(
-                    f"options {sorted(options)} were given beside a {self._kind} object; "
+                    f"options {sorted(given)} were given beside a {self._kind} object; "
                     f"give them to its constructor, or name the {self._kind}"
                 )
-            return rule
+            return self._checked(rule)
         cls = self._classes.get(rule)
         if cls is None:
             raise OptionError(unknown(self._kind, rule, self.names()))
-        return self._construct(cls, dict(options or {}))
+        return self._construct(cls, given)
 
     def parse(self, rule: str | T, defaults: Mapping[str, Any] | None = None) -> T:
         """Returns a rule made from a text such as `dual` or `dual:refresh=8`, or the rule itself.
@@ -83,13 +91,20 @@ class Registry(Generic[T]):
         """
         if not isinstance(rule, str):
             return self.make(rule)
-        name, _, listed = rule.partition(":")
-        options = dict(
-            parse_option(text, f"{self._kind} option") for text in listed.split(",") if listed
-        )
+        name, colon, listed = rule.partition(":")
+        options = parse_options(listed.split(",") if colon else (), f"{self._kind} option")
         known = [field.name for field in fields(self._classes[name])] if name in self else []
         applicable = {key: value for key, value in (defaults or {}).items() if key in known}
         return self.make(name, {**applicable, **options})
+
+    def _checked(self, rule: T) -> T:
+        """Refuses what is neither a name nor an object of this kind, a class of it included."""
+        if not isinstance(rule, self._base):
+            raise OptionError(
+                f"{self._kind} is {shown(rule)}; expected a name ({', '.join(self.names())}) or an "
+                f"object of class {self._base.__name__}"
+            )
+        return rule
 
     def __contains__(self, name: object) -> bool:
         return name in self._classes
@@ -101,6 +116,41 @@ class Registry(Generic[T]):
                 raise OptionError(unknown(f"option of {self._kind} {cls.name!r}", name, known))
         made: T = cls(**options)
         return made
+
+
+def check_options(kind: str, options: object) -> dict[str, Any]:
+    """Returns options by name as a dictionary of their own; None is none.
+
+    Args:
+        kind: What they are options of, for the message, such as `policy`.
+        options: What was given.
+
+    Raises:
+        OptionError: They are no mapping whose keys are texts.
+    """
+    if options is None:
+        return {}
+    if not isinstance(options, Mapping) or not all(isinstance(name, str) for name in options):
+        raise OptionError(
+            f"options of the {kind} are {shown(options)}; expected values by name, such as "
+            "{'threshold': 0.8}"
+        )
+    return dict(options)
+
+
+def parse_options(texts: Iterable[str], owner: str) -> dict[str, Any]:
+    """Splits several KEY=VALUE; arguments and errors as for `parse_option`.
+
+    Raises:
+        OptionError: A text is not KEY=VALUE, or a key comes twice.
+    """
+    options: dict[str, Any] = {}
+    for text in texts:
+        key, value = parse_option(text, owner)
+        if key in options:
+            raise OptionError(f"{owner} {key} is given twice; give it once")
+        options[key] = value
+    return options
 
 
 def parse_option(text: str, owner: str) -> tuple[str, Any]:
@@ -115,7 +165,7 @@ def parse_option(text: str, owner: str) -> tuple[str, Any]:
     """
     key, equals, value = text.partition("=")
     if not equals or not key:
-        raise OptionError(f"{owner} {text!r:.80} is not KEY=VALUE, such as tau_edge=0.05")
+        raise OptionError(f"{owner} {shown(text)} is not KEY=VALUE, such as tau_edge=0.05")
     if len(value) > _MAX_VALUE:
         raise OptionError(
             f"{owner} {key:.80}: its value has {len(value)} characters; expected at "
@@ -127,10 +177,10 @@ def parse_option(text: str, owner: str) -> tuple[str, Any]:
         return key, value
 
 
-def unknown(kind: str, name: str, known: tuple[str, ...]) -> str:
+def unknown(kind: str, name: object, known: tuple[str, ...]) -> str:
     """Words the message for a name that does not exist, with the nearest one that does."""
     if not known:
-        return f"unknown {kind}: {name!r}; there are none"
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
+        return f"unknown {kind}: {shown(name)}; there are none"
+    close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.7)
     hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"unknown {kind}: {name!r}; {hint}known: {', '.join(known)}"
+    return f"unknown {kind}: {shown(name)}; {hint}known: {', '.join(known)}"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypedDict
 
-from dawn_runtime._checks import check_choice, check_integer
+from dawn_runtime._checks import check_choice, check_flag, check_integer, shown
 from dawn_runtime.decoding import (
     CACHES,
     PADDINGS,
@@ -21,9 +21,10 @@ from dawn_runtime.errors import OptionError
 from dawn_runtime.generation import Limits
 from dawn_runtime.manifest import DecodingDefaults
 from dawn_runtime.policies import POLICIES, Policy
-from dawn_runtime.registry import unknown
+from dawn_runtime.registry import check_options, unknown
 
 _OWNER = "generate"
+_DEFAULT_PADDING: Padding = "right"
 
 
 class Settings(TypedDict, total=False):
@@ -118,28 +119,32 @@ def make_plan(settings: Settings, defaults: DecodingDefaults) -> Plan:
     max_new_tokens = settings.get("max_new_tokens")
     if max_new_tokens is not None:
         max_new_tokens = check_integer(_OWNER, "max_new_tokens", max_new_tokens, minimum=1)
-    fallback_length = settings.get("fallback_length")
-    if fallback_length is None:
-        fallback_length = defaults.fallback_length
+    fallback_length = _given(settings.get("fallback_length"), defaults.fallback_length)
     fallback_length = check_integer(_OWNER, "fallback_length", fallback_length, minimum=0)
+    cache: str | Cache = _given(settings.get("cache"), NoCache.name)
     rules = Rules(
         policy=_policy(settings, defaults),
         window=_window(settings, defaults),
-        cache=CACHES.parse(settings.get("cache") or NoCache.name),
+        cache=CACHES.parse(cache),
         sampling=_sampling(settings),
     )
     limits = Limits(settings.get("timeout"), settings.get("max_forwards"))
-    stop_at_eos = settings.get("stop_at_eos") is not False
-    padding = settings.get("padding") or "right"
+    stop_at_eos = check_flag(_OWNER, "stop_at_eos", _given(settings.get("stop_at_eos"), True))
+    padding = _given(settings.get("padding"), _DEFAULT_PADDING)
     check_choice(_OWNER, "padding", padding, PADDINGS)
     return Plan(rules, max_new_tokens, fallback_length, stop_at_eos, limits, padding)
 
 
+def _given(value: Any, default: Any) -> Any:
+    """Returns a setting, or its default if it is None; an empty text or 0 is no default."""
+    return default if value is None else value
+
+
 def _policy(settings: Settings, defaults: DecodingDefaults) -> Policy:
     """Makes the policy; the artifact's options are the base if it is the artifact's policy."""
-    policy = settings.get("policy") or defaults.policy
-    options = dict(settings.get("options") or {})
-    if policy == defaults.policy:
+    policy: str | Policy = _given(settings.get("policy"), defaults.policy)
+    options = check_options("policy", settings.get("options"))
+    if isinstance(policy, str) and policy == defaults.policy:
         options = {**defaults.options, **options}
     return POLICIES.make(policy, options)
 
@@ -153,13 +158,16 @@ def _sampling(settings: Settings) -> Sampling:
 
 def _window(settings: Settings, defaults: DecodingDefaults) -> Window:
     """Makes the window; `block_length` belongs to windows that are made of blocks."""
-    window, block_length = settings.get("window") or Blocks.name, settings.get("block_length")
-    default = defaults.block_length if block_length is None else block_length
+    window: str | Window = _given(settings.get("window"), Blocks.name)
+    block_length = settings.get("block_length")
+    if block_length is not None:
+        block_length = check_integer(_OWNER, "block_length", block_length, minimum=1)
+    default = _given(block_length, defaults.block_length)
     made = WINDOWS.parse(window, {"block_length": default})
     if block_length is not None and getattr(made, "block_length", None) != block_length:
         raise OptionError(
             f"block_length is {block_length}, which goes with a named window of blocks; "
-            f"got window {window!r}"
+            f"got window {shown(window)}"
         )
     return made
 

@@ -1,13 +1,22 @@
 """Text to token ids and back, with the `tokenizers` library alone."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from dawn_runtime._checks import check_flag, check_path, shown
+from dawn_runtime._fields import Fields
 from dawn_runtime.arrays import IntArray
-from dawn_runtime.errors import ArtifactError, DependencyError
+from dawn_runtime.artifact import Artifact
+from dawn_runtime.errors import ArtifactError, DependencyError, PromptError
+from dawn_runtime.given import as_text
+from dawn_runtime.manifest import TOKENIZER_CONFIG_FILE, TOKENIZER_FILE
+from dawn_runtime.native import native_errors
+from dawn_runtime.token_lengths import characters_per_token
 
+_SPLIT = "split_special_tokens"
 _INCOMPLETE = "\N{REPLACEMENT CHARACTER}"
 """What a byte-level decoder writes for bytes that are not a character yet."""
 
@@ -17,23 +26,50 @@ class Tokenizer:
 
     Args:
         path: The file.
+        split_special_tokens: Whether special tokens written in a text are ordinary text, as
+            `tokenizer_config.json` may say.
 
     Raises:
         DependencyError: The `tokenizers` package is not installed.
         ArtifactError: The file is not a tokenizer.
+        OptionError: `path` is no path, or `split_special_tokens` neither True nor False.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str | Path, *, split_special_tokens: bool = False) -> None:
+        path = check_path("tokenizer", "path", path)
+        split = check_flag("tokenizer", "split_special_tokens", split_special_tokens)
         try:
             import tokenizers
         except ImportError as error:
             raise DependencyError(
                 "text needs the tokenizers package, which is not installed; pip install dawn-edge"
             ) from error
-        try:
+
+        def broken(reason: str) -> ArtifactError:
+            return ArtifactError(f"{path}: not a tokenizer ({reason}); export again")
+
+        with native_errors(broken, quiet=True):
             self._tokenizer = tokenizers.Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises the base class itself
-            raise ArtifactError(f"{path}: not a tokenizer ({error}); export again") from error
+            self._tokenizer.encode_special_tokens = split
+        self._characters: int | None = None
+        self._is_measured = False
+
+    @classmethod
+    def from_artifact(cls, artifact: Artifact) -> "Tokenizer | None":
+        """Reads the tokenizer of an artifact, None if it has none.
+
+        Raises:
+            DependencyError: The `tokenizers` package is not installed.
+            ArtifactError: A file is unreadable.
+        """
+        if not artifact.has(TOKENIZER_FILE):
+            return None
+        split = False
+        if artifact.has(TOKENIZER_CONFIG_FILE):
+            name = str(artifact.path(TOKENIZER_CONFIG_FILE))
+            config = Fields.parse(artifact.read_text(TOKENIZER_CONFIG_FILE), name)
+            split = _SPLIT in config.values and config.flag(_SPLIT)
+        return cls(artifact.path(TOKENIZER_FILE), split_special_tokens=split)
 
     def encode(self, text: str, *, add_special_tokens: bool = True) -> IntArray:
         """Returns the ids of a text as int64 [N]; special tokens written in it are recognised.
@@ -41,14 +77,43 @@ class Tokenizer:
         Args:
             text: What to encode.
             add_special_tokens: Whether the tokenizer adds its own, such as a leading BOS.
+
+        Raises:
+            PromptError: It is no text, is not Unicode, or the tokenizer cannot encode it.
+            OptionError: `add_special_tokens` is neither True nor False.
         """
-        encoding = self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
-        return np.array(encoding.ids, dtype=np.int64)
+        checked = as_text(text)
+        special = check_flag("tokenizer", "add_special_tokens", add_special_tokens)
+        with native_errors(lambda reason: PromptError(f"the prompt cannot be encoded: {reason}")):
+            encoding = self._tokenizer.encode(checked, add_special_tokens=special)
+            return np.array(encoding.ids, dtype=np.int64)
 
     def decode(self, ids: IntArray) -> str:
-        """Returns the text of ids, special tokens left out."""
-        text: str = self._tokenizer.decode(ids.tolist(), skip_special_tokens=True)
+        """Returns the text of ids, special tokens left out.
+
+        Raises:
+            PromptError: The ids cannot be decoded.
+        """
+        with native_errors(lambda reason: PromptError(f"ids cannot be decoded: {reason}")):
+            array = np.asarray(ids)
+            if array.size and (array.ndim != 1 or array.dtype.kind not in "iu"):
+                raise PromptError(f"ids are {shown(ids)}; expected a list of integers")
+            text: str = self._tokenizer.decode(array.tolist(), skip_special_tokens=True)
         return text
+
+    def most_characters(self, tokens: int) -> int | None:
+        """Returns how long a text of so many tokens can be, None if there is no saying.
+
+        The first call reads the whole vocabulary.
+
+        Args:
+            tokens: Number of tokens.
+        """
+        if not self._is_measured:
+            with native_errors(lambda reason: PromptError(f"no vocabulary to be read: {reason}")):
+                self._characters = characters_per_token(json.loads(self._tokenizer.to_str()))
+            self._is_measured = True
+        return None if self._characters is None else tokens * self._characters
 
 
 def whole_characters(text: str) -> str:

@@ -141,6 +141,18 @@ def test_a_template_that_is_none_is_one_clear_line(tmp_path: Path, config: Any) 
         read_template(tmp_path)
 
 
+def test_templates_without_a_default_are_named_and_none_is_taken(tmp_path: Path) -> None:
+    source = write_checkpoint(tmp_path / "checkpoint", "dream", **TOKENIZED)
+    listed = [{"name": "tool_use", "template": "t"}, {"name": "rag", "template": "r"}]
+    write_qwen2_files(source, chat_template=listed)
+    (warning,) = companions(source, tmp_path / "out")
+    assert warning == (
+        "the checkpoint has no chat template named 'default', but 'tool_use', 'rag': give whole "
+        "prompts, or add a chat_template.jinja"
+    )
+    assert not (tmp_path / "out" / "chat_template.jinja").exists()
+
+
 def test_a_template_that_is_not_text_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "chat_template.jinja").write_bytes(b"\xff")
     with pytest.raises(SourceError, match=r"chat_template.jinja: not a text in UTF-8 \(.*\)"):

@@ -167,6 +167,18 @@ def test_a_broken_tokenizer_json_is_one_clear_line(tmp_path: Path, content: byte
         read_tokenizer(tmp_path)
 
 
+def test_a_panic_of_the_library_is_one_clear_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shipped = Path(__file__).parents[2] / "models" / "tiny-llada" / "tokenizer.json"
+    document = json.loads(shipped.read_text(encoding="utf-8"))
+    document["normalizer"] = {"type": "Precompiled", "precompiled_charsmap": "AAAA"}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(document))
+    with pytest.raises(SourceError, match=r"tokenizer.json: not a tokenizer \(.*\); download"):
+        read_tokenizer(tmp_path)
+    assert capfd.readouterr().err == ""  # nor a report of its own
+
+
 def test_a_pipe_is_no_tokenizer(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "tokenizer.json")
     with pytest.raises(SourceError, match=r"cannot be read \(is not a regular file\); download"):

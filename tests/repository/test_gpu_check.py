@@ -1,6 +1,8 @@
 """The command for machines with a GPU: rehearsed on the CPU, and run where there is one."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -47,8 +49,12 @@ def test_the_command_stops_before_it_installs_anything_where_there_is_no_gpu() -
 
 
 def test_a_rehearsal_on_the_cpu_reports_every_check(
-    exported: Exported, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    exported: Exported,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("GPU_CHECK_LEFT_OUT", "TensorRT: no plan is built or run\n")
     report = tmp_path / "report.json"
     flags = ["--engine", "onnxruntime-cpu", "--soak", "3", "--cycles", "2", "--no-tests"]
     flags += ["--repeat", "1", "--output", str(report)]
@@ -58,6 +64,7 @@ def test_a_rehearsal_on_the_cpu_reports_every_check(
     found: dict[str, Any] = json.loads(captured.out)
     assert found == json.loads(report.read_text())
     assert found["complete"] is True
+    assert found["left_out"] == ["TensorRT: no plan is built or run"]
     assert found["machine"]["packages"]["onnxruntime"]
     assert [finding["level"] for finding in found["machine"]["doctor"]["findings"]]
     assert {check["check"]: check["status"] for check in found["checks"]} == dict.fromkeys(
@@ -186,9 +193,82 @@ def test_one_check_can_be_looked_at_more_closely(
     assert "--only: got 'nothing'" in capsys.readouterr().err
 
 
-def test_the_steps_of_the_shell_script_are_well_formed() -> None:
-    script = ROOT / "scripts" / "gpu_check.sh"
-    subprocess.run(["bash", "-n", str(script)], check=True)
+DRIVER = """
+int cuInit(unsigned flags) { return 0; }
+int cuDriverGetVersion(int *version) { *version = VERSION; return 0; }
+int cuDeviceGetCount(int *count) { *count = 1; return 0; }
+"""
+PYTHON = """#!/bin/bash
+case "$*" in
+"-m pip "*) echo "pip ${*:3}" >>"$CALLS"; [[ "$*" != *onnxruntime-gpu* || -z "$NO_WHEEL" ]] ;;
+"-c import tensorrt"*) exit 1 ;;
+*gpu_check.py*) printf '%s' "$GPU_CHECK_LEFT_OUT" ;;
+esac
+"""
+
+
+@pytest.fixture
+def rehearse(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the script in a copy, with a driver that is none and a Python that only takes notes."""
+    shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
+    shutil.copy(ROOT / "constraints.txt", tmp_path)
+    (tmp_path / ".venv-gpu" / "bin").mkdir(parents=True)
+    python = tmp_path / ".venv-gpu" / "bin" / "python"
+    python.write_text(PYTHON)
+    python.chmod(0o755)
+
+    def run(version: int, **environment: str) -> subprocess.CompletedProcess[str]:
+        source = tmp_path / "driver.c"
+        source.write_text(DRIVER.replace("VERSION", str(version)))
+        library = tmp_path / "libcuda.so.1"
+        subprocess.run(["cc", "-shared", "-o", library, source], check=True)
+        return subprocess.run(
+            ["bash", "scripts/gpu_check.sh"],
+            cwd=tmp_path,
+            env={
+                **{name: value for name, value in os.environ.items() if name != "GPU_CHECK_CUDA"},
+                "LD_LIBRARY_PATH": str(tmp_path),
+                "CALLS": str(tmp_path / "calls"),
+                "NO_WHEEL": "",
+                **environment,
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.mark.parametrize(("driver", "extra"), [(12060, ".[tensorrt-cu12]"), (13000, ".[tensorrt]")])
+def test_packages_are_of_the_cuda_of_the_driver(
+    driver: int,
+    extra: str,
+    rehearse: Callable[..., subprocess.CompletedProcess[str]],
+    tmp_path: Path,
+) -> None:
+    done = rehearse(driver)
+    assert done.returncode == 0, done.stderr
+    calls = (tmp_path / "calls").read_text()
+    assert f"--editable {extra}\n" in calls
+    assert ("onnxruntime-gpu" in calls) == (driver >= 13000)
+    assert ("onnxruntime-gpu: the releases" in done.stdout) == (driver < 13000)
+    assert "TensorRT: no plan is built or run" in done.stdout
+
+
+def test_a_wheel_that_is_not_there_is_named_in_the_report(
+    rehearse: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    assert "no wheel for this machine" in rehearse(13000, NO_WHEEL="yes").stdout
+
+
+def test_packages_newer_than_the_driver_are_refused_before_any_is_installed(
+    rehearse: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    done = rehearse(12060, GPU_CHECK_CUDA="13")
+    assert done.returncode == 1
+    assert done.stderr == "gpu_check: GPU_CHECK_CUDA=13, but the driver runs CUDA 12; unset it\n"
+    assert not (tmp_path / "calls").exists()
 
 
 @pytest.mark.gpu

@@ -189,6 +189,7 @@ def host(host_libraries: dict[str, ctypes.CDLL]) -> HostDevice:
 def driver(host_libraries: dict[str, ctypes.CDLL], monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
     """A CUDA driver over host memory."""
     monkeypatch.setattr("dawn_runtime.cuda.gpu.cubin", lambda file, _: file.encode())
+    monkeypatch.setattr("dawn_runtime.cuda.gpu.nvrtc_version", lambda: (12, 6))
     return FakeDriver(host_libraries)
 
 

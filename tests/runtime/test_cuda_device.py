@@ -87,7 +87,10 @@ def test_a_hundred_devices_leave_nothing_behind(driver: FakeDriver) -> None:
     [
         ("cuMemAlloc", "CUDA_ERROR_OUT_OF_MEMORY", "use a shorter answer, a smaller batch or a l"),
         ("cuStreamSynchronize", "CUDA_ERROR_ILLEGAL_ADDRESS", "if the device is lost, open it ag"),
-        ("cuModuleLoadData", "CUDA_ERROR_NO_BINARY_FOR_GPU", "install the nvidia-cuda-nvrtc of a"),
+        *(
+            ("cuModuleLoadData", f"CUDA_ERROR_{name}", "pip install 'nvidia-cuda-nvrtc-cu12==12.6")
+            for name in ("NO_BINARY_FOR_GPU", "INVALID_IMAGE", "UNSUPPORTED_PTX_VERSION")
+        ),
     ],
 )
 def test_what_the_driver_refuses_is_one_line_with_a_hint(
@@ -104,6 +107,49 @@ def test_what_the_driver_refuses_is_one_line_with_a_hint(
         use()
     driver.failing.clear()
     device.close()
+
+
+@pytest.mark.parametrize(
+    ("nvrtc", "driver_version", "advice"),
+    [
+        ((13, 5), 12060, "pip install 'nvidia-cuda-nvrtc-cu12==12.6.*' 'cuda-python>=12.9,<13'"),
+        ((13, 0), 12090, "pip install 'nvidia-cuda-nvrtc-cu12==12.9.*'"),
+        ((14, 0), 13020, "pip install 'nvidia-cuda-nvrtc==13.2.*' 'cuda-python>=13,<14'"),
+        ((12, 6), 12060, ""),
+        ((12, 9), 12060, ""),  # one GPU's code of the same major loads
+        ((12, 9), 13000, ""),
+        ((13, 5), 13000, ""),
+    ],
+)
+def test_an_nvrtc_of_a_newer_major_than_the_driver_is_refused_when_the_device_is_opened(
+    nvrtc: tuple[int, int],
+    driver_version: int,
+    advice: str,
+    driver: FakeDriver,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("dawn_runtime.cuda.gpu.nvrtc_version", lambda: nvrtc)
+    driver.version = driver_version
+    if not advice:
+        CudaDevice(driver=driver).close()
+        return
+    with pytest.raises(EngineError) as caught:
+        CudaDevice(driver=driver)
+    message = str(caught.value)
+    assert f"cuda: NVRTC is of CUDA {nvrtc[0]}.{nvrtc[1]}, the driver runs CUDA up to" in message
+    assert advice in message
+    assert "\n" not in message
+    assert "cuDevicePrimaryCtxRetain" not in driver.calls, "nothing is held"
+
+
+def test_kernels_of_another_nvrtc_are_not_taken_from_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("cuda.bindings.nvrtc")
+    for version in ((12, 6), (13, 0)):
+        monkeypatch.setattr("dawn_runtime.cuda.kernels.nvrtc_version", lambda v=version: v)
+        cubin("kv", (8, 7), tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_lost_device_is_closed_and_another_opened(device: CudaDevice, driver: FakeDriver) -> None:

@@ -11,6 +11,7 @@ from dawn_runtime.cli.doctor import main
 from dawn_runtime.doctor import examination
 from dawn_runtime.doctor.cuda import Cuda, Gpu
 from dawn_runtime.doctor.examination import needed_devices
+from dawn_runtime.doctor.nvrtc import Nvrtc
 from dawn_runtime.doctor.onnx_bytes import GraphVersions, minimal_model
 from dawn_runtime.doctor.providers import CPU, OnnxRuntime
 from dawn_runtime.engine.fake import fake_manifest
@@ -28,6 +29,8 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     def call(*arguments: object, gpus: tuple[Gpu, ...] = ()) -> tuple[int, str, str]:
         found = OnnxRuntime("1.31", None, {CPU: ""})
         monkeypatch.setattr(examination, "read_onnxruntime", lambda versions: found)
+        monkeypatch.setattr(examination, "read_trials", lambda found: {})
+        monkeypatch.setattr(examination, "read_nvrtc", lambda: Nvrtc((12, 6)))
         monkeypatch.setattr(examination, "read_cuda", lambda: Cuda((12, 6), gpus, "no device"))
         status = main([str(argument) for argument in arguments])
         captured = capsys.readouterr()

@@ -19,6 +19,7 @@ from dawn_runtime.doctor.memory import (
     parse_meminfo,
     read_available,
 )
+from dawn_runtime.doctor.nvrtc import Nvrtc, nvrtc_findings, read_nvrtc
 from dawn_runtime.engine.fake import fake_manifest
 
 ORIN = Gpu("Orin", (8, 7), integrated=True, free_bytes=2**30, total_bytes=2**33)
@@ -112,6 +113,30 @@ def test_what_the_driver_said_survives_json() -> None:
     }
     assert parse_cuda(document) == Cuda((12, 6), (ORIN,))
     assert parse_cuda({"version": None, "reason": "none", "gpus": []}) == Cuda(reason="none")
+
+
+@pytest.mark.parametrize(
+    ("found", "needed", "level", "text"),
+    [
+        (Nvrtc((12, 6)), True, "ok", "NVRTC is of CUDA 12.6"),
+        (Nvrtc((12, 9)), True, "ok", "NVRTC is of CUDA 12.9"),
+        (Nvrtc((13, 5)), True, "problem", "NVRTC is of CUDA 13.5, the driver runs CUDA up to 12.6"),
+        (Nvrtc((13, 5)), False, "note", "cannot load its kernels"),
+        (Nvrtc(reason="no libnvrtc"), True, "problem", "no kernels: no libnvrtc"),
+    ],
+)
+def test_an_nvrtc_that_is_newer_than_the_driver_is_found(
+    found: Nvrtc, needed: bool, level: str, text: str
+) -> None:
+    (finding,) = nvrtc_findings(found, Cuda((12, 6), (ORIN,)), needed=needed)
+    assert (finding.level, text in finding.found) == (level, True)
+    assert level == "ok" or "nvidia-cuda-nvrtc-cu12==12.6.*" in finding.advice
+    assert nvrtc_findings(found, Cuda((12, 6)), needed=True) == []
+
+
+def test_the_nvrtc_of_this_machine_is_read_or_the_reason() -> None:
+    found = read_nvrtc()
+    assert (found.version is None) == bool(found.reason)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from dawn_runtime.doctor.providers import (
     opset_finding,
     provider_findings,
 )
+from dawn_runtime.doctor.requirements import parse_requirements
 from dawn_runtime.doctor.tensorrt import (
     linked_major,
     major_of,
@@ -24,7 +25,7 @@ from dawn_runtime.doctor.tensorrt import (
     tensorrt_findings,
     versions_in,
 )
-from dawn_runtime.doctor.versions import package_findings, parse_requirements, python_finding
+from dawn_runtime.doctor.versions import package_findings, python_finding, read_requirements
 from dawn_runtime.errors import ArtifactError, EngineError
 
 CUDA = "CUDAExecutionProvider"
@@ -56,7 +57,7 @@ def test_a_problem_without_advice_cannot_be_stated() -> None:
 REQUIREMENTS = parse_requirements(
     [
         "numpy>=1.24",
-        "onnxruntime>=1.23; extra == 'cpu'",
+        "onnxruntime>=1.23.1; extra == 'cpu'",
         'torch>=2.9 ; extra == "export"',
         "dawn-edge[cpu,export]; extra == 'dev'",
     ]
@@ -64,18 +65,84 @@ REQUIREMENTS = parse_requirements(
 
 
 def test_requirements_are_read_with_version_and_extra() -> None:
-    assert [(r.name, r.least, r.extra) for r in REQUIREMENTS] == [
-        ("numpy", "1.24", ""),
-        ("onnxruntime", "1.23", "cpu"),
-        ("torch", "2.9", "export"),
-        ("dawn-edge", "", "dev"),
+    assert [(r.name, r.bounds, r.extra) for r in REQUIREMENTS] == [
+        ("numpy", ((">=", "1.24"),), ""),
+        ("onnxruntime", ((">=", "1.23.1"),), "cpu"),
+        ("torch", ((">=", "2.9"),), "export"),
+        ("dawn-edge", (), "dev"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("line", "good", "bad", "complaint"),
+    [
+        ("x>=12.9,<13", "12.9.0 12.9.10", "12.8 13.0 13", "is needed"),
+        ("x (>=1.2,!=1.3.0)", "1.2 1.3.1 2", "1.3 1.1", "is needed"),
+        ("x==12.6.*; extra == 'y'", "12.6 12.6.85", "12.7 12 13", "12.6.* is needed"),
+        ("x!=1.23.*", "1.24 1.22.9", "1.23 1.23.2", "any but 1.23.* is needed"),
+        ("x~=1.4", "1.4 1.9", "1.3 2.0", "compatible with 1.4"),
+        ("x ~= 1.4.2 ; python_version >= '3.10'", "1.4.2 1.4.9", "1.5 1.4.1", "compatible"),
+        ("x>1,<=2.5", "1.1 2.5.0", "1.0 2.6", "is needed"),
+        ("x===1.0+cpu", "1.0+cpu", "1.0", "1.0+cpu is needed"),
+        ("x", "1 0.0", "", ""),
+    ],
+)
+def test_every_bound_of_a_requirement_counts(
+    line: str, good: str, bad: str, complaint: str
+) -> None:
+    (requirement,) = parse_requirements([line])
+    assert requirement.understood
+    assert requirement.applies
+    assert [requirement.broken_by(version) for version in good.split()] == [""] * len(good.split())
+    assert all(complaint in (requirement.broken_by(version) or "?") for version in bad.split())
+    packaging = pytest.importorskip("packaging.requirements")
+    specifier = packaging.Requirement(line).specifier
+    for version in [*good.split(), *bad.split()]:
+        assert specifier.contains(version) == (requirement.broken_by(version) == "")
+
+
+def test_a_marker_says_where_a_requirement_counts() -> None:
+    lines = [
+        "new>=1; python_version >= '3.10' and extra == 'cpu'",
+        "old>=1; (python_version < '3.10') and extra == 'cpu'",
+        "elsewhere; sys_platform == 'win32'",
+    ]
+    found = parse_requirements(lines)
+    assert [(r.applies, r.extra, r.understood) for r in found] == [
+        (True, "cpu", True),
+        (False, "cpu", True),
+        (False, "", True),
+    ]
+    assert levels(package_findings(found, {}.get, ["cpu"])) == ["ok", "problem", "ok"]
+
+
+@pytest.mark.parametrize(
+    "line", ["x>=1; os_name == 'a' or extra == 'b'", "x @ file:///x.whl", "x>=1,about 2"]
+)
+def test_a_requirement_that_is_not_understood_is_told_and_not_left_out(line: str) -> None:
+    found = package_findings(parse_requirements([line]), {"x": "1.5"}.get, [])[0]
+    assert found.level == "problem"
+    assert f"x is 1.5, and {line!r} is not understood" in found.found
+
+
+def test_every_requirement_of_this_distribution_is_understood() -> None:
+    assert [r.text for r in read_requirements() if not r.understood] == []
+
+
+def test_a_release_that_computes_wrongly_or_is_too_old_for_a_gpu_is_named() -> None:
+    for wheel, version, expected in (
+        ("onnxruntime", "1.23.0", "onnxruntime is 1.23.0, which computes Attention whose heads"),
+        ("onnxruntime-gpu", "1.25.1", "onnxruntime-gpu is 1.25.1, at least 1.27 is needed"),
+    ):
+        installed = {"numpy": "2", "torch": "3", wheel: version}
+        found = package_findings(REQUIREMENTS, installed.get, ["cpu"])[1]
+        assert (found.level, expected in found.found) == ("problem", True)
 
 
 @pytest.mark.parametrize(
     ("installed", "needed", "expected"),
     [
-        ({"numpy": "1.24", "onnxruntime": "1.23.0", "torch": "2.13.0+cpu"}, [], "ok ok ok"),
+        ({"numpy": "1.24", "onnxruntime": "1.23.1", "torch": "2.13.0+cpu"}, [], "ok ok ok"),
         ({"numpy": "1.24.0", "onnxruntime-gpu": "1.31", "torch": "3"}, ["cpu"], "ok ok ok"),
         ({"numpy": "1.9"}, [], "problem note note"),
         ({"numpy": "2"}, ["cpu"], "ok problem note"),
@@ -95,7 +162,7 @@ def test_an_old_package_is_named_with_the_version_it_should_have() -> None:
 
 
 def test_two_wheels_of_onnx_runtime_in_one_folder_are_noted() -> None:
-    both = {"numpy": "2", "onnxruntime": "1.23", "onnxruntime-gpu": "1.23", "torch": "3"}
+    both = {"numpy": "2", "onnxruntime": "1.24", "onnxruntime-gpu": "1.24", "torch": "3"}
     found = package_findings(REQUIREMENTS, both.get, [])[-1]
     assert (found.level, "the last one wins" in found.found) == ("note", True)
 

@@ -275,9 +275,9 @@ def test_a_closed_engine_says_so(engines: tuple[OrtDeviceEngine, Engine]) -> Non
 
 def test_a_build_without_cuda_is_named(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CPU_PROVIDER])
-    graph = artifact.path(GRAPH_FILE)
+    graph, named = artifact.path(GRAPH_FILE), [CUDA_PROVIDER, CPU_PROVIDER]
     with pytest.raises(DependencyError, match="was built without CUDAExecutionProvider; pip ins"):
-        open_session("onnxruntime-cuda", graph, [CUDA_PROVIDER, CPU_PROVIDER])
+        open_session("onnxruntime-cuda", graph, named, activations="fp32")
 
 
 def test_a_provider_that_does_not_load_is_an_error_with_the_reason(
@@ -288,7 +288,7 @@ def test_a_provider_that_does_not_load_is_an_error_with_the_reason(
     reason = "libcublasLt.so.13: cannot open shared object file"
     monkeypatch.setattr("dawn_runtime.doctor.providers.load_failure", lambda _: reason)
     with pytest.raises(EngineError) as caught:
-        open_session("onnxruntime-cuda", artifact.path(GRAPH_FILE), named)
+        open_session("onnxruntime-cuda", artifact.path(GRAPH_FILE), named, activations="fp32")
     message = str(caught.value)
     assert f"CUDAExecutionProvider does not load: {reason}; the usual cause is another" in message
     assert "engine='onnxruntime-cpu' runs without it" in message

@@ -40,6 +40,53 @@ def test_file_that_is_no_tokenizer_is_named(tmp_path: Path) -> None:
         Tokenizer(tmp_path / "tokenizer.json")
 
 
+PANICKING = {"type": "Precompiled", "precompiled_charsmap": "AAAA"}
+
+
+@pytest.mark.parametrize("change", [{"normalizer": PANICKING}, {"model": {"type": "BPE"}}])
+def test_a_tokenizer_that_makes_the_library_panic_is_one_line(
+    change: dict[str, Any], tokenizer_json: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    document = {**json.loads(tokenizer_json.read_text()), **change}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(document))
+    with pytest.raises(ArtifactError, match=r"tokenizer\.json: not a tokenizer \(.*\); export ag"):
+        Tokenizer(tmp_path / "tokenizer.json")
+    assert capfd.readouterr().err == ""
+
+
+class Panicking:
+    """A library whose native code panics: what it raises is no Exception."""
+
+    class Panic(BaseException):
+        pass
+
+    def encode(self, *_: object, **__: object) -> None:
+        raise Panicking.Panic("retry-limit-in-match\nover")
+
+    decode = encode
+
+
+def test_a_panic_while_encoding_is_a_prompt_error(tokenizer_json: Path) -> None:
+    broken = Tokenizer(tokenizer_json)
+    broken._tokenizer = Panicking()
+    with pytest.raises(PromptError, match=r"cannot be encoded: retry-limit-in-match over$"):
+        broken.encode("a")
+    with pytest.raises(PromptError, match="ids cannot be decoded: retry-limit"):
+        broken.decode(np.array([1]))
+
+
+def test_special_tokens_are_split_where_the_configuration_says_so(artifact_folder: Path) -> None:
+    open_with(artifact_folder, config='{"split_special_tokens": true}')
+    split = Tokenizer.from_artifact(Artifact.open(artifact_folder, verify="sizes"))
+    assert split is not None
+    assert split.decode(split.encode("<|mask|>")) == "<|mask|>"
+    assert len(split.encode("<|mask|>")) == len("<|mask|>")
+    open_with(artifact_folder, config='{"split_special_tokens": "yes"}')
+    odd = Artifact.open(artifact_folder, verify="sizes")
+    with pytest.raises(ArtifactError, match="field 'split_special_tokens' is 'yes'; expected tru"):
+        Tokenizer.from_artifact(odd)
+
+
 @given(text=st.text(max_size=20), data=st.data())
 @settings(max_examples=100)
 def test_pieces_are_whole_characters_and_add_up(

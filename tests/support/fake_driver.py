@@ -54,6 +54,7 @@ class FakeDriver:
         failing: Name of a function -> name of the CUresult it returns from now on.
         memory: Live allocations by address.
         late: Whether copies to the device read their source as late as CUDA allows them to.
+        version: Newest CUDA it runs, as cuDriverGetVersion gives it.
     """
 
     CUstreamCaptureMode = SimpleNamespace(CU_STREAM_CAPTURE_MODE_THREAD_LOCAL=1)
@@ -74,6 +75,7 @@ class FakeDriver:
         self._capturing = 0
         self._queue: list[Callable[[], None]] = []
         self._entered = threading.local()
+        self.version = 12060
 
     def __getattr__(self, name: str) -> Callable[..., tuple[Any, ...]]:
         if not name.startswith("cu"):
@@ -102,7 +104,7 @@ class FakeDriver:
             self._captured.append(work)
 
     def _cuDriverGetVersion(self) -> int:  # noqa: N802
-        return 12060
+        return self.version
 
     def _cuDeviceGetAttribute(self, attribute: int, _: Any) -> int:  # noqa: N802
         return {75: 8, 76: 7}[attribute]

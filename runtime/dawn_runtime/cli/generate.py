@@ -21,6 +21,9 @@ from dawn_runtime.prompts import Filling, Prompt
 from dawn_runtime.results import Result
 from dawn_runtime.settings import Settings, make_plan
 
+_MOST_DIGITS = 100
+"""Of the length of a hole; Python refuses to read some thousand of them."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status."""
@@ -71,6 +74,8 @@ def _template(text: str) -> list[str | int]:
                 f"--fill: {hole!r} in '[[{hole}]]' is not a number; write [[N]] for a hole of N "
                 'tokens, or give a text that holds [[ as a list of "template" in --input'
             )
+        if len(hole) > _MOST_DIGITS:
+            raise PromptError(f"--fill: a length of {len(hole)} digits exceeds every context")
     if any("[[" in piece for piece in pieces[0::2]):
         raise PromptError(
             f"--fill: {text!r:.80} has a '[[' that no ']]' ends; write [[N]] for a hole of N "

@@ -8,7 +8,7 @@ from typing import Any, Final
 from dawn_runtime._json import is_unicode, parse_json
 from dawn_runtime.errors import PromptError
 from dawn_runtime.files import read_stream, reason_of, text_of
-from dawn_runtime.prompts import Filling, Prompt
+from dawn_runtime.prompts import Filling, Prompt, located
 
 MAX_BYTES: Final = 256 * 2**20
 """Largest file of prompts; all of it, and all answers, are held in memory."""
@@ -86,7 +86,8 @@ def _prompt(entry: dict[str, Any], where: str) -> Prompt | Filling:
     if not isinstance(entry[_TEMPLATE], list):
         raise PromptError(f"{where}: {_TEMPLATE} must be a list of texts and lengths of holes")
     before = _given(entry, where) if any(name in entry for name in _KINDS) else None
-    return Filling(entry[_TEMPLATE], before)
+    with located(f"{where}: "):
+        return Filling(entry[_TEMPLATE], before)
 
 
 def _given(entry: dict[str, Any], where: str) -> Prompt:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from dawn_runtime.cuda.arrays import DeviceArray
 from dawn_runtime.cuda.device import KERNELS, Argument
-from dawn_runtime.cuda.kernels import cubin
+from dawn_runtime.cuda.kernels import check_nvrtc, cubin, nvrtc_remedy, nvrtc_version
 from dawn_runtime.errors import DependencyError, EngineError
 
 _NON_BLOCKING: Final = 1
@@ -40,8 +40,15 @@ _C_TYPES: Final[dict[type, Any]] = {
 _HINTS: Final = {
     "CUDA_ERROR_OUT_OF_MEMORY": "use a shorter answer, a smaller batch or a lower precision",
     "CUDA_ERROR_NO_DEVICE": "check the driver with dawn-doctor, or use engine='onnxruntime-cpu'",
-    "CUDA_ERROR_NO_BINARY_FOR_GPU": "install the nvidia-cuda-nvrtc of a CUDA that knows this GPU",
 }
+_NOT_LOADED: Final = (
+    "CUDA_ERROR_INVALID_IMAGE",
+    "CUDA_ERROR_UNSUPPORTED_PTX_VERSION",
+    "CUDA_ERROR_NO_BINARY_FOR_GPU",
+    "CUDA_ERROR_INVALID_PTX",
+    "CUDA_ERROR_JIT_COMPILER_NOT_FOUND",
+)
+"""What a driver says to kernels of an NVRTC that does not go with it or with the GPU."""
 
 
 class CudaDevice:
@@ -56,8 +63,8 @@ class CudaDevice:
         cuda_version: Newest CUDA that the driver runs, such as (12, 6).
 
     Raises:
-        DependencyError: cuda-python is not installed, or there is no driver.
-        EngineError: There is no such GPU, or the driver refuses it.
+        DependencyError: cuda-python or NVRTC is not installed, or there is no driver.
+        EngineError: There is no such GPU, the driver refuses it, or NVRTC is too new for it.
     """
 
     kind = "cuda"
@@ -76,14 +83,15 @@ class CudaDevice:
         self._pinned: dict[int, int] = {}
         self._functions: dict[str, Any] = {}
         self._call("cuInit", 0)
+        version = int(self._call("cuDriverGetVersion"))  # 12060 is CUDA 12.6
+        self.cuda_version = (version // 1000, version % 1000 // 10)
+        check_nvrtc(nvrtc_version(), self.cuda_version)
         self._gpu = self._call("cuDeviceGet", ordinal)
         self._context = self._call("cuDevicePrimaryCtxRetain", self._gpu)
         self._stream = self._call("cuStreamCreate", _NON_BLOCKING)
         self._marks = [self._call("cuEventCreate", 0) for _ in range(_MARKS)]
         self.stream = int(self._stream)
         self.capability = self._capability()
-        version = int(self._call("cuDriverGetVersion"))  # 12060 is CUDA 12.6
-        self.cuda_version = (version // 1000, version % 1000 // 10)
 
     def allocate(self, shape: tuple[int, ...], dtype: str) -> DeviceArray:
         """Returns an array of zeros; see `Device.allocate`."""
@@ -300,9 +308,16 @@ class CudaDevice:
             self._enter()
             status, *results = getattr(self._driver, name)(*arguments)
         if status:
-            hint = _HINTS.get(status.name, "see dawn-doctor; if the device is lost, open it again")
-            raise EngineError(f"cuda: {name} fails with {status.name}; {hint}")
+            raise EngineError(f"cuda: {name} fails with {status.name}; {self._hint(status.name)}")
         return results
+
+    def _hint(self, result: str) -> str:
+        """What to do about a result of the driver."""
+        if result in _NOT_LOADED:
+            made, runs = (".".join(map(str, v)) for v in (nvrtc_version(), self.cuda_version))
+            remedy = nvrtc_remedy(self.cuda_version)
+            return f"NVRTC is of CUDA {made}, the driver runs CUDA up to {runs}; {remedy}"
+        return _HINTS.get(result, "see dawn-doctor; if the device is lost, open it again")
 
 
 class _Memory:
@@ -337,7 +352,8 @@ def _import() -> Any:
         driver = import_module("cuda.bindings.driver")
     except ImportError as error:
         raise DependencyError(
-            "a GPU needs cuda-python, which is not installed; pip install 'dawn-edge[cuda]'"
+            "a GPU needs cuda-python, which is not installed; pip install 'dawn-edge[tensorrt]', "
+            "or 'dawn-edge[tensorrt-cu12]' for a driver of CUDA 12"
         ) from error
     try:
         driver.cuDriverGetVersion()

@@ -3,6 +3,10 @@
 No compiler and no GPU is needed, only the library: `nvidia-cuda-nvrtc` of the CUDA version in use,
 or the one of an installed CUDA toolkit. Results lie in `$DAWN_CACHE_DIR`, by default
 `~/.cache/dawn-edge`.
+
+A driver loads what an NVRTC of its own major version made, or of an older one. Within a major the
+minor does not matter, because what is made is for one GPU and no PTX, which the driver would have
+to compile ("Minor Version Compatibility" of NVIDIA's CUDA Compatibility).
 """
 
 import hashlib
@@ -37,8 +41,7 @@ def cubin(name: str, capability: tuple[int, int], cache: Path | None = None) -> 
         DependencyError: NVRTC is not installed.
         EngineError: NVRTC does not compile for this GPU.
     """
-    compiler = _import()
-    major, minor = _call(compiler, "nvrtcVersion", "find its version")
+    compiler, (major, minor) = _import(), nvrtc_version()
     options = (f"--gpu-architecture=sm_{capability[0]}{capability[1]}", *_OPTIONS)
     key = hashlib.sha256(source(name))
     key.update(f"{major}.{minor} {' '.join(options)}".encode())
@@ -50,6 +53,49 @@ def cubin(name: str, capability: tuple[int, int], cache: Path | None = None) -> 
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, image)
     return image
+
+
+def nvrtc_version() -> tuple[int, int]:
+    """Returns the CUDA version of NVRTC, such as (12, 6).
+
+    Raises:
+        DependencyError: NVRTC is not installed.
+    """
+    major, minor = _call(_import(), "nvrtcVersion", "find its version")
+    return int(major), int(minor)
+
+
+def check_nvrtc(nvrtc: tuple[int, int], driver: tuple[int, int]) -> None:
+    """Refuses an NVRTC whose kernels the driver cannot load.
+
+    Args:
+        nvrtc: From `nvrtc_version`.
+        driver: Newest CUDA that the driver runs.
+
+    Raises:
+        EngineError: NVRTC is of a newer major version.
+    """
+    if nvrtc[0] > driver[0]:
+        raise EngineError(
+            f"cuda: NVRTC is of CUDA {_dotted(nvrtc)}, the driver runs CUDA up to "
+            f"{_dotted(driver)} and cannot load its kernels; {nvrtc_remedy(driver)}"
+        )
+
+
+def nvrtc_remedy(driver: tuple[int, int]) -> str:
+    """Returns the packages to install for a driver: NVRTC of its very version, and bindings."""
+    major, version = driver[0], _dotted(driver)
+    # NVIDIA's wheels have the major in their names up to CUDA 12.
+    name = f"nvidia-cuda-nvrtc-cu{major}" if major <= 12 else "nvidia-cuda-nvrtc"
+    oldest = "12.9" if major == 12 else str(major)
+    return (
+        f"pip uninstall nvidia-cuda-nvrtc; pip install '{name}=={version}.*' "
+        f"'cuda-python>={oldest},<{major + 1}'"
+    )
+
+
+def _dotted(version: tuple[int, int]) -> str:
+    return f"{version[0]}.{version[1]}"
 
 
 def _compile(compiler: Any, name: str, options: tuple[str, ...]) -> bytes:
@@ -94,7 +140,10 @@ def _call(compiler: Any, name: str, action: str, *arguments: Any) -> tuple[Any, 
 
 def _import() -> Any:
     """Imports NVRTC and makes sure that its library is there."""
-    missing = "kernels need cuda-python and nvidia-cuda-nvrtc; pip install 'dawn-edge[cuda]'"
+    missing = (
+        "kernels need cuda-python and NVRTC; pip install 'dawn-edge[tensorrt]', or "
+        "'dawn-edge[tensorrt-cu12]' for a driver of CUDA 12"
+    )
     try:
         nvrtc = import_module("cuda.bindings.nvrtc")
         nvrtc.nvrtcVersion()

@@ -63,7 +63,7 @@ class Cache(ABC):
         """Returns the positions that get a slot in a full pass, int64 [N], ascending."""
 
 
-CACHES: Registry[Cache] = Registry("cache")
+CACHES: Registry[Cache] = Registry("cache", Cache)
 """All cache strategies by name."""
 
 
@@ -103,7 +103,7 @@ class _Refreshed(Cache):
     refresh: int | str = _AT_BLOCK
 
     def __post_init__(self) -> None:
-        if self.refresh not in (_AT_BLOCK, _NEVER):
+        if not isinstance(self.refresh, str) or self.refresh not in (_AT_BLOCK, _NEVER):
             owner = f"cache {self.name!r}: use {_AT_BLOCK}, {_NEVER} or a number of commits"
             value = check_integer(owner, "refresh", self.refresh, minimum=1)
             object.__setattr__(self, "refresh", value)

@@ -18,6 +18,7 @@ from dawn_runtime.errors import EngineError, OptionError
 from dawn_runtime.policies import RowView
 
 _HOTTEST = 100.0
+_LARGEST_SEED = 2**64 - 1
 _Weights = NDArray[np.float64]
 
 
@@ -29,7 +30,7 @@ class Sampling:
         temperature: Divides the logits before tokens are drawn, from 0 to 100; 0 draws nothing.
         top_p: Draw from the fewest tokens that hold this share of the probability; 1 is all.
         top_k: Draw from that many most probable tokens (before `top_p`); 0 is all.
-        seed: Another seed draws other tokens, >= 0.
+        seed: Another seed draws other tokens, from 0 to 2^64 - 1.
 
     Raises:
         OptionError: An option is out of range, or `top_p` or `top_k` is given without temperature.
@@ -46,7 +47,8 @@ class Sampling:
         object.__setattr__(self, "temperature", temperature)
         object.__setattr__(self, "top_p", check_number(owner, "top_p", self.top_p))
         object.__setattr__(self, "top_k", check_integer(owner, "top_k", self.top_k, minimum=0))
-        object.__setattr__(self, "seed", check_integer(owner, "seed", self.seed, minimum=0))
+        seed = check_integer(owner, "seed", self.seed, minimum=0, ceiling=_LARGEST_SEED)
+        object.__setattr__(self, "seed", seed)
         if self.is_greedy and (self.top_p < 1 or self.top_k):
             raise OptionError("top_p and top_k need a temperature above 0; got temperature 0")
 
@@ -99,7 +101,7 @@ class Sampling:
         Args:
             positions: int64 [N] positions in a row.
         """
-        seed = mix(np.array([self.seed % 2**64], dtype=np.uint64))
+        seed = mix(np.array([self.seed], dtype=np.uint64))
         return unit(mix(seed + positions.astype(np.uint64)))
 
     def _shortlist(self, weights: _Weights) -> _Weights:

@@ -70,7 +70,7 @@ class Window(ABC):
         return np.ones(row.length, dtype=bool)
 
 
-WINDOWS: Registry[Window] = Registry("window")
+WINDOWS: Registry[Window] = Registry("window", Window)
 """All windows by name."""
 
 

@@ -11,6 +11,8 @@ from dawn_runtime.doctor.cuda import Cuda, read_cuda
 from dawn_runtime.doctor.finding import Finding
 from dawn_runtime.doctor.gpu import gpu_findings
 from dawn_runtime.doctor.integrity import integrity_findings
+from dawn_runtime.doctor.numbers import needed_labels, number_findings, read_trials
+from dawn_runtime.doctor.nvrtc import Nvrtc, nvrtc_findings, read_nvrtc
 from dawn_runtime.doctor.onnx_bytes import GraphVersions, graph_versions
 from dawn_runtime.doctor.providers import (
     CPU,
@@ -44,6 +46,10 @@ def examine(folder: Path | None = None, length: int | None = None, batch: int = 
     found, cuda = read_onnxruntime(graph), read_cuda()
     return [
         *machine_findings(manifest, graph, found, cuda),
+        *nvrtc_findings(
+            read_nvrtc() if cuda.gpus else Nvrtc(), cuda, needed="gpu" in needed_devices(manifest)
+        ),
+        *_numbers(artifact, found),
         *broken,
         *([] if artifact is None else integrity_findings(artifact)),
         *unreadable,
@@ -71,6 +77,16 @@ def _graph(artifact: Artifact | None) -> tuple[GraphVersions | None, list[Findin
         return graph_versions(artifact.folder / GRAPH_FILE), []
     except ArtifactError as error:
         return None, [Finding("problem", "opset", str(error), "export again")]
+
+
+def _numbers(artifact: Artifact | None, found: OnnxRuntime) -> list[Finding]:
+    """Judges what ONNX Runtime computes, by what the artifact needs of it if there is one."""
+    trials = read_trials(found)
+    if artifact is None:
+        return number_findings(found, trials, None, ())
+    needed = needed_labels(artifact.folder / GRAPH_FILE, artifact.manifest.activations)
+    on_cpu = "cpu" in needed_devices(artifact.manifest)
+    return number_findings(found, trials, needed, [CPU] if on_cpu else [])
 
 
 def needed_devices(manifest: Manifest | None) -> frozenset[str]:

@@ -99,7 +99,7 @@ def provider_findings(found: OnnxRuntime, *, needed: Sequence[str]) -> list[Find
     if not found.version:
         text = f"ONNX Runtime does not load: {found.reason:.300}"
         return [Finding(level_of(bool(needed)), "providers", text, "pip install 'dawn-edge[cpu]'")]
-    loaded = [_short(name) for name, reason in found.failures.items() if not reason]
+    loaded = [short_name(name) for name, reason in found.failures.items() if not reason]
     findings = [Finding("ok", "providers", f"ONNX Runtime {found.version}: {', '.join(loaded)}")]
     for name, reason in found.failures.items():
         if reason:
@@ -112,7 +112,7 @@ def _does_not_load(name: str, reason: str, needed: bool) -> Finding:
     return Finding(
         level_of(needed),
         "providers",
-        f"{_short(name)} is named by ONNX Runtime but does not load: {reason:.300}",
+        f"{short_name(name)} is named by ONNX Runtime but does not load: {reason:.300}",
         "install the library named there, or leave it if the CPU will do",
     )
 
@@ -121,12 +121,13 @@ def _not_in_build(name: str, version: str) -> Finding:
     return Finding(
         "problem",
         "providers",
-        f"ONNX Runtime {version} was built without {_short(name)}, which the artifact needs",
+        f"ONNX Runtime {version} was built without {short_name(name)}, which the artifact needs",
         "install a build of onnxruntime that has it",
     )
 
 
-def _short(provider: str) -> str:
+def short_name(provider: str) -> str:
+    """Returns the name of a provider without what all of them end in."""
     return provider.removesuffix("ExecutionProvider")
 
 

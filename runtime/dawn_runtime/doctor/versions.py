@@ -4,13 +4,13 @@ The requirements are read from the metadata of the installed distribution, so th
 in one place, pyproject.toml.
 """
 
-import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from typing import Final
 
 from dawn_runtime.doctor.finding import Finding, level_of
+from dawn_runtime.doctor.requirements import Requirement, parse_requirements, release
+from dawn_runtime.engine.ort_releases import KNOWN_WRONG, OLDEST, WHEELS
 
 DISTRIBUTION: Final = "dawn-edge"
 
@@ -21,46 +21,16 @@ EXTRAS: Final = {
 }
 """Extra -> what it is for; the others (`dev`) are not looked at."""
 
-RUNTIME_WHEELS: Final = ("onnxruntime", "onnxruntime-gpu")
-"""Distributions that bring the module onnxruntime; they overwrite each other."""
-
-_REQUIREMENT = re.compile(
-    r"(?P<name>[\w.-]+)\s*(?:\[[^\]]*\])?\s*(?:>=(?P<least>[\d.]+))?"
-    r"(?:\s*;\s*extra == ['\"](?P<extra>[\w-]+)['\"])?"
-)
-
 InstalledVersion = Callable[[str], str | None]
 """Name of a distribution -> its version, None if it is not installed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Requirement:
-    """One requirement of the distribution.
-
-    Attributes:
-        name: The package.
-        least: Oldest version that will do; empty if any will.
-        extra: The extra that brings it; empty for a package that is always needed.
-    """
-
-    name: str
-    least: str
-    extra: str
 
 
 def read_requirements() -> list[Requirement]:
     """Returns what the installed distribution asks for; nothing if it is not installed."""
     try:
-        lines = metadata.requires(DISTRIBUTION) or []
+        return parse_requirements(metadata.requires(DISTRIBUTION) or [])
     except metadata.PackageNotFoundError:
         return []
-    return parse_requirements(lines)
-
-
-def parse_requirements(lines: Iterable[str]) -> list[Requirement]:
-    """Reads `name>=version; extra == 'x'`, the only form that pyproject.toml of ours uses."""
-    found = [match for line in lines if (match := _REQUIREMENT.fullmatch(line))]
-    return [Requirement(m["name"], m["least"] or "", m["extra"] or "") for m in found]
 
 
 def installed_version(name: str) -> str | None:
@@ -100,7 +70,7 @@ def package_findings(
         _group_finding(extra, [r for r in requirements if r.extra == extra], installed, needed)
         for extra in EXTRAS
     ]
-    both = [name for name in RUNTIME_WHEELS if installed(name) is not None]
+    both = [name for name in WHEELS if installed(name) is not None]
     return findings + ([_overwritten(both)] if len(both) > 1 else [])
 
 
@@ -116,11 +86,11 @@ def _not_a_distribution() -> Finding:
 def _group_finding(
     extra: str, group: Sequence[Requirement], installed: InstalledVersion, needed: Sequence[str]
 ) -> Finding:
-    versions = {r.name: _installed(r.name, installed) for r in group}
-    wrong = [text for r in group if (text := _complaint(r, versions[r.name]))]
+    versions = {r.name: _installed(r.name, installed) for r in group if r.applies}
+    wrong = [text for r in group if r.applies and (text := _complaint(r, versions[r.name]))]
     purpose = f"for {EXTRAS[extra]}"
     if not wrong:
-        text = ", ".join(f"{name} {version}" for name, version in versions.items())
+        text = ", ".join(f"{name} {version}" for name, (_, version) in versions.items())
         return Finding("ok", "packages", f"{purpose}: {text}")
     wanted = f"{DISTRIBUTION}[{extra}]" if extra else DISTRIBUTION
     advice = f"pip install --upgrade '{wanted}'"
@@ -129,26 +99,26 @@ def _group_finding(
     )
 
 
-def _installed(name: str, installed: InstalledVersion) -> str | None:
-    names = RUNTIME_WHEELS if name in RUNTIME_WHEELS else (name,)
-    return next((version for n in names if (version := installed(n)) is not None), None)
+def _installed(name: str, installed: InstalledVersion) -> tuple[str, str | None]:
+    """The distribution that brings a package, and its version; None if there is none."""
+    names = WHEELS if name in WHEELS else (name,)
+    found = ((n, version) for n in names if (version := installed(n)) is not None)
+    return next(found, (name, None))
 
 
-def _complaint(requirement: Requirement, version: str | None) -> str:
+def _complaint(requirement: Requirement, found: tuple[str, str | None]) -> str:
+    """What is wrong with what is installed; empty if nothing is."""
+    wheel, version = found
     if version is None:
         return f"{requirement.name} is not installed"
-    if _release(version) < _release(requirement.least):
-        return f"{requirement.name} is {version}, at least {requirement.least} is needed"
-    return ""
-
-
-def _release(version: str) -> tuple[int, ...]:
-    """The numbers a version begins with, without the zeros at their end."""
-    numbers = re.match(r"\d+(?:\.\d+)*", version)
-    parts = [int(part) for part in numbers[0].split(".")] if numbers else []
-    while parts and parts[-1] == 0:
-        parts.pop()
-    return tuple(parts)
+    if not requirement.understood:
+        return f"{requirement.name} is {version}, and {requirement.text!r} is not understood"
+    if wheel in WHEELS and version in KNOWN_WRONG:
+        return f"{wheel} is {version}, which computes {KNOWN_WRONG[version]} wrongly"
+    if wheel != requirement.name and release(version) < release(OLDEST[wheel]):
+        return f"{wheel} is {version}, at least {OLDEST[wheel]} is needed"
+    broken = requirement.broken_by(version)
+    return f"{requirement.name} is {version}, {broken}" if broken else ""
 
 
 def _overwritten(names: Sequence[str]) -> Finding:

@@ -3,6 +3,7 @@
 from importlib import import_module
 from importlib.util import find_spec
 
+from dawn_runtime._checks import check_flag, shown
 from dawn_runtime.artifact import Artifact
 from dawn_runtime.engine.checks import check_threads
 from dawn_runtime.engine.protocol import Engine, EngineInfo, StepInputs, StepOutputs
@@ -18,6 +19,9 @@ _OPENERS = {
 
 _OWNERS = {"low_memory": "onnxruntime-cpu", "cuda_graphs": "onnxruntime-cuda"}
 """Option -> the one engine that has it."""
+
+_MOST_THREADS = 4096
+"""More than any machine has cores; native code takes any number and dies of it."""
 
 ENGINES = ("auto", *_OPENERS)
 """Names `open_engine` takes; `auto` is what the artifact and the installed packages are for."""
@@ -55,17 +59,19 @@ def open_engine(
             for `onnxruntime-cuda` alone; `tensorrt` always does so. Not yet tried on a GPU.
 
     Raises:
-        OptionError: Unknown engine, a number of threads out of range, or an option of another
-            engine.
+        OptionError: Unknown engine, a number of threads out of range, an option of another engine,
+            or an argument of another type.
         DependencyError: The package of the engine is not installed.
         EngineError: The back end cannot load the graph.
     """
-    if name not in ENGINES:
+    if not isinstance(artifact, Artifact):
+        raise OptionError(f"engine: artifact is {shown(artifact)}; expected an opened Artifact")
+    if not isinstance(name, str) or name not in ENGINES:
         raise OptionError(unknown("engine", name, ENGINES))
     threads = check_threads(threads)
     chosen = _chosen(artifact) if name == "auto" else name
     given = {"low_memory": low_memory, "cuda_graphs": cuda_graphs}
-    options = {option: True for option, wanted in given.items() if wanted}
+    options = {name: True for name, value in given.items() if check_flag("engine", name, value)}
     for option in options:
         if _OWNERS[option] != chosen:
             raise OptionError(

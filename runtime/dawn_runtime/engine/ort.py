@@ -73,6 +73,7 @@ class OrtEngine:
             _NAME,
             graph,
             [CPU_PROVIDER],
+            activations=manifest.activations,
             threads=chosen.count,
             spinning=chosen.spinning,
             low_memory=low_memory,

@@ -104,6 +104,7 @@ class OrtDeviceEngine:
                 graph,
                 providers,
                 options,
+                activations=manifest.activations,
                 threads=chosen.count,
                 spinning=chosen.spinning,
             )

@@ -1,14 +1,16 @@
-"""Sessions of ONNX Runtime: opening one on a provider that really loads, and its errors."""
+"""Sessions of ONNX Runtime: on a provider that really loads and computes; its errors."""
 
 import mmap
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+from dawn_runtime.engine.canary import Canary, case_of, complaint, needed_canaries
+from dawn_runtime.engine.ort_releases import KNOWN_WRONG, build_with_cuda, remedy
 from dawn_runtime.errors import DependencyError, EngineError
 from dawn_runtime.manifest import WEIGHTS_FILE
 
@@ -19,25 +21,32 @@ _ERRORS_ONLY = 3
 """Log severity of ONNX Runtime: errors and worse."""
 
 
+_tried: set[tuple[Any, ...]] = set()
+"""Provider, settings, canary and activations of what was found right in this process."""
+
+
 def open_session(
     engine: str,
     graph: Path,
     providers: Sequence[str],
     options: Sequence[Mapping[str, str]] | None = None,
     *,
+    activations: str,
     threads: int | None = None,
     spinning: bool = True,
     low_memory: bool = False,
 ) -> Any:
-    """Opens a session whose first provider is the one asked for.
+    """Opens a session whose first provider is the one asked for and computes what it should.
 
-    ONNX Runtime falls back to the CPU with no more than a line in its log; this does not.
+    ONNX Runtime falls back to the CPU with no more than a line in its log; this does not. Before
+    the graph is loaded its operators are tried on numbers that are known, once for each process.
 
     Args:
         engine: Name of the engine, for messages.
         graph: Path of `model.onnx`.
         providers: Names of providers, the one asked for first.
         options: Their options; None for none.
+        activations: Those of the artifact: `fp32`, `fp16` or `bf16`.
         threads: Threads inside one operator on the CPU; None lets ONNX Runtime choose.
         spinning: Whether threads that wait may spin, which takes cores from all other work.
         low_memory: Whether weights stay in the mapped file, instead of copies in the layout and
@@ -45,36 +54,90 @@ def open_session(
 
     Raises:
         DependencyError: onnxruntime is not installed, or was built without the provider.
-        EngineError: The provider or the graph does not load.
+        EngineError: The provider or the graph does not load, or an operator computes wrongly.
     """
     onnxruntime = import_onnxruntime()
     first = providers[0]
     if first not in onnxruntime.get_available_providers():
         raise DependencyError(
             f"{engine}: onnxruntime {onnxruntime.__version__} was built without {first}; "
-            f"pip install 'dawn-edge[cuda]' in place of onnxruntime, or use {_ON_CPU}"
+            f"{build_with_cuda()}, or use {_ON_CPU}"
         )
-    settings = _settings(onnxruntime, threads=threads, spinning=spinning, low_memory=low_memory)
-    with (
-        translated(engine, f"load {graph.name}"),
-        warnings.catch_warnings(),
-        _linked_weights(onnxruntime, settings, graph),
-    ):
+    for canary in needed_canaries(graph):
+        mark = (first, low_memory, canary, activations)
+        if mark not in _tried:
+            wrong = try_canary(engine, canary, activations, providers, options, low_memory)
+            if wrong:
+                raise EngineError(f"{engine}: {wrong}; {remedy(onnxruntime.__version__)}")
+            _tried.add(mark)
+    with translated(engine, f"load {graph.name}"):
+        settings = _settings(threads=threads, spinning=spinning, low_memory=low_memory)
+        return _open(engine, graph, providers, options, settings)
+
+
+def try_canary(
+    engine: str,
+    canary: Canary,
+    activations: str,
+    providers: Sequence[str],
+    options: Sequence[Mapping[str, str]] | None = None,
+    low_memory: bool = False,
+) -> str:
+    """Runs a tiny graph whose answers are known.
+
+    Returns:
+        What came and what was expected, in one line, if the answers are wrong; else nothing.
+
+    Raises:
+        EngineError: It does not run.
+    """
+    case = case_of(canary, activations)
+    own = None if options is None else [_for_canary(entry) for entry in options]
+    with translated(engine, f"try {canary.name} ({activations})"):
+        settings = _settings(threads=1, spinning=False, low_memory=low_memory)
+        session = _open(engine, case.model, providers, own, settings)
+        found = session.run(list(case.expected), case.inputs)
+    wrong = complaint(case, dict(zip(case.expected, found, strict=True)))
+    version = import_onnxruntime().__version__
+    known = f" (known of this release: {KNOWN_WRONG[version]})" if version in KNOWN_WRONG else ""
+    return wrong and f"ONNX Runtime {version} computes {wrong}{known}"
+
+
+def _for_canary(options: Mapping[str, str]) -> dict[str, str]:
+    """Options of a provider without those about the stream and the graphs of one engine."""
+    left_out = ("user_compute_stream", "enable_cuda_graph")
+    return {name: value for name, value in options.items() if name not in left_out}
+
+
+def _open(
+    engine: str,
+    model: Path | bytes,
+    providers: Sequence[str],
+    options: Sequence[Mapping[str, str]] | None,
+    settings: Any,
+) -> Any:
+    """Opens a session on the first provider, or says why it is not the first one."""
+    onnxruntime = import_onnxruntime()
+    linked = (
+        _linked_weights(onnxruntime, settings, model) if isinstance(model, Path) else nullcontext()
+    )
+    with warnings.catch_warnings(), linked:
         warnings.simplefilter("ignore")  # about falling back, which is an error below
         session = onnxruntime.InferenceSession(
-            str(graph),
+            str(model) if isinstance(model, Path) else model,
             sess_options=settings,
             providers=list(providers),
             provider_options=None if options is None else [dict(entry) for entry in options],
         )
-    if session.get_providers()[0] != first:
-        raise EngineError(_does_not_load(engine, first))
+    if session.get_providers()[0] != providers[0]:
+        raise EngineError(_does_not_load(engine, providers[0]))
     session.disable_fallback()
     return session
 
 
-def _settings(onnxruntime: Any, *, threads: int | None, spinning: bool, low_memory: bool) -> Any:
+def _settings(*, threads: int | None, spinning: bool, low_memory: bool) -> Any:
     """Options of a session."""
+    onnxruntime = import_onnxruntime()
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = _ERRORS_ONLY
     # It plans one block of memory for every set of input shapes it meets and keeps the plans and

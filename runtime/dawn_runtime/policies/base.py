@@ -148,5 +148,5 @@ class Policy(ABC):
         return asdict(self)  # type: ignore[call-overload,no-any-return]  # subclasses are dataclasses
 
 
-POLICIES: Registry[Policy] = Registry("policy")
+POLICIES: Registry[Policy] = Registry("policy", Policy)
 """All policies by name."""

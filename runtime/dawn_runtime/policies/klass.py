@@ -24,6 +24,8 @@ from dawn_runtime.policies.base import POLICIES, Needs, Policy, RowView
 
 _OWNER = "policy 'klass'"
 _LARGEST_DIVERGENCE = 100.0
+_LONGEST_HISTORY = 1024
+"""A row keeps as many numbers for each of its positions."""
 _EPSILON = np.float32(1e-12)
 
 
@@ -59,7 +61,7 @@ class Klass(Policy):
     Attributes:
         threshold: Least confidence.
         kl_threshold: A change below this counts as none, > 0 to have an effect.
-        history: Number of changes in a row that must be small, >= 1.
+        history: Number of changes in a row that must be small, from 1 to 1024.
         warm_up: `none`, or `window` to commit only the best candidate in the first `history - 1`
             steps of a window that does not overlap the one before. The published code for Dream
             has the former, that for LLaDA the latter.
@@ -81,7 +83,9 @@ class Klass(Policy):
         divergence = check_number(
             _OWNER, "kl_threshold", self.kl_threshold, maximum=_LARGEST_DIVERGENCE
         )
-        history = check_integer(_OWNER, "history", self.history, minimum=1)
+        history = check_integer(
+            _OWNER, "history", self.history, minimum=1, ceiling=_LONGEST_HISTORY
+        )
         check_choice(_OWNER, "warm_up", self.warm_up, ("none", "window"))
         object.__setattr__(self, "threshold", threshold)
         object.__setattr__(self, "kl_threshold", divergence)
