@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from dawn_calibration.judges import Judge
+from dawn_calibration.judges import Judge, Program
 from dawn_calibration.prompts import Question
 from dawn_runtime import Decoder, Result
 from dawn_runtime.arrays import IntArray
@@ -55,6 +55,29 @@ def decode_all(
         results += decoder.generate_batch(prompts[start : start + batch], **settings)
         decoded(len(results) - start)
     return results
+
+
+def try_judge(
+    judge: Judge | None,
+    decoder: Decoder,
+    question: Question,
+    prompt: IntArray,
+    settings: Settings,
+) -> None:
+    """Lets a program judge a single answer, so that one that fails does so before the others.
+
+    Args:
+        judge: Who judges; nothing happens unless it is a program.
+        decoder: The artifact.
+        question: What is asked.
+        prompt: Its ids.
+        settings: How it is decoded.
+
+    Raises:
+        CheckerError: The program fails, or the answer has no text.
+    """
+    if isinstance(judge, Program):
+        judge([question], decoder.generate_batch([prompt], **settings))
 
 
 def compare_answers(

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dawn_calibration.answers import Likeness, compare_answers, decode_all
+from dawn_calibration.answers import Likeness, compare_answers, decode_all, try_judge
 from dawn_calibration.compare.measures import (
     Compared,
     Differences,
@@ -23,7 +23,9 @@ from dawn_calibration.judges import Judge
 from dawn_calibration.prompts import Question, encode_all, listed_questions
 from dawn_export.progress import stage
 from dawn_runtime import Artifact, Blocks, Decoder, Engine, Policy, open_engine
+from dawn_runtime._checks import check_integer
 from dawn_runtime.counts import counted
+from dawn_runtime.interruption import standing
 from dawn_runtime.manifest import Manifest
 from dawn_runtime.settings import Settings
 
@@ -83,6 +85,9 @@ class CompareOptions:
         max_new_tokens: Positions to decode; None takes the default of A.
         block_length: Of the window; None takes the default of A.
         judge: Who says which answers are right; None if nobody does.
+
+    Raises:
+        OptionError: The batch is out of range.
     """
 
     policy: Policy
@@ -90,6 +95,9 @@ class CompareOptions:
     max_new_tokens: int | None = None
     block_length: int | None = None
     judge: Judge | None = None
+
+    def __post_init__(self) -> None:
+        check_integer("compare", "batch", self.batch, minimum=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,10 +213,12 @@ def _forced(
     states: dict[str, list[Compared]] = defaultdict(list)
     text = f"asking both at every state of A on {counted(len(prompts), 'prompt')}"
     with stage("decisions", text, len(prompts), "prompt") as advance:
-        for question, prompt in zip(questions, prompts, strict=True):
+        try_judge(options.judge, left.decoder, questions[0], prompts[0], _settings(left, options))
+        for number, (question, prompt) in enumerate(zip(questions, prompts, strict=True), start=1):
             room = left.manifest.dims.max_length - len(prompt)
             count = options.max_new_tokens or min(defaults.max_new_tokens, room)
-            states[question.group] += map(compare, replay.decisions(prompt, count))
+            with standing(f"at prompt {number} of {len(prompts)}; a comparison keeps nothing"):
+                states[question.group] += map(compare, replay.decisions(prompt, count))
             advance(1)
     return dict(states)
 
@@ -217,13 +227,7 @@ def _free(
     left: Side, right: Side, questions: Sequence[Question], options: CompareOptions
 ) -> tuple[Free, Free]:
     """Lets each decode on its own, by the same rule."""
-    defaults = left.manifest.decoding
-    settings: Settings = {
-        "policy": options.policy,
-        "block_length": options.block_length or defaults.block_length,
-        "max_new_tokens": options.max_new_tokens,
-        "fallback_length": 0,  # the rule itself, as in the forced part
-    }
+    settings = _settings(left, options)
     answers = []
     with stage("answers", "each decodes on its own", 2 * len(questions), "answer") as advance:
         for side in (left, right):
@@ -234,3 +238,13 @@ def _free(
         for side, found in zip((left, right), answers, strict=True)
     )
     return ours, theirs
+
+
+def _settings(left: Side, options: CompareOptions) -> Settings:
+    """How each decodes on its own."""
+    return {
+        "policy": options.policy,
+        "block_length": options.block_length or left.manifest.decoding.block_length,
+        "max_new_tokens": options.max_new_tokens,
+        "fallback_length": 0,  # the rule itself, as in the forced part
+    }

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from dawn_calibration.answers import Likeness, compare_answers, decode_all
+from dawn_calibration.answers import Likeness, compare_answers, decode_all, try_judge
 from dawn_calibration.errors import CalibrationError
 from dawn_calibration.judges import Judge
 from dawn_calibration.prompts import Question, encode_all, listed_questions
@@ -21,6 +21,7 @@ from dawn_calibration.thresholds.length import Lengths, anchored, searchable, se
 from dawn_calibration.thresholds.search import Point, Search, most_settings
 from dawn_export.progress import stage
 from dawn_runtime import Decoder, OnePerStep, Result
+from dawn_runtime._checks import check_integer, check_number
 from dawn_runtime.arrays import IntArray
 from dawn_runtime.counts import counted
 from dawn_runtime.errors import OptionError
@@ -39,6 +40,9 @@ class TuneOptions:
         batch: Prompts decoded together.
         max_new_tokens: Positions to decode; None takes the artifact's default.
         block_length: Of the window; None takes the artifact's default.
+
+    Raises:
+        OptionError: A number is out of range.
     """
 
     policy: str
@@ -47,6 +51,11 @@ class TuneOptions:
     batch: int = 16
     max_new_tokens: int | None = None
     block_length: int | None = None
+
+    def __post_init__(self) -> None:
+        check_integer("thresholds", "batch", self.batch, minimum=1)
+        if self.wanted is not None:
+            check_number("thresholds", "agreement", self.wanted)
 
     def settings(self) -> Settings:
         """What all decoding here has in common."""
@@ -146,6 +155,12 @@ class Benchmark:
     def _reference(self) -> list[Result]:
         return self._decode(OnePerStep.name, {})
 
+    def try_judge(self) -> None:
+        """Lets the judge look at a first answer; raises `CheckerError` if it fails."""
+        settings: Settings = {**self._options.settings(), "policy": OnePerStep.name}
+        first = self._questions[0], self._prompts[0]
+        try_judge(self._options.judge, self._decoder, *first, settings)
+
     def try_rule(self, options: Options) -> Likeness:
         """Decodes by the policy with some options and compares."""
         return self._compare(self._decode(self._options.policy, options))
@@ -233,6 +248,7 @@ def _refer(prompts: Benchmark, others: Benchmark, settings: int) -> None:
         "token per step"
     )
     with stage("reference", text, len(prompts), "answer") as prompts.decoded:
+        prompts.try_judge()
         _ = prompts.careful
 
 
