@@ -60,7 +60,8 @@ class Decoder:
         chat: ChatTemplate | None = None,
     ) -> None:
         _check_parts(manifest, engine, tokenizer, chat)
-        found, expected = engine.describe().vocab_size, manifest.dims.vocab_size
+        info = engine.describe()
+        found, expected = info.vocab_size, manifest.dims.vocab_size
         if found != expected:
             raise EngineError(
                 f"the engine has a vocabulary of {found} and the manifest one of {expected}; "
@@ -73,7 +74,9 @@ class Decoder:
         self._reader = PromptReader(manifest, tokenizer, chat)
         tokens = manifest.tokens
         filler = tokens.mask if tokens.pad is None else tokens.pad
-        self._packer = Packer(manifest.prediction_shift, tokens.mask, filler)
+        self._packer = Packer(
+            manifest.prediction_shift, tokens.mask, filler, alignment=info.alignment
+        )
 
     @classmethod
     def open(

@@ -19,6 +19,7 @@ from dawn_export.quantization.schemes import SCHEMES, Product
 from dawn_export.values import check_values
 from dawn_models import Checkpoint
 from dawn_runtime import Artifact, OptionError
+from dawn_runtime.contract import DIALECTS
 from dawn_runtime.manifest import GRAPH_FILE, WEIGHTS_FILE
 from support.calibrations import calibrate
 from support.checkpoints import write_checkpoint
@@ -31,8 +32,8 @@ GEOMETRY = {
 }
 
 CASES = [
-    ("cpu", "int8", "fused", True, {"DynamicQuantizeMatMul": 2 * 5 + 1}),
-    ("cpu", "int8", "portable", False, {"DynamicQuantizeMatMul": 2 * 5 + 1}),
+    ("cpu", "int8", "fused", True, {"MatMulIntegerToFloat": 11, "QuantizeLinear": 9}),
+    ("cpu", "int8", "portable", False, {"MatMulIntegerToFloat": 11, "QuantizeLinear": 9}),
     ("cpu", "int4", "fused", True, {"MatMulNBits": 11, "GatherBlockQuantized": 1}),
     ("cuda", "int8-weights", "portable", True, {"MatMulNBits": 11, "GatherBlockQuantized": 1}),
     ("cuda", "int4", "fused", False, {"MatMulNBits": 11, "GatherBlockQuantized": 1}),
@@ -41,7 +42,8 @@ CASES = [
     ("tensorrt", "int4", "portable", False, {"DequantizeLinear": 11}),
 ]
 """Target, precision, dialect, tied head, how often the operators of the scheme are there: two
-layers with four other products and one of queries, keys and values, and the head."""
+layers with four other products and one of queries, keys and values, and the head. What gate_proj
+and up_proj read is rounded once."""
 
 IDS = ["-".join(map(str, case[:3])) for case in CASES]
 
@@ -265,19 +267,26 @@ def test_products_that_no_reader_has_are_not_made() -> None:
         Product("static", 8, 32)
 
 
-def test_a_row_of_down_proj_is_rounded_alike_whatever_is_beside_it(
-    checkpoints: dict[bool, Path],
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_every_int8_product_of_the_cpu_rounds_rows_by_ranges_of_their_own(
+    checkpoints: dict[bool, Path], dialect: str
 ) -> None:
     config = Checkpoint.open(checkpoints[False]).config
-    graph = build_graph(config, ExportOptions(precision="int8", evidence_layers=1)).model.graph
-    (product,) = graph.initializers["layers.0.down_proj.weight"].consumers()
-    divided = product.inputs[0].producer()
-    (result,) = product.outputs[0].consumers()
-    assert (divided.op_type, product.op_type, result.op_type) == (
-        "Div",
-        "DynamicQuantizeMatMul",
-        "Mul",
-    )
-    largest = divided.inputs[1]
-    assert result.inputs[1] is largest
-    assert largest.producer().op_type == "Max"
+    options = ExportOptions(precision="int8", dialect=dialect, evidence_layers=1)
+    graph = build_graph(config, options).model.graph
+    products = [node for node in graph if node.op_type == "MatMulIntegerToFloat"]
+    assert len(products) == 2 * 5 + 1
+    assert not [node for node in graph if node.op_type.startswith("Dynamic")]
+    for product in products:
+        rounded = product.inputs[0].producer()
+        divided = rounded.inputs[0].producer()
+        (result,) = product.outputs[0].consumers()
+        assert (divided.op_type, rounded.op_type, result.op_type) == (
+            "Div",
+            "QuantizeLinear",
+            "Mul",
+        )
+        assert float(rounded.inputs[1].const_value.numpy()) == pytest.approx(1 / 127)
+        largest = divided.inputs[1]
+        assert result.inputs[1] is largest
+        assert largest.producer().op_type == "Max"

@@ -32,7 +32,7 @@ def quantize_embedding(
         graph: Where it is.
         layouts: How every weight is stored; changed for the embedding.
         embedding: [V, hidden], an input of the graph.
-        product: How it is stored, `dynamic` or `blocks`.
+        product: How it is stored, `rows` or `blocks`.
         tied: Whether the head multiplies with the same bytes.
     """
     vocabulary, hidden = sizes(embedding)

@@ -1,12 +1,16 @@
 """``MatMul(x, w)`` with integers in place of w, one way for each arithmetic of a scheme.
 
 =========  =====================================================================================
-dynamic    com.microsoft.DynamicQuantizeMatMul(x, w, scale [, bias]), w int8 [in, out]
-rows       r = Max(ReduceMax(x), -ReduceMin(x)); Mul(DynamicQuantizeMatMul(Div(x, r), w, scale), r)
+rows       r = Max(ReduceMax(x), -ReduceMin(x), tiny) of every row; q = Q(Div(x, r), 1/127, 128);
+           Mul(com.microsoft.MatMulIntegerToFloat(q, w, 1/127, scale, 128), r), w int8 [in, out]
 static     MatMul(DQ(Q(x, s), s), DQ(w, scale, axis 1)), w int8 [in, out], s a scalar
 weights    MatMul(x, DQ(w, scale, axis 1)), w int8 [in, out]; in blocks: DQ over blocks of axis 0
 blocks     com.microsoft.MatMulNBits(x, w, scale [, bias]), w uint8 [out, blocks, bytes]
 =========  =====================================================================================
+
+What a row of `rows` becomes depends on that row alone, to the last bit: its range is its own, the
+rounding has a constant scale and sums of integers have no order. Products that read the same rows
+share r and q once equal nodes of the graph are merged.
 """
 
 from __future__ import annotations
@@ -26,6 +30,12 @@ from dawn_export.stored import INPUT_SCALE, SCALE, Integers, Layout, sizes
 MICROSOFT = "com.microsoft"
 _TINY = np.array(1e-30, np.float32)
 """What a row of zeros is divided by."""
+
+_STEP = np.array(1 / 127, np.float32)
+"""Of a row divided by its largest magnitude: -1 to 1 become -127 to 127 around `_ZERO`."""
+
+_ZERO = np.array(128, np.uint8)
+"""Signed integers on the left side have no fast kernel in ONNX Runtime."""
 
 _INT8_PRODUCTS = 4
 """`accuracy_level` of `MatMulNBits`: rows are rounded to INT8, block by block, on the CPU."""
@@ -65,9 +75,6 @@ def _rewrite(
     whole = block == width and product.block is None
     stored = replace_weight(graph, layouts, weight, integers, [width, out], transposed=True)
     scale = add_scale(graph, weight, [out] if whole else [width // block, out])
-    if product.arithmetic == "dynamic":
-        _replace(graph, node, "DynamicQuantizeMatMul", [stored, scale, None], {})
-        return
     if product.arithmetic == "rows":
         _row_by_row(graph, node, stored, scale)
         return
@@ -118,21 +125,32 @@ def _replace(
 
 
 def _row_by_row(graph: ir.Graph, node: ir.Node, stored: ir.Value, scale: ir.Value) -> None:
-    """All rows get the same range before the product; a sum behind it stays where it is."""
-    x, old = node.inputs[0], node.outputs[0]
+    """Every row is rounded by a range of its own; a sum behind the product stays where it is."""
+    old = node.outputs[0]
+    step, zero = _constant(graph, "rows/step", _STEP), _constant(graph, "rows/zero", _ZERO)
+    nodes = _divided(graph, node)
+    divided, largest = nodes[-1].outputs[0], nodes[-1].inputs[1]
+    # Of Microsoft: ONNX Runtime 1.23, the newest for Python 3.10, has no kernel for that of
+    # ONNX from opset 23 on.
+    rounded = ir.node("QuantizeLinear", [divided, step, zero], domain=MICROSOFT)
+    operands = [rounded.outputs[0], stored, step, scale, zero]
+    product = ir.node("MatMulIntegerToFloat", operands, domain=MICROSOFT)
+    result = ir.node("Mul", [product.outputs[0], largest])
+    graph.insert_before(node, [*nodes, rounded, product, result])
+    result.outputs[0].shape, result.outputs[0].type = old.shape, old.type
+    ir.convenience.replace_all_uses_with(old, result.outputs[0], replace_graph_outputs=True)
+    graph.remove(node, safe=True)
+
+
+def _divided(graph: ir.Graph, node: ir.Node) -> list[ir.Node]:
+    """What divides each row that a product reads by its largest magnitude; the division last."""
+    x = node.inputs[0]
     last, tiny = _constant(graph, "rows/last", np.array([-1])), _constant(graph, "rows/tiny", _TINY)
     highest = ir.node("ReduceMax", [x, last], {"keepdims": 1})
     lowest = ir.node("ReduceMin", [x, last], {"keepdims": 1})
     opposite = ir.node("Neg", [lowest.outputs[0]])
     largest = ir.node("Max", [highest.outputs[0], opposite.outputs[0], tiny])
-    even = ir.node("Div", [x, largest.outputs[0]])
-    operands = [even.outputs[0], stored, scale]
-    product = ir.node("DynamicQuantizeMatMul", operands, domain=MICROSOFT)
-    result = ir.node("Mul", [product.outputs[0], largest.outputs[0]])
-    graph.insert_before(node, [highest, lowest, opposite, largest, even, product, result])
-    result.outputs[0].shape, result.outputs[0].type = old.shape, old.type
-    ir.convenience.replace_all_uses_with(old, result.outputs[0], replace_graph_outputs=True)
-    graph.remove(node, safe=True)
+    return [highest, lowest, opposite, largest, ir.node("Div", [x, largest.outputs[0]])]
 
 
 def _constant(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value:

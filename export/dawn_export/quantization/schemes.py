@@ -4,9 +4,8 @@
 arithmetic    one matrix product ``x [.., in] @ w [in, out]``
 ============  ===================================================================================
 plain         w in the type of the activations
-dynamic       w INT8, one scale for each output channel; x UINT8, range found in every run
-rows          as dynamic, but every row of x is divided by its largest magnitude first, and the
-              result multiplied with it: one scale for each row, whatever else is in the batch
+rows          w INT8, one scale for each output channel; x UINT8, every row of it by a range of its
+              own, found in every run: a row gives the same bits whatever else is in the batch
 static        w as above; x INT8 with one scale from a calibration (explicit Q/DQ)
 weights       w INT8 with one scale for each output channel, or INT4 with one for each block of
               input channels; widened before the product (DQ on the weights alone)
@@ -28,7 +27,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-Arithmetic = Literal["plain", "dynamic", "rows", "static", "weights", "blocks"]
+Arithmetic = Literal["plain", "rows", "static", "weights", "blocks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +61,6 @@ class Product:
 
 
 PLAIN: Final = Product()
-DYNAMIC: Final = Product("dynamic")
 ROWS: Final = Product("rows")
 STATIC: Final = Product("static")
 WEIGHTS: Final = Product("weights")
@@ -78,7 +76,7 @@ class Scheme:
         linears: The matrices of a layer.
         down_proj: The last one of them, whose input has the largest outliers.
         head: The head, if it is a matrix of its own; a tied head is stored as the embedding.
-        embedding: The embedding: `plain`, `dynamic` (INT8 rows with a scale each) or `blocks`.
+        embedding: The embedding: `plain`, `rows` (INT8, a scale for each token) or `blocks`.
         calibration: `unused`; `optional`, its smoothing is folded in; `required`, for ranges too.
     """
 
@@ -139,7 +137,7 @@ _INT4_DQ = Product("weights", 4, 128)
 SCHEMES: Final[Mapping[tuple[str, str], Scheme]] = {
     ("cpu", "fp32"): Scheme("fp32"),
     ("cpu", "fp16"): Scheme("fp16"),
-    ("cpu", "int8"): Scheme("fp32", DYNAMIC, ROWS, DYNAMIC, DYNAMIC, "optional"),
+    ("cpu", "int8"): Scheme("fp32", ROWS, ROWS, ROWS, ROWS, "optional"),
     ("cpu", "int4"): _everywhere("fp32", _INT4, BLOCKS),
     ("cuda", "fp32"): Scheme("fp32"),
     ("cuda", "fp16"): Scheme("fp16"),

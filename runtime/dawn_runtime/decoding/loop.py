@@ -124,7 +124,7 @@ def step(engine: Engine, packer: Packer, state: DecodeState) -> DecodeState:
 
 def _step(engine: Engine, packer: Packer, state: DecodeState) -> DecodeState:
     plans = {index: _plan(state, index, packer) for index in state.active}
-    store = _store(engine, state, plans)
+    store = _store(engine, packer, state, plans)
     resident = store is not None and not isinstance(store, KvStore)
     runs = []
     for full in (False, True):
@@ -156,13 +156,15 @@ def _plan(state: DecodeState, index: int, packer: Packer) -> RowPlan:
     return make_plan(state.rows[index], rules.window, rules.cache, needs, shift)
 
 
-def _store(engine: Engine, state: DecodeState, plans: dict[int, RowPlan]) -> KvMemory | None:
+def _store(
+    engine: Engine, packer: Packer, state: DecodeState, plans: dict[int, RowPlan]
+) -> KvMemory | None:
     """Returns the memory for this step, made when a row first keeps something."""
     store = state.kv
     if store is None:
         if not any(plan.stored.size for plan in plans.values()):
             return None
-        longest = max(row.length for row in state.rows)
+        longest = packer.aligned(max(row.length for row in state.rows))
         if isinstance(engine, ResidentEngine):
             store = engine.kv_memory(len(state.rows), longest)
         else:
@@ -216,7 +218,8 @@ def _save(store: KvMemory, packer: Packer, rows: Sequence[RowState], runs: Seque
     plans = {index: plan for run in runs for index, plan in run.plans.items()}
     kept = {index: row.kept for index, row in enumerate(rows) if row.kept is not None}
     rewritten = [index for index in store.rows if plans[index].layout is not None]
-    store.reserve(max((len(entry.positions) for entry in kept.values()), default=0), rewritten)
+    fullest = max((len(entry.positions) for entry in kept.values()), default=0)
+    store.reserve(packer.aligned(fullest), rewritten)
     for run in runs:
         for place, (index, plan) in enumerate(run.plans.items()):
             if index in kept and plan.stored.size:

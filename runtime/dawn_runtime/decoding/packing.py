@@ -2,7 +2,8 @@
 
 Kept keys come first and fed tokens after them, which are padded on the right or on the left where
 rows differ in length. Padding is invisible: no query looks at a padded key, and a padded query
-looks at the real keys of its row, so that no softmax runs over nothing.
+looks at the real keys of its row, so that no softmax runs over nothing. Where the engine asks for
+an alignment, padding changes not even the last bit of what a row computes.
 """
 
 from collections.abc import Sequence
@@ -35,12 +36,19 @@ class Packer:
         mask_id: Id of an undecided position.
         filler_id: Any legal id, for padding.
         padding: On which side it goes.
+        alignment: What the engine asks for (`EngineInfo.alignment`): fed tokens begin behind as
+            many keys and, padded on the left, as many fillers as are a multiple of it.
     """
 
     prediction_shift: int
     mask_id: int
     filler_id: int
     padding: Padding = "right"
+    alignment: int = 1
+
+    def aligned(self, slots: int) -> int:
+        """Rounds a number of slots up to a multiple of the alignment."""
+        return -(-slots // self.alignment) * self.alignment
 
     def pack(
         self,
@@ -143,7 +151,8 @@ class Packer:
 
     def _begin(self, plan: RowPlan, width: int) -> int:
         """Returns where among S tokens those of a row begin."""
-        return width - len(plan.fed) if self.padding == "left" else 0
+        free = width - len(plan.fed)
+        return free - free % self.alignment if self.padding == "left" else 0
 
     def _rows_predicting(self, plan: RowPlan, width: int) -> IntArray:
         predicting = np.maximum(plan.predicted - self.prediction_shift, 0)

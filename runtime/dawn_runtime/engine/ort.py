@@ -29,6 +29,11 @@ ACTIVATIONS = ("fp32", "fp16")
 
 _NAME = "onnxruntime-cpu"
 
+_LANES = 16
+"""Sums over keys are taken in as many lanes at most (float32, AVX-512). Keys shifted by a multiple
+of it are added in the same order, and masked ones add zero. That holds for as many keys as a matrix
+product adds up in one go, 128 * 128 / head_dim; keys that are not shifted have no such limit."""
+
 
 class OrtEngine:
     """Runs a step graph with ONNX Runtime on the CPU, in several threads at once if need be.
@@ -65,7 +70,8 @@ class OrtEngine:
                 f"{' and '.join(ACTIVATIONS)}; export at one of them, or run this on a GPU"
             )
         chosen = choose_threads(manifest.dims, threads)
-        self._info = replace(info_of(_NAME, manifest), threads=chosen)
+        info = info_of(_NAME, manifest)
+        self._info = replace(info, threads=chosen, alignment=_LANES)
         self._present_names = contract.kv_names("present", manifest.dims.layers)
         self._check = check
         self._run_options = import_onnxruntime().RunOptions

@@ -34,6 +34,8 @@ class EngineInfo:
         max_length: Positions must be below this.
         kv_dtype: NumPy name of the element type of keys and values.
         threads: How many CPU threads run it, and why; None where that is not ours to say.
+        alignment: Keys that begin at a multiple of this are added up alike wherever that is, so
+            that a row of a batch gives the bits that it gives alone; 1 where nothing is known.
     """
 
     name: str
@@ -44,6 +46,7 @@ class EngineInfo:
     max_length: int
     kv_dtype: str
     threads: Threads | None = None
+    alignment: int = 1
 
 
 def info_of(name: str, manifest: Manifest) -> EngineInfo:
