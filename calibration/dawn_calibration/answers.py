@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from dawn_calibration.judges import Judge
+from dawn_calibration.judges import Judge, Program
 from dawn_calibration.prompts import Question
 from dawn_runtime import Decoder, Result
 from dawn_runtime.arrays import IntArray
@@ -31,9 +31,20 @@ class Likeness:
 
 
 def decode_all(
-    decoder: Decoder, prompts: Sequence[IntArray], batch: int, settings: Settings
+    decoder: Decoder,
+    prompts: Sequence[IntArray],
+    batch: int,
+    settings: Settings,
+    decoded: Callable[[int], object],
 ) -> list[Result]:
     """Decodes prompts, some together.
+
+    Args:
+        decoder: The artifact.
+        prompts: Ids of each.
+        batch: How many together.
+        settings: How.
+        decoded: Told how many more are done, as they are.
 
     Raises:
         OptionError: A setting is unknown or has a bad value.
@@ -42,7 +53,31 @@ def decode_all(
     results: list[Result] = []
     for start in range(0, len(prompts), batch):
         results += decoder.generate_batch(prompts[start : start + batch], **settings)
+        decoded(len(results) - start)
     return results
+
+
+def try_judge(
+    judge: Judge | None,
+    decoder: Decoder,
+    question: Question,
+    prompt: IntArray,
+    settings: Settings,
+) -> None:
+    """Lets a program judge a single answer, so that one that fails does so before the others.
+
+    Args:
+        judge: Who judges; nothing happens unless it is a program.
+        decoder: The artifact.
+        question: What is asked.
+        prompt: Its ids.
+        settings: How it is decoded.
+
+    Raises:
+        CheckerError: The program fails, or the answer has no text.
+    """
+    if isinstance(judge, Program):
+        judge([question], decoder.generate_batch([prompt], **settings))
 
 
 def compare_answers(

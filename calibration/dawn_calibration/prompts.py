@@ -8,14 +8,21 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from dawn_calibration.tasks import TASKS, Item, Split, items
+from dawn_runtime._checks import check_integer
 from dawn_runtime.arrays import IntArray
 from dawn_runtime.cli.jsonl import read_prompts
+from dawn_runtime.counts import counted
 from dawn_runtime.errors import OptionError, PromptError
 from dawn_runtime.prompts import Filling, Prompt
 from dawn_runtime.registry import unknown
+
+MOST_ITEMS: Final = 10_000
+"""Of one task; a million would be drawn for minutes and decoded for days."""
+
+_MOSTLY_ALIKE: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,20 +79,42 @@ def questions_of_tasks(names: Iterable[str], count: int, split: Split, seed: int
 
     Args:
         names: Tasks, keys of `TASKS`.
-        count: Items of each.
+        count: Items of each, 1 to `MOST_ITEMS`; some may repeat, see `repeated`.
         split: Side of the items.
         seed: Another seed draws others.
 
     Raises:
-        OptionError: There is no task of that name.
+        OptionError: There is no task of that name, or it is named twice, or the number is out of
+            range.
     """
-    columns = []
+    check_integer("tasks", "items", count, minimum=1, maximum=MOST_ITEMS)
+    columns: dict[str, list[Question]] = {}
     for name in names:
         if name not in TASKS:
             raise OptionError(unknown("task", name, tuple(TASKS)))
+        if name in columns:
+            raise OptionError(f"task {name} is named twice; name it once")
         drawn = itertools.islice(items(TASKS[name], split, seed), count)
-        columns.append([_question(item, number) for number, item in enumerate(drawn, start=1)])
-    return [question for row in zip(*columns, strict=True) for question in row]
+        columns[name] = [_question(item, number) for number, item in enumerate(drawn, start=1)]
+    return [question for row in zip(*columns.values(), strict=True) for question in row]
+
+
+def repeated(questions: Iterable[Question]) -> list[str]:
+    """Says of which tasks there are so many items that most of them are of the same problems.
+
+    Args:
+        questions: What was drawn; prompts of files do not count.
+    """
+    keys: dict[str, list[str]] = {}
+    for question in questions:
+        if question.item is not None:
+            keys.setdefault(question.item.task, []).append(question.item.key)
+    return [
+        f"{counted(len(drawn), 'item')} of {task} are of {counted(len({*drawn}), 'problem')} "
+        "alone, there are no more; fewer items tell as much"
+        for task, drawn in keys.items()
+        if len({*drawn}) < _MOSTLY_ALIKE * len(drawn)
+    ]
 
 
 def listed_questions(questions: Iterable[Question]) -> list[Question]:

@@ -59,6 +59,20 @@ def held() -> Iterator[None]:
 
 
 @contextmanager
+def standing(where: str) -> Iterator[None]:
+    """Lets an interruption of the block tell where it came, and what is lost or kept.
+
+    Args:
+        where: Behind "interrupted", such as `at prompt 3 of 8; nothing was written`.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        interrupt.args = interrupt.args or (where,)
+        raise
+
+
+@contextmanager
 def stoppable(stop: Callable[[], object]) -> Iterator[None]:
     """Says how native code that runs inside the block is stopped from another thread.
 

@@ -34,19 +34,19 @@ def unused_decoder() -> Decoder:
 def test_answers_that_fall_back_to_the_plain_rule_cannot_be_tuned() -> None:
     options = TuneOptions("dawn", max_new_tokens=8)
     with pytest.raises(CalibrationError, match="8 tokens is below the artifact's fallback length"):
-        tune(unused_decoder(), QUESTIONS[:1], QUESTIONS[1:2], options, lambda: None)
+        tune(unused_decoder(), QUESTIONS[:1], QUESTIONS[1:2], options)
 
 
 def test_prompts_to_measure_on_are_read_before_anything_is_decoded() -> None:
     bad = Question([1, 99], "data.jsonl line 7")
     with pytest.raises(PromptError, match=r"^data.jsonl line 7: .*id 99"):
-        tune(unused_decoder(), QUESTIONS, [bad], TuneOptions("threshold"), lambda: None)
+        tune(unused_decoder(), QUESTIONS, [bad], TuneOptions("threshold"))
 
 
 def test_a_long_prompt_to_measure_on_that_leaves_too_short_an_answer_is_found_before() -> None:
     long = Question([1] * 90, "long")
     with pytest.raises(CalibrationError, match=r"an answer of 6 tokens is below .* of 32, where"):
-        tune(unused_decoder(), QUESTIONS, [long], TuneOptions("dawn"), lambda: None)
+        tune(unused_decoder(), QUESTIONS, [long], TuneOptions("dawn"))
 
 
 def test_a_search_that_finds_nothing_better_keeps_the_start() -> None:
@@ -54,7 +54,7 @@ def test_a_search_that_finds_nothing_better_keeps_the_start() -> None:
     manifest = replace(manifest, decoding=DecodingDefaults("threshold", {"threshold": 0.5}))
     decoder = Decoder(manifest, FakeEngine(manifest, HashModel(32, 0)))
     options = TuneOptions("threshold", wanted=0.0, max_new_tokens=32)
-    tuned = tune(decoder, QUESTIONS[:4], QUESTIONS[4:], options, lambda: None)
+    tuned = tune(decoder, QUESTIONS[:4], QUESTIONS[4:], options)
     assert not tuned.gained
     assert tuned.chosen == tuned.start
     assert tuned.held_out[2].likeness == tuned.held_out[1].likeness

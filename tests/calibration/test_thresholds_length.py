@@ -33,7 +33,7 @@ def tuned_on(searched: list[Question], options: dict[str, Any]) -> Tuned:
     manifest = replace(manifest, decoding=DecodingDefaults("dawn", options))
     decoder = Decoder(manifest, FakeEngine(manifest, HashModel(32, 0)))
     rule = TuneOptions("dawn", wanted=0.0, max_new_tokens=32)
-    return tune(decoder, searched, ALIKE[3:], rule, lambda: None)
+    return tune(decoder, searched, ALIKE[3:], rule)
 
 
 @given(st.integers(1, 500), st.integers(1, 500), st.floats(0, 1), st.integers(1, 500))

@@ -18,6 +18,7 @@ from dawn_runtime import (
     OptionError,
     StepInputs,
     StepOutputs,
+    interruption,
     open_engine,
 )
 from dawn_runtime.contract import input_specs, output_specs
@@ -321,6 +322,28 @@ def test_onnxruntime_runs_on_the_threads_that_were_chosen(
     assert options.intra_op_num_threads == 3
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
     assert engine.describe().threads is chosen
+
+
+class Pressed:
+    """A session in whose middle the signal comes."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    def run(self, *arguments: Any) -> Any:
+        (stop,) = interruption._stops
+        stop()
+        return self._session.run(*arguments)
+
+
+def test_onnxruntime_ends_a_run_that_is_stopped(graph_path: Path) -> None:
+    engine = OrtEngine(graph_path, MANIFEST)
+    session = engine._session
+    engine._session = Pressed(session)
+    with pytest.raises(EngineError, match="terminate"):
+        engine.run(full_pass([[1, 2, 3]]))
+    engine._session = session
+    assert engine.run(full_pass([[1, 2, 3]])).tokens.shape == (1, 3)
 
 
 def test_threads_may_spin_where_the_machine_is_free(

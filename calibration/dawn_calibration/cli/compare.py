@@ -6,14 +6,13 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 from dawn_calibration.cli.flags import (
     add_checker_flag,
     add_data_flags,
     add_length_flags,
     check_picture,
     checker,
+    note_threads,
     questions,
 )
 from dawn_calibration.compare.comparison import (
@@ -24,6 +23,7 @@ from dawn_calibration.compare.comparison import (
 )
 from dawn_calibration.compare.report import draw_comparison, report_text, to_dict
 from dawn_calibration.judges import check_fields, judge_tasks
+from dawn_export.progress import reporting
 from dawn_runtime import Policy
 from dawn_runtime.artifact import read_manifest
 from dawn_runtime.cli.common import Parser, count, key_values, print_json, run_command, threads
@@ -59,7 +59,9 @@ def _parser() -> Parser:
     parser.add_argument(
         "--batch", type=count, default=16, metavar="N", help="prompts together; default: 16"
     )
-    parser.add_argument("--threads", type=threads, metavar="N", help="CPU threads; default: all")
+    parser.add_argument(
+        "--threads", type=threads, metavar="N", help="CPU threads; default: as many as help"
+    )
     parser.add_argument("--picture", type=Path, metavar="FILE.png", help="draw the differences")
     return parser
 
@@ -82,11 +84,12 @@ def _work(args: argparse.Namespace) -> None:
         judge=judge_tasks if args.data is None else judge,
     )
     with (
+        reporting(not args.quiet, "dawn-calibrate"),
         open_side(args.left, args.threads) as left,
-        open_side(args.right, args.threads) as right,
-        tqdm(total=len(prompts), unit="prompt", desc="compare", disable=args.quiet) as bar,
+        open_side(args.right, left.threads) as right,
     ):
-        found = compare_artifacts(left, right, prompts, options, bar.update)
+        note_threads(left.decoder, args)
+        found = compare_artifacts(left, right, prompts, options)
     if args.json:
         print_json(to_dict(found))
     else:

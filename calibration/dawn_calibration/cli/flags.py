@@ -8,8 +8,15 @@ from typing import Final
 
 from dawn_calibration.judges import TASKS_JUDGE, Judge, Program, judge_tasks
 from dawn_calibration.pictures import check_pictures
-from dawn_calibration.prompts import Question, questions_of_file, questions_of_tasks
+from dawn_calibration.prompts import (
+    MOST_ITEMS,
+    Question,
+    questions_of_file,
+    questions_of_tasks,
+    repeated,
+)
 from dawn_calibration.tasks import TASKS, Split
+from dawn_runtime import Decoder
 from dawn_runtime.cli.common import Parser, count
 from dawn_runtime.cli.places import check_apart, destination, given
 from dawn_runtime.cli.standard import say
@@ -41,7 +48,10 @@ def add_data_flags(parser: Parser, *, required: bool = True) -> None:
         help=f"tasks that the small models know, all without a value: {', '.join(TASKS)}",
     )
     group.add_argument(
-        "--items", type=count, metavar="N", help=f"of each of --tasks; default: {_ITEMS}"
+        "--items",
+        type=count,
+        metavar="N",
+        help=f"of each of --tasks, at most {MOST_ITEMS}; default: {_ITEMS}",
     )
     group.add_argument("--seed", type=_seed, metavar="N", help="default: 0")
 
@@ -61,8 +71,13 @@ def questions(args: argparse.Namespace, split: Split) -> list[Question]:
         if args.items is not None:
             raise OptionError("--items: goes with --tasks; got --data, of which all lines are read")
         return questions_of_file(args.data)
+    if args.items is not None and args.items > MOST_ITEMS:
+        raise OptionError(f"--items is {args.items}; expected at most {MOST_ITEMS} of each task")
     names = list(TASKS) if args.tasks == _ALL else args.tasks.split(",")
-    return questions_of_tasks(names, args.items or _ITEMS, split, args.seed or 0)
+    found = questions_of_tasks(names, args.items or _ITEMS, split, args.seed or 0)
+    for line in repeated(found):
+        note(f"warning: {split} side: {line}", args)
+    return found
 
 
 def add_length_flags(parser: Parser) -> None:
@@ -137,6 +152,12 @@ def note(message: str, args: argparse.Namespace) -> None:
     """Prints a line on standard error unless --quiet."""
     if not args.quiet:
         say(f"dawn-calibrate: {message}")
+
+
+def note_threads(decoder: Decoder, args: argparse.Namespace) -> None:
+    """Prints how many threads an artifact runs on, and why, unless --quiet."""
+    if decoder.threads is not None:
+        note(decoder.threads.line(), args)
 
 
 def _seed(text: str) -> int:

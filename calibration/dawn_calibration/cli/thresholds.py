@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from tqdm import tqdm
-
 from dawn_calibration.cli.flags import (
     add_checker_flag,
     add_data_flags,
@@ -16,6 +14,7 @@ from dawn_calibration.cli.flags import (
     check_picture,
     checker,
     note,
+    note_threads,
     questions,
     warn_of_few,
 )
@@ -30,6 +29,7 @@ from dawn_calibration.thresholds.defaults import (
 from dawn_calibration.thresholds.grids import GRIDS
 from dawn_calibration.thresholds.report import draw_pareto, report_text, to_dict
 from dawn_calibration.thresholds.tune import Tuned, TuneOptions, divide, tune
+from dawn_export.progress import reporting
 from dawn_runtime import Decoder
 from dawn_runtime.artifact import read_manifest
 from dawn_runtime.cli.common import Parser, count, print_json, run_command, threads
@@ -62,7 +62,9 @@ def _parser() -> Parser:
     _add_search(parser)
     add_checker_flag(parser, absent="quality is right answers with it, agreement without")
     add_length_flags(parser)
-    parser.add_argument("--threads", type=threads, metavar="N", help="CPU threads; default: all")
+    parser.add_argument(
+        "--threads", type=threads, metavar="N", help="CPU threads; default: as many as help"
+    )
     parser.add_argument("--picture", type=Path, metavar="FILE.png", help="draw the Pareto picture")
     return parser
 
@@ -110,10 +112,11 @@ def _work(args: argparse.Namespace) -> None:
         block_length=args.block_length,
     )
     with (
+        reporting(not args.quiet, "dawn-calibrate"),
         Decoder.open(args.artifact, threads=args.threads) as decoder,
-        tqdm(unit="setting", desc="thresholds", disable=args.quiet) as bar,
     ):
-        tuned = tune(decoder, searched, held_out, options, bar.update)
+        note_threads(decoder, args)
+        tuned = tune(decoder, searched, held_out, options)
         manifest = decoder.manifest
     _print(tuned, manifest, args)
     if args.picture is not None:

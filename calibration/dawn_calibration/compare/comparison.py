@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dawn_calibration.answers import Likeness, compare_answers, decode_all
+from dawn_calibration.answers import Likeness, compare_answers, decode_all, try_judge
 from dawn_calibration.compare.measures import (
     Compared,
     Differences,
@@ -20,8 +20,12 @@ from dawn_calibration.compare.measures import (
 from dawn_calibration.compare.replay import PairedEngine, Replay
 from dawn_calibration.errors import MismatchError
 from dawn_calibration.judges import Judge
-from dawn_calibration.prompts import Question, encode_all
+from dawn_calibration.prompts import Question, encode_all, listed_questions
+from dawn_export.progress import stage
 from dawn_runtime import Artifact, Blocks, Decoder, Engine, Policy, open_engine
+from dawn_runtime._checks import check_integer
+from dawn_runtime.counts import counted
+from dawn_runtime.interruption import standing
 from dawn_runtime.manifest import Manifest
 from dawn_runtime.settings import Settings
 
@@ -44,6 +48,11 @@ class Side:
     def manifest(self) -> Manifest:
         """What it is."""
         return self.decoder.manifest
+
+    @property
+    def threads(self) -> int | None:
+        """CPU threads that run it, for the other side to have as many; None if it has none."""
+        return None if self.decoder.threads is None else self.decoder.threads.count
 
     @property
     def name(self) -> str:
@@ -76,6 +85,9 @@ class CompareOptions:
         max_new_tokens: Positions to decode; None takes the default of A.
         block_length: Of the window; None takes the default of A.
         judge: Who says which answers are right; None if nobody does.
+
+    Raises:
+        OptionError: The batch is out of range.
     """
 
     policy: Policy
@@ -83,6 +95,9 @@ class CompareOptions:
     max_new_tokens: int | None = None
     block_length: int | None = None
     judge: Judge | None = None
+
+    def __post_init__(self) -> None:
+        check_integer("compare", "batch", self.batch, minimum=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +162,8 @@ def check_same_model(left: Manifest, right: Manifest) -> None:
 def compare_artifacts(
     left: Side,
     right: Side,
-    questions: Sequence[Question],
+    questions: Iterable[Question],
     options: CompareOptions,
-    done: Callable[[], object],
 ) -> Comparison:
     """Compares two artifacts of one model.
 
@@ -158,7 +172,6 @@ def compare_artifacts(
         right: B.
         questions: The prompts.
         options: How.
-        done: Called after each prompt, for a progress bar.
 
     Raises:
         MismatchError: They are of different models.
@@ -167,7 +180,8 @@ def compare_artifacts(
         CheckerError: The judge is a program that fails.
     """
     check_same_model(left.manifest, right.manifest)
-    states = _forced(left, right, questions, options, done)
+    questions = listed_questions(questions)
+    states = _forced(left, right, questions, options)
     thresholds = confidence_thresholds(options.policy)
     every = [state for group in states.values() for state in group]
     return Comparison(
@@ -187,7 +201,6 @@ def _forced(
     right: Side,
     questions: Sequence[Question],
     options: CompareOptions,
-    done: Callable[[], object],
 ) -> dict[str, list[Compared]]:
     """Asks both at every state of A: group -> states."""
     defaults = left.manifest.decoding
@@ -198,11 +211,15 @@ def _forced(
         lambda prompt: left.decoder.encode(prompt, max_new_tokens=options.max_new_tokens), questions
     )
     states: dict[str, list[Compared]] = defaultdict(list)
-    for question, prompt in zip(questions, prompts, strict=True):
-        room = left.manifest.dims.max_length - len(prompt)
-        count = options.max_new_tokens or min(defaults.max_new_tokens, room)
-        states[question.group] += map(compare, replay.decisions(prompt, count))
-        done()
+    text = f"asking both at every state of A on {counted(len(prompts), 'prompt')}"
+    with stage("decisions", text, len(prompts), "prompt") as advance:
+        try_judge(options.judge, left.decoder, questions[0], prompts[0], _settings(left, options))
+        for number, (question, prompt) in enumerate(zip(questions, prompts, strict=True), start=1):
+            room = left.manifest.dims.max_length - len(prompt)
+            count = options.max_new_tokens or min(defaults.max_new_tokens, room)
+            with standing(f"at prompt {number} of {len(prompts)}; a comparison keeps nothing"):
+                states[question.group] += map(compare, replay.decisions(prompt, count))
+            advance(1)
     return dict(states)
 
 
@@ -210,19 +227,24 @@ def _free(
     left: Side, right: Side, questions: Sequence[Question], options: CompareOptions
 ) -> tuple[Free, Free]:
     """Lets each decode on its own, by the same rule."""
-    defaults = left.manifest.decoding
-    settings: Settings = {
-        "policy": options.policy,
-        "block_length": options.block_length or defaults.block_length,
-        "max_new_tokens": options.max_new_tokens,
-        "fallback_length": 0,  # the rule itself, as in the forced part
-    }
+    settings = _settings(left, options)
     answers = []
-    for side in (left, right):
-        prompts = [side.decoder.encode(question.prompt) for question in questions]
-        answers.append(decode_all(side.decoder, prompts, options.batch, settings))
+    with stage("answers", "each decodes on its own", 2 * len(questions), "answer") as advance:
+        for side in (left, right):
+            prompts = [side.decoder.encode(question.prompt) for question in questions]
+            answers.append(decode_all(side.decoder, prompts, options.batch, settings, advance))
     ours, theirs = (
         Free(side.name, compare_answers(found, answers[0], questions, options.judge))
         for side, found in zip((left, right), answers, strict=True)
     )
     return ours, theirs
+
+
+def _settings(left: Side, options: CompareOptions) -> Settings:
+    """How each decodes on its own."""
+    return {
+        "policy": options.policy,
+        "block_length": options.block_length or left.manifest.decoding.block_length,
+        "max_new_tokens": options.max_new_tokens,
+        "fallback_length": 0,  # the rule itself, as in the forced part
+    }

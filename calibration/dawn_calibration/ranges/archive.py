@@ -43,10 +43,14 @@ def read_archive(path: Path) -> tuple[str, dict[str, NDArray[Any]]]:
     """Returns the text of the header, and the arrays by name.
 
     Raises:
-        OSError: It cannot be opened.
+        OSError: It cannot be opened, or is no plain file.
         Exception: Any of `DAMAGE`, if it is damaged.
     """
-    with open_plain(path) as stream, zipfile.ZipFile(stream) as archive:
+    try:
+        stream = open_plain(path)
+    except ValueError as error:
+        raise OSError(None, str(error)) from error
+    with stream, zipfile.ZipFile(stream) as archive:
         arrays = {
             entry.filename.removesuffix(_SUFFIX): _array(archive, entry)
             for entry in archive.infolist()

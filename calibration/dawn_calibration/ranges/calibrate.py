@@ -29,6 +29,7 @@ from dawn_export.progress import stage
 from dawn_export.quantization.calibration_file import Calibration, Stratum
 from dawn_export.quantization.fingerprint import fingerprint
 from dawn_models import Checkpoint
+from dawn_runtime._checks import check_integer
 from dawn_runtime.arrays import IntArray
 from dawn_runtime.counts import counted
 from dawn_runtime.files import reason_of
@@ -45,10 +46,16 @@ class Storage:
     Attributes:
         path: The file.
         every: Prompts between two writings, >= 1.
+
+    Raises:
+        OptionError: There are none.
     """
 
     path: Path
     every: int = 8
+
+    def __post_init__(self) -> None:
+        check_integer("ranges", "save_every", self.every, minimum=1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -149,12 +156,12 @@ class Calibrator:
     def _begin(self) -> Progress:
         """Takes up what an interrupted run has left, or starts anew."""
         run = self._identity()
-        saved = read_saved(self._storage.path, run, len(self._prompts))
+        saved = read_saved(self._storage.path, run)
         self._take_threads(saved)
         phase = _OBSERVE if self._options.smooth else _MEASURE
         progress = self._empty(run, phase if saved is None else saved.phase)
         if saved is not None:
-            progress.fill(saved)
+            progress.fill(saved, len(self._prompts))
         check_room(self._storage.path, progress.size)
         return progress
 

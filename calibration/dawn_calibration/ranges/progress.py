@@ -102,13 +102,19 @@ class Progress:
             for part in _TRAIL
         }
 
-    def fill(self, saved: Saved) -> None:
+    def fill(self, saved: Saved, prompts: int) -> None:
         """Takes over what was saved, in the place of what is empty.
+
+        Args:
+            saved: Content of the file.
+            prompts: How many the run has.
 
         Raises:
             StateError: An array is missing, has another shape, or cannot have come about.
         """
         arrays = saved.arrays
+        if saved.done > prompts or (saved.trail and saved.done == prompts):
+            raise _damaged(saved.path)
         for name, target in self._arrays().items():
             found = arrays.get(name)
             if found is None or found.shape != target.shape or found.dtype != target.dtype:
@@ -147,13 +153,12 @@ class Saved:
     arrays: Mapping[str, NDArray[Any]]
 
 
-def read_saved(path: Path, run: Identity, prompts: int) -> Saved | None:
+def read_saved(path: Path, run: Identity) -> Saved | None:
     """Reads what an interrupted run has written; None if there is nothing.
 
     Args:
         path: The file.
         run: What the run that wants to take it up is about.
-        prompts: How many it has.
 
     Raises:
         StateError: The file cannot be read, is damaged, or of another run.
@@ -176,8 +181,6 @@ def read_saved(path: Path, run: Identity, prompts: int) -> Saved | None:
             f"{path}: left by a run with {', '.join(differences)}; repeat that run to finish it, "
             f"or {_REMEDY}"
         )
-    if saved.done > prompts or (saved.trail and saved.done == prompts):
-        raise _damaged(path)
     return saved
 
 

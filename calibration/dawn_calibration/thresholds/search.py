@@ -67,29 +67,36 @@ class Search:
         """All that was tried, the start first."""
         return list(self._known.values())
 
-    def run(self, grid: Mapping[str, Sequence[float]]) -> Point:
+    def run(
+        self, grid: Mapping[str, Sequence[float]], known: Callable[[], object] = lambda: None
+    ) -> Point:
         """Searches and returns the best point.
 
         Args:
             grid: Option -> values.
+            known: Called for each setting that need not be tried, again or at all.
         """
         for _ in range(MAX_ROUNDS):
             before = self.best
             for option, values in grid.items():
-                self._vary(option, values)
+                self._vary(option, values, known)
             if self.best is before:
                 break
         return self.best
 
-    def _vary(self, option: str, values: Sequence[float]) -> None:
+    def _vary(self, option: str, values: Sequence[float], known: Callable[[], object]) -> None:
         """Tries all values of one option, the others as in the best point so far."""
         base = self.best.options
         for value in values:
             try:
                 POLICIES.make(self._policy, {**base, option: value})
             except OptionError:  # such as a relaxed threshold above the other
+                known()
                 continue
+            tried = len(self._known)
             point = self._try({**base, option: value})
+            if len(self._known) == tried:
+                known()
             if self._rank(point) > self._rank(self.best):
                 self.best = point
 
@@ -106,6 +113,11 @@ class Search:
         if point.quality >= self.wanted:
             return True, cost, point.quality
         return False, point.quality, cost
+
+
+def most_settings(grid: Mapping[str, Sequence[float]]) -> int:
+    """Returns how many settings a search tries at most, the start among them."""
+    return 1 + MAX_ROUNDS * sum(map(len, grid.values()))
 
 
 def pareto(points: Sequence[Point]) -> list[Point]:

@@ -5,20 +5,23 @@ The rule's thresholds are searched on some prompts and judged on others that the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NoReturn
 
 import numpy as np
 
-from dawn_calibration.answers import Likeness, compare_answers, decode_all
+from dawn_calibration.answers import Likeness, compare_answers, decode_all, try_judge
 from dawn_calibration.errors import CalibrationError
 from dawn_calibration.judges import Judge
-from dawn_calibration.prompts import Question, encode_all
+from dawn_calibration.prompts import Question, encode_all, listed_questions
 from dawn_calibration.thresholds.grids import Options, grid_of
 from dawn_calibration.thresholds.length import Lengths, anchored, searchable, settled
-from dawn_calibration.thresholds.search import Point, Search
+from dawn_calibration.thresholds.search import Point, Search, most_settings
+from dawn_export.progress import stage
 from dawn_runtime import Decoder, OnePerStep, Result
+from dawn_runtime._checks import check_integer, check_number
 from dawn_runtime.arrays import IntArray
 from dawn_runtime.counts import counted
 from dawn_runtime.errors import OptionError
@@ -37,6 +40,9 @@ class TuneOptions:
         batch: Prompts decoded together.
         max_new_tokens: Positions to decode; None takes the artifact's default.
         block_length: Of the window; None takes the artifact's default.
+
+    Raises:
+        OptionError: A number is out of range.
     """
 
     policy: str
@@ -45,6 +51,11 @@ class TuneOptions:
     batch: int = 16
     max_new_tokens: int | None = None
     block_length: int | None = None
+
+    def __post_init__(self) -> None:
+        check_integer("thresholds", "batch", self.batch, minimum=1)
+        if self.wanted is not None:
+            check_number("thresholds", "agreement", self.wanted)
 
     def settings(self) -> Settings:
         """What all decoding here has in common."""
@@ -106,21 +117,29 @@ class Benchmark:
         questions: The prompts.
         options: How it is decoded.
 
+    Attributes:
+        decoded: Told how many more answers are decoded, as they are.
+
     Raises:
-        PromptError: A prompt cannot be decoded.
+        PromptError: A prompt cannot be decoded, or there are none.
         CalibrationError: An answer is so short that a plain rule stands in for the one to tune.
     """
 
     def __init__(
-        self, decoder: Decoder, questions: Sequence[Question], options: TuneOptions
+        self, decoder: Decoder, questions: Iterable[Question], options: TuneOptions
     ) -> None:
+        self.decoded: Callable[[int], object] = lambda more: None
         self._decoder = decoder
-        self._questions = questions
+        self._questions = questions = listed_questions(questions)
         self._options = options
         self._prompts: list[IntArray] = encode_all(
             lambda prompt: decoder.encode(prompt, max_new_tokens=options.max_new_tokens), questions
         )
         self._check_answers()
+
+    def __len__(self) -> int:
+        """Number of prompts."""
+        return len(self._prompts)
 
     @property
     def lengths(self) -> Lengths:
@@ -135,6 +154,12 @@ class Benchmark:
     @cached_property
     def _reference(self) -> list[Result]:
         return self._decode(OnePerStep.name, {})
+
+    def try_judge(self) -> None:
+        """Lets the judge look at a first answer; raises `CheckerError` if it fails."""
+        settings: Settings = {**self._options.settings(), "policy": OnePerStep.name}
+        first = self._questions[0], self._prompts[0]
+        try_judge(self._options.judge, self._decoder, *first, settings)
 
     def try_rule(self, options: Options) -> Likeness:
         """Decodes by the policy with some options and compares."""
@@ -161,7 +186,8 @@ class Benchmark:
             **self._options.settings(),
             "policy": POLICIES.make(policy, options),
         }
-        return decode_all(self._decoder, self._prompts, self._options.batch, settings)
+        batch = self._options.batch
+        return decode_all(self._decoder, self._prompts, batch, settings, self.decoded)
 
     def _compare(self, results: Sequence[Result]) -> Likeness:
         return compare_answers(results, self._reference, self._questions, self._options.judge)
@@ -169,10 +195,9 @@ class Benchmark:
 
 def tune(
     decoder: Decoder,
-    searched: Sequence[Question],
-    held_out: Sequence[Question],
+    searched: Iterable[Question],
+    held_out: Iterable[Question],
     options: TuneOptions,
-    tried: Callable[[], object],
 ) -> Tuned:
     """Searches thresholds on some prompts and measures them on others.
 
@@ -183,47 +208,98 @@ def tune(
         searched: Prompts to search on.
         held_out: Prompts to measure on.
         options: How.
-        tried: Called after each setting, for a progress bar.
 
     Raises:
         OptionError: The policy has no thresholds.
         PromptError: A prompt cannot be decoded.
         CalibrationError: The answers are too short for the rule, or their judge fails.
+        KeyboardInterrupt: It was interrupted; the message says what was best until then.
     """
     grid = grid_of(options.policy)
     prompts, others = (Benchmark(decoder, side, options) for side in (searched, held_out))
-    careful = prompts.careful  # first of all, since a checker that fails does so here
-
-    def evaluate(setting: Options) -> Likeness:
-        likeness = prompts.try_rule(setting)
-        tried()
-        return likeness
-
+    grid = searchable(grid, prompts.lengths)
+    _refer(prompts, others, most_settings(grid))
     start = starting_options(decoder, options.policy)
-    begin = anchored(options.policy, start, prompts.lengths)
-    search = Search(options.policy, evaluate, begin, options.wanted)
+    begun, best, search = _searched(
+        prompts, options, anchored(options.policy, start, prompts.lengths), grid
+    )
     # The artifact's own options decide as those of the first point do.
-    begun = search.best
     first = replace(begun, options=start)
-    best = search.run(searchable(grid, prompts.lengths))
     chosen = first if best is begun else replace(best, options=settled(best.options, start))
-    before = others.try_rule(first.options)
-    after = before if chosen is first else others.try_rule(chosen.options)
     return Tuned(
         policy=options.policy,
         start=first,
         chosen=chosen,
         wanted=search.wanted,
         points=tuple(search.points),
-        careful=careful,
-        held_out=(
+        careful=prompts.careful,
+        held_out=_measured(others, first, chosen),
+        prompts=(len(prompts), len(others)),
+        lengths=prompts.lengths,
+    )
+
+
+def _refer(prompts: Benchmark, others: Benchmark, settings: int) -> None:
+    """Decodes what rules are held against; first of all, since a judge that fails does so here."""
+    most = len(prompts) * (1 + settings) + 3 * len(others)
+    text = (
+        f"at most {counted(most, 'answer')} to decode: at most {counted(settings, 'setting')} on "
+        f"{counted(len(prompts), 'prompt')}, {counted(len(others), 'prompt')} held out; first one "
+        "token per step"
+    )
+    with stage("reference", text, len(prompts), "answer") as prompts.decoded:
+        prompts.try_judge()
+        _ = prompts.careful
+
+
+def _searched(
+    prompts: Benchmark,
+    options: TuneOptions,
+    begin: Options,
+    grid: Mapping[str, tuple[float, ...]],
+) -> tuple[Point, Point, Search]:
+    """Returns the first point, the best one, and the search that found it."""
+    settings = most_settings(grid)
+    text = f"searching {options.policy}: at most {counted(settings, 'setting')}"
+    total = settings * len(prompts)
+    with stage("search", text, total, "answer") as prompts.decoded:
+        search = Search(options.policy, prompts.try_rule, begin, options.wanted)
+        begun = search.best
+        try:
+            best = search.run(grid, lambda: prompts.decoded(len(prompts)))
+        except KeyboardInterrupt as interrupt:
+            _say_best(search, settings, interrupt)
+    return begun, best, search
+
+
+def _say_best(search: Search, settings: int, interrupt: KeyboardInterrupt) -> NoReturn:
+    """Lets an interruption tell what it would otherwise lose."""
+    begun, best = search.points[0].options, search.best
+    changes = [
+        f"{name} {begun[name]} -> {value}"
+        for name, value in best.options.items()
+        if value != begun[name]
+    ]
+    interrupt.args = (
+        f"after {len(search.points)} of at most {counted(settings, 'setting')}; best until then: "
+        f"{', '.join(changes) or 'what it began with'} ({100 * best.quality:.1f} %, "
+        f"{best.likeness.forwards:.2f} forwards an answer); nothing was written",
+    )
+    raise interrupt
+
+
+def _measured(others: Benchmark, first: Point, chosen: Point) -> tuple[Measured, ...]:
+    """Measures what was found on prompts that the search has not seen."""
+    rules = 2 if chosen is first else 3
+    text = f"measuring on {counted(len(others), 'held-out prompt')}"
+    with stage("held-out", text, rules * len(others), "answer") as others.decoded:
+        before = others.try_rule(first.options)
+        after = before if chosen is first else others.try_rule(chosen.options)
+        return (
             Measured("one token per step", others.careful),
             Measured("before", before),
             Measured("tuned", after),
-        ),
-        prompts=(len(searched), len(held_out)),
-        lengths=prompts.lengths,
-    )
+        )
 
 
 def starting_options(decoder: Decoder, policy: str) -> Options:
