@@ -12,7 +12,6 @@ from dawn_export.errors import VerificationError
 from dawn_export.options import (
     DEFAULT_DIALECTS,
     INT4_BLOCKS,
-    TARGETS,
     VERIFY_MODES,
     ExportOptions,
 )
@@ -22,7 +21,7 @@ from dawn_export.tensorrt import PlanReport
 from dawn_export.tensorrt.flags import add_flags, check_flags, work_on_plan
 from dawn_runtime.cli.common import Parser, print_json, run_command
 from dawn_runtime.cli.standard import say
-from dawn_runtime.contract import DIALECTS, PRECISIONS
+from dawn_runtime.contract import DIALECTS, PRECISIONS, TARGETS
 from dawn_runtime.errors import OptionError
 
 _EXPORTING = (

@@ -52,6 +52,7 @@ def describe(
         opset=options.opset,
         precision=options.precision,
         activations=options.scheme.activations,
+        target=options.target,
         decoding=_decoding(checkpoint),
         files={
             path.name: weights if path.name == WEIGHTS_FILE else file_entry(path)

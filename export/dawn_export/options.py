@@ -8,14 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 from dawn_export.quantization.calibration_file import Calibration
 from dawn_export.quantization.schemes import SCHEMES, Scheme
-from dawn_runtime.contract import DIALECTS, PRECISIONS
+from dawn_runtime.contract import DIALECTS, PRECISIONS, TARGETS
 from dawn_runtime.errors import OptionError
 
 if TYPE_CHECKING:
     from dawn_models import ModelConfig  # loads torch, which the command line does without
-
-TARGETS: Final = tuple(dict.fromkeys(target for target, _ in SCHEMES))
-"""Devices an artifact can be made for: ONNX Runtime's providers, and TensorRT."""
 
 TARGET_PRECISIONS: Final[Mapping[str, tuple[str, ...]]] = {
     target: tuple(precision for where, precision in SCHEMES if where == target)

@@ -55,6 +55,9 @@ PRECISIONS: Final = ("fp32", "fp16", "bf16", "int8", "int8-weights", "int4")
 """What weights are stored as, and products computed in. The first three name the activations too;
 `int8` rounds what products read, `int8-weights` and `int4` widen weights before they multiply."""
 
+TARGETS: Final = ("cpu", "cuda", "tensorrt")
+"""What an artifact can be made for: providers of ONNX Runtime, and TensorRT."""
+
 DIALECTS: Final = ("portable", "fused")
 """`portable`: opset <= 20, everything decomposed. `fused`: opset 23 with `Attention`."""
 

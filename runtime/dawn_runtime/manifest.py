@@ -75,6 +75,8 @@ class Manifest:
             version 1 lack it: there it is the precision.
         decoding: Defaults for decoding.
         files: Name -> size and hash of every other file of the folder.
+        target: What it was made for, one of `dawn_runtime.contract.TARGETS`; None, and absent from
+            the file, if it was exported before this was recorded.
         origin: Where its checkpoint was downloaded from; None, and absent from the file, if it was
             a local folder.
         dawn_edge_version: Version of the toolkit that wrote the artifact.
@@ -95,6 +97,7 @@ class Manifest:
     activations: str
     decoding: DecodingDefaults
     files: Mapping[str, FileEntry]
+    target: str | None = None
     origin: Origin | None = None
     dawn_edge_version: str = __version__
     format_version: int = FORMAT_VERSION
@@ -143,6 +146,8 @@ class Manifest:
             "decoding": self.decoding.to_dict(),
             "files": {name: asdict(entry) for name, entry in sorted(self.files.items())},
         }
+        if self.target is not None:
+            document["target"] = self.target
         if self.origin is not None:
             document["origin"] = asdict(self.origin)
         return json.dumps(document, indent=2, allow_nan=False) + "\n"
@@ -160,8 +165,8 @@ class Manifest:
         """
         root = Fields.parse(text, source)
         version = _read_version(root)
-        root.only(*(_FIELDS if version > 1 else _FIELDS_OF_1), "origin")
-        has_origin = "origin" in root.values
+        root.only(*(_FIELDS if version > 1 else _FIELDS_OF_1), *_OPTIONAL)
+        has_target, has_origin = (name in root.values for name in _OPTIONAL)
         manifest = cls(
             family=root.text("family"),
             dims=Dims.read(root.nested("dims")),
@@ -174,6 +179,7 @@ class Manifest:
             activations=root.text("activations" if version > 1 else "precision"),
             decoding=DecodingDefaults.read(root.nested("decoding")),
             files=_read_files(root.nested("files")),
+            target=root.text("target") if has_target else None,
             origin=Origin.read(root.nested("origin")) if has_origin else None,
             dawn_edge_version=root.text("dawn_edge_version"),
             # What is read is of this version from now on.
@@ -202,6 +208,7 @@ _FIELDS = (
     "files",
 )
 _FIELDS_OF_1 = tuple(name for name in _FIELDS if name != "activations")
+_OPTIONAL = ("target", "origin")
 
 
 def _rules(manifest: Manifest) -> list[tuple[str, bool, str]]:
@@ -219,6 +226,11 @@ def _rules(manifest: Manifest) -> list[tuple[str, bool, str]]:
             "expected ascending layer numbers below dims.layers",
         ),
         ("dialect", manifest.dialect in contract.DIALECTS, f"use one of {contract.DIALECTS}"),
+        (
+            "target",
+            manifest.target is None or manifest.target in contract.TARGETS,
+            f"use one of {contract.TARGETS}",
+        ),
         (
             "precision",
             manifest.precision in contract.PRECISIONS,

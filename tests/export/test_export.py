@@ -33,6 +33,7 @@ def test_an_artifact_opens_with_every_hash_and_says_where_it_came_from(
     artifact = Artifact.open(tmp_path / "out", verify="full")
     manifest = artifact.manifest
     assert (manifest.family, manifest.dialect, manifest.precision) == ("dream", "fused", "fp32")
+    assert manifest.target == "cpu"
     assert (manifest.prediction_shift, manifest.evidence_layers) == (1, (0, 1))
     assert (manifest.tokens.mask, manifest.tokens.eos, manifest.tokens.pad) == (39, (38,), 38)
     assert manifest.decoding.policy == "dawn"

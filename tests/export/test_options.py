@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from dawn_export import ExportOptions
+from dawn_export.quantization.schemes import SCHEMES
 from dawn_models import read_config
 from dawn_runtime import OptionError
+from dawn_runtime.contract import TARGETS
 from support.checkpoints import write_config
 
 
@@ -14,6 +16,10 @@ def test_the_defaults_are_float32_for_the_cpu() -> None:
     options = ExportOptions()
     assert (options.target, options.precision, options.evidence_layers) == ("cpu", "fp32", 4)
     assert (options.graph_dialect, options.opset, options.ir_version) == ("fused", 23, 11)
+
+
+def test_every_target_of_a_manifest_can_be_exported_for() -> None:
+    assert tuple(dict.fromkeys(target for target, _ in SCHEMES)) == TARGETS
 
 
 def test_the_portable_dialect_stays_readable_for_old_engines() -> None:

@@ -103,6 +103,7 @@ def test_every_scheme_is_verified_and_run(
     assert report.verification.end_to_end.differences
     manifest = Artifact.open(folder, verify="full").manifest
     assert (manifest.precision, manifest.activations) == (precision, options.scheme.activations)
+    assert manifest.target == target
     graph = onnx.load(folder / GRAPH_FILE, load_external_data=False).graph
     used = Counter(node.op_type for node in graph.node)
     assert {name: used[name] for name in operators} == operators

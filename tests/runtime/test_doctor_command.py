@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,10 @@ from dawn_runtime.doctor.examination import needed_devices
 from dawn_runtime.doctor.nvrtc import Nvrtc
 from dawn_runtime.doctor.onnx_bytes import GraphVersions, minimal_model
 from dawn_runtime.doctor.providers import CPU, OnnxRuntime
+from dawn_runtime.doctor.target import target_findings
+from dawn_runtime.engine.canary.onnx_writer import field
 from dawn_runtime.engine.fake import fake_manifest
+from dawn_runtime.engine.ort_session import CUDA_PROVIDER
 from dawn_runtime.manifest import Manifest
 
 Run = Callable[..., tuple[int, str, str]]
@@ -137,6 +141,79 @@ def test_an_engine_makes_gpu_and_tensorrt_needed(
 def test_what_an_artifact_needs() -> None:
     assert needed_devices(None) == frozenset()
     assert needed_devices(fake_manifest()) == {"cpu"}
+
+
+@pytest.mark.parametrize(
+    ("target", "precision", "machine", "level", "text"),
+    [
+        (
+            "cpu",
+            "int8",
+            "cuda",
+            "note",
+            "made for cpu at int8: it runs on the CPU, though CUDA wor",
+        ),
+        (
+            "cpu",
+            "int4",
+            "cuda",
+            "note",
+            "made for cpu at int4: it runs on the CPU, though CUDA wor",
+        ),
+        ("cpu", "fp16", "cuda", "ok", "made for cpu at fp16, and runs on CUDA too"),
+        ("cpu", "int8", "cpu", "ok", "made for cpu at int8"),
+        ("cpu", "int8", "driver", "ok", "made for cpu at int8"),
+        ("cuda", "int4", "cuda", "ok", "made for cuda at int4"),
+        (
+            "cuda",
+            "int4",
+            "cpu",
+            "note",
+            "made for cuda at int4, and its provider does not work here",
+        ),
+        ("cuda", "fp16", "driver", "note", "made for cuda at fp16, and its provider does not work"),
+        ("tensorrt", "int8", "cpu", "note", "made for tensorrt at int8, and there is no GPU"),
+        ("tensorrt", "int8", "driver", "ok", "made for tensorrt at int8"),
+        (None, "int8", "cuda", None, ""),
+    ],
+)
+def test_an_artifact_that_was_made_for_another_machine_is_noted(
+    target: str | None,
+    precision: str,
+    machine: str,
+    level: str | None,
+    text: str,
+    tmp_path: Path,
+) -> None:
+    found = OnnxRuntime(
+        "1.31", None, {CPU: "", **({CUDA_PROVIDER: ""} if machine == "cuda" else {})}
+    )
+    cuda = Cuda((12, 6), () if machine == "cpu" else (BIG,), "no device")
+    activations = precision if precision == "fp16" else "fp32"
+    manifest = replace(fake_manifest(), target=target, precision=precision, activations=activations)
+    findings = target_findings(manifest, tmp_path / "model.onnx", found, cuda)
+    assert [f.level for f in findings] == ([] if level is None else [level])
+    assert all(text in f.found and "--target" in (f.advice or "--target") for f in findings)
+
+
+def test_an_older_artifact_is_known_by_its_operators(tmp_path: Path) -> None:
+    graph = tmp_path / "model.onnx"
+    graph.write_bytes(field(7, field(1, field(4, b"MatMulIntegerToFloat"))))
+    manifest = replace(fake_manifest(), precision="int8")
+    found = OnnxRuntime("1.31", None, {CPU: "", CUDA_PROVIDER: ""})
+    (finding,) = target_findings(manifest, graph, found, Cuda((12, 6), (BIG,), ""))
+    assert (finding.level, finding.topic) == ("note", "target")
+
+
+def test_the_report_on_an_artifact_says_what_it_was_made_for(
+    run: Run, artifact: Path, manifest_writer: WriteManifest
+) -> None:
+    assert "target" not in findings(run, artifact)
+    manifest = fake_manifest(vocab_size=259, max_length=256)
+    manifest_writer(artifact, replace(manifest, target="cuda"))
+    (found,) = findings(run, artifact)["target"]
+    assert found["level"] == "note"
+    assert "made for cuda at fp32, and its provider does not work here" in found["found"]
 
 
 def test_json_is_one_document_with_counts(run: Run, artifact: Path) -> None:

@@ -57,6 +57,38 @@ def test_a_malformed_origin_is_named(origin: Any, message: str, document: dict[s
         read({**document, "origin": origin})
 
 
+@pytest.mark.parametrize("target", contract.TARGETS)
+def test_the_target_is_kept(target: str, document: dict[str, Any]) -> None:
+    assert "target" not in document
+    manifest = read({**document, "target": target})
+    assert manifest.target == target
+    assert Manifest.from_json(manifest.to_json()) == manifest
+
+
+def test_an_older_file_says_no_target(document: dict[str, Any]) -> None:
+    assert read(document).target is None
+    del document["activations"]
+    assert read({**document, "format_version": 1}).target is None
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (None, "field 'target' is null; expected a non-empty string"),
+        ("", "field 'target' is ''; expected a non-empty string"),
+        (["cpu"], "field 'target' is a list of 1; expected a non-empty string"),
+        ("CPU", r"field 'target' is invalid; use one of \('cpu', 'cuda', 'tensorrt'\)"),
+        ("npu", "field 'target' is invalid"),
+    ],
+)
+def test_a_target_that_is_none_is_named(
+    target: Any, message: str, document: dict[str, Any]
+) -> None:
+    with pytest.raises(ArtifactError, match=message) as caught:
+        read({**document, "target": target})
+    assert "\n" not in str(caught.value)
+
+
 def test_graph_table_is_the_step_contract() -> None:
     manifest = fake_manifest(vocab_size=10)
     assert [spec.name for spec in manifest.inputs] == [

@@ -21,6 +21,7 @@ from dawn_runtime.doctor.providers import (
     provider_findings,
     read_onnxruntime,
 )
+from dawn_runtime.doctor.target import target_findings
 from dawn_runtime.errors import ArtifactError, OptionError
 from dawn_runtime.manifest import GRAPH_FILE, Manifest
 
@@ -54,6 +55,7 @@ def examine(folder: Path | None = None, length: int | None = None, batch: int = 
         *([] if artifact is None else integrity_findings(artifact)),
         *unreadable,
         *([] if graph is None else [opset_finding(found, graph)]),
+        *_target(artifact, found, cuda),
         *([] if manifest is None else memory_findings(manifest, cuda, length, batch)),
     ]
 
@@ -87,6 +89,12 @@ def _numbers(artifact: Artifact | None, found: OnnxRuntime) -> list[Finding]:
     needed = needed_labels(artifact.folder / GRAPH_FILE, artifact.manifest.activations)
     on_cpu = "cpu" in needed_devices(artifact.manifest)
     return number_findings(found, trials, needed, [CPU] if on_cpu else [])
+
+
+def _target(artifact: Artifact | None, found: OnnxRuntime, cuda: Cuda) -> list[Finding]:
+    if artifact is None:
+        return []
+    return target_findings(artifact.manifest, artifact.folder / GRAPH_FILE, found, cuda)
 
 
 def needed_devices(manifest: Manifest | None) -> frozenset[str]:

@@ -6,8 +6,10 @@ from importlib.util import find_spec
 from dawn_runtime._checks import check_flag, shown
 from dawn_runtime.artifact import Artifact
 from dawn_runtime.engine.checks import check_threads
+from dawn_runtime.engine.operators import belongs_on_cpu
 from dawn_runtime.engine.protocol import Engine, EngineInfo, StepInputs, StepOutputs
 from dawn_runtime.errors import OptionError
+from dawn_runtime.manifest import GRAPH_FILE
 from dawn_runtime.registry import unknown
 
 _OPENERS = {
@@ -46,7 +48,9 @@ def open_engine(
 ) -> Engine:
     """Opens an engine on an artifact.
 
-    An engine that does not load is an error with the reason, never another engine.
+    An engine that does not load is an error with the reason, never another engine. `auto` takes a
+    plan of TensorRT if the folder has one, the CPU for integers that were exported for it, and else
+    the GPU if onnxruntime was built for one.
 
     Args:
         artifact: An opened artifact folder.
@@ -62,7 +66,7 @@ def open_engine(
         OptionError: Unknown engine, a number of threads out of range, an option of another engine,
             or an argument of another type.
         DependencyError: The package of the engine is not installed.
-        EngineError: The back end cannot load the graph.
+        EngineError: The back end cannot load the graph, or would compute its products elsewhere.
     """
     if not isinstance(artifact, Artifact):
         raise OptionError(f"engine: artifact is {shown(artifact)}; expected an opened Artifact")
@@ -86,7 +90,9 @@ def _chosen(artifact: Artifact) -> str:
     """The engine that `auto` stands for."""
     if any(artifact.folder.glob("*.engine.json")):  # a plan was built for this machine
         return "tensorrt"
-    if find_spec("onnxruntime") is not None:
+    if find_spec("onnxruntime") is not None and not belongs_on_cpu(
+        artifact.manifest, artifact.folder / GRAPH_FILE
+    ):
         from dawn_runtime.engine.ort_session import CUDA_PROVIDER, import_onnxruntime
 
         if CUDA_PROVIDER in import_onnxruntime().get_available_providers():

@@ -22,6 +22,7 @@ from dawn_runtime.cuda.pool import Pool
 from dawn_runtime.engine.checks import check_inputs, check_threads, check_volumes, named_inputs
 from dawn_runtime.engine.device import DeviceOutputs, DeviceStep, KvMemory, sizes_of
 from dawn_runtime.engine.exclusive import exclusive
+from dawn_runtime.engine.operators import cpu_only_in
 from dawn_runtime.engine.ort_session import (
     CPU_PROVIDER,
     CUDA_PROVIDER,
@@ -301,14 +302,32 @@ class _GraphIds:
 def open_cuda(
     artifact: Artifact, *, threads: int | None = None, cuda_graphs: bool = False
 ) -> OrtDeviceEngine:
-    """Opens the graph of an artifact on the first GPU; see `OrtDeviceEngine`."""
+    """Opens the graph of an artifact on the first GPU; see `OrtDeviceEngine`.
+
+    Raises:
+        EngineError: Products of the graph have no kernels for a GPU.
+    """
+    graph, manifest = artifact.path(GRAPH_FILE), artifact.manifest
+    _check_operators(graph, manifest)
     device = CudaDevice()
     try:
-        graph, manifest = artifact.path(GRAPH_FILE), artifact.manifest
         return OrtDeviceEngine(graph, manifest, device, cuda_graphs=cuda_graphs, threads=threads)
     except BaseException:
         device.close()
         raise
+
+
+def _check_operators(graph: Path, manifest: Manifest) -> None:
+    """Refuses a graph whose products the CPU would compute, before the GPU is touched."""
+    operators = cpu_only_in(graph)
+    if operators:
+        made = "" if manifest.target is None else f" was made for {manifest.target} and"
+        raise EngineError(
+            f"onnxruntime-cuda: the artifact{made} multiplies {manifest.precision} with "
+            f"{' and '.join(operators)}, for which CUDA has no kernel: the CPU would compute it, "
+            "with copies there and back; use engine='onnxruntime-cpu', or export again with "
+            "--target cuda"
+        )
 
 
 def _providers(device: Device, cuda_graphs: bool) -> tuple[list[str], list[dict[str, str]]]:

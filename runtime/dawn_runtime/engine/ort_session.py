@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from dawn_runtime.engine.canary import Canary, case_of, complaint, needed_canaries
+from dawn_runtime.engine.operators import RECORD_PLACES, left_on_cpu
 from dawn_runtime.engine.ort_releases import KNOWN_WRONG, build_with_cuda, remedy
 from dawn_runtime.errors import DependencyError, EngineError
 from dawn_runtime.manifest import WEIGHTS_FILE
@@ -38,7 +39,8 @@ def open_session(
 ) -> Any:
     """Opens a session whose first provider is the one asked for and computes what it should.
 
-    ONNX Runtime falls back to the CPU with no more than a line in its log; this does not. Before
+    ONNX Runtime falls back to the CPU with no more than a line in its log, and leaves single nodes
+    there without one; neither is taken here but for the arithmetic of shapes. Before
     the graph is loaded its operators are tried on numbers that are known, once for each process.
 
     Args:
@@ -54,7 +56,8 @@ def open_session(
 
     Raises:
         DependencyError: onnxruntime is not installed, or was built without the provider.
-        EngineError: The provider or the graph does not load, or an operator computes wrongly.
+        EngineError: The provider or the graph does not load, an operator computes wrongly, or
+            parts of the graph would run on the CPU though another provider was asked for.
     """
     onnxruntime = import_onnxruntime()
     first = providers[0]
@@ -72,7 +75,18 @@ def open_session(
             _tried.add(mark)
     with translated(engine, f"load {graph.name}"):
         settings = _settings(threads=threads, spinning=spinning, low_memory=low_memory)
-        return _open(engine, graph, providers, options, settings)
+        if first != CPU_PROVIDER:
+            settings.add_session_config_entry(RECORD_PLACES, "1")
+        session = _open(engine, graph, providers, options, settings)
+        left = {} if first == CPU_PROVIDER else left_on_cpu(session)
+    if left:
+        nodes = ", ".join(f"{count} x {operator}" for operator, count in sorted(left.items()))
+        raise EngineError(
+            f"{engine}: ONNX Runtime {onnxruntime.__version__} has no kernels of {first} for "
+            f"{nodes:.200} and would compute them on the CPU, with copies there and back; "
+            f"{remedy(onnxruntime.__version__)}, or use {_ON_CPU}"
+        )
+    return session
 
 
 def try_canary(

@@ -6,8 +6,7 @@ operators of its graph are tried, once for each process, provider and type of ac
 milliseconds. `dawn-doctor` tries all of them.
 """
 
-import mmap
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -16,6 +15,7 @@ import numpy as np
 
 from dawn_runtime.engine.canary import floats, integers
 from dawn_runtime.engine.canary.case import Array, Canary, Case
+from dawn_runtime.engine.operators import operators_in
 
 CANARIES: Final = (
     Canary("plain operators", (), floats.plain),
@@ -37,15 +37,10 @@ def needed_canaries(graph: Path) -> tuple[Canary, ...]:
             says why.
     """
     try:
-        with graph.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return tuple(c for c in CANARIES if not c.operators or _any_of(data, c.operators))
+        found = operators_in(graph, {name for canary in CANARIES for name in canary.operators})
     except (OSError, ValueError):
         return ()
-
-
-def _any_of(data: mmap.mmap, operators: Iterable[str]) -> bool:
-    # `op_type` of a node is field 4: its key, its length, its letters.
-    return any(data.find(b"\x22%c%s" % (len(o), o.encode())) >= 0 for o in operators)
+    return tuple(c for c in CANARIES if not c.operators or found.intersection(c.operators))
 
 
 @cache
