@@ -19,9 +19,9 @@ def test_exported_graph_decodes_what_the_published_reference_decodes(
 ) -> None:
     artifact = Artifact.open(exported(family))
     engine = open_engine(artifact, threads=1)
+    decoder = Decoder(artifact.manifest, engine)
     for case in CASES[family]:
         tokens, forwards = golden_case(family, case)
-        decoder = Decoder(artifact.manifest(engine, family, case))
         results = decode_case(decoder, family, case)
         np.testing.assert_array_equal(np.stack([r.tokens for r in results]), tokens, err_msg=case)
         assert [result.forwards for result in results] == forwards, case
