@@ -309,18 +309,17 @@ def argmax_in_blocks(logits: Tensor, barred: int) -> Tensor:
     nothing = torch.full((), float("-inf"), device=logits.device).expand(*own.shape[:-1], 1)
     own = torch.cat(_around(own, place, nothing), dim=-1)
     token = own.argmax(dim=-1, keepdim=True) + number * block
-    if block < vocabulary:
-        parts = _around(blocks.amax(dim=-1), number, own.amax(dim=-1, keepdim=True))
-        best = torch.cat(parts, dim=-1).argmax(dim=-1)
-        index = best[..., None, None].expand(*best.shape, 1, block)
-        inside = blocks.gather(-2, index).squeeze(-2).argmax(dim=-1)
-        other = (best * block + inside).unsqueeze(-1)
-        # Which part is best tells whether that is the block of `barred`; its own token then counts.
-        which = torch.cat([part.amax(dim=-1, keepdim=True) for part in parts], dim=-1)
-        tokens = [other] * len(parts)
-        tokens[number > 0] = token
-        token = torch.cat(tokens, dim=-1).gather(-1, which.argmax(dim=-1, keepdim=True))
-    return token.squeeze(-1)
+    parts = _around(blocks.amax(dim=-1), number, own.amax(dim=-1, keepdim=True))
+    best = torch.cat(parts, dim=-1).argmax(dim=-1)
+    index = best[..., None, None].expand(*best.shape, 1, block)
+    inside = blocks.gather(-2, index).squeeze(-2).argmax(dim=-1)
+    other = (best * block + inside).unsqueeze(-1)
+    # Which part is best tells whether that is the block of `barred`; its own token then counts.
+    which = torch.cat([part.amax(dim=-1, keepdim=True) for part in parts], dim=-1)
+    tokens = [other] * len(parts)
+    tokens[number > 0] = token
+    found = torch.cat(tokens, dim=-1).gather(-1, which.argmax(dim=-1, keepdim=True))
+    return found.squeeze(-1)
 
 
 def _around(x: Tensor, index: int, value: Tensor) -> list[Tensor]:
