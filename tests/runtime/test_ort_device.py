@@ -14,6 +14,7 @@ from dawn_runtime import (
     Decoder,
     Engine,
     EngineError,
+    Result,
     StepInputs,
     open_engine,
 )
@@ -65,6 +66,15 @@ def assert_same(left: Any, right: Any) -> None:
         np.testing.assert_array_equal(getattr(left, name), getattr(right, name), err_msg=name)
     for one, other in zip(left.present, right.present, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def assert_commits_agree(left: Result, right: Result) -> None:
+    """The same commits. Only the engine of the CPU asks for aligned keys, so its sums may round
+    otherwise, in the last bits."""
+    placed = [[(c.step, c.position, c.token) for c in one.trace] for one in (left, right)]
+    assert placed[0] == placed[1]
+    confidence = [[commit.confidence for commit in one.trace] for one in (left, right)]
+    np.testing.assert_allclose(confidence[0], confidence[1], rtol=1e-3)
 
 
 @pytest.mark.parametrize("queries", [0, 4])
@@ -239,7 +249,8 @@ def test_decoding_is_that_of_the_cpu_engine(
         )
         for engine in engines
     )
-    assert [result.trace for result in bound] == [result.trace for result in plain]
+    for one, other in zip(bound, plain, strict=True):
+        assert_commits_agree(one, other)
 
 
 def test_the_engine_offers_all_that_a_device_can(engines: tuple[OrtDeviceEngine, Engine]) -> None:
