@@ -65,15 +65,19 @@ class Result:
     holes: tuple[Hole, ...] = ()
 
     @property
-    def tokens_per_forward(self) -> float:
-        """Tokens of the answer decided per run of the engine; at most 1 for one at a time.
+    def tokens_decided(self) -> int:
+        """How many of `tokens` were decided and not given by a template.
 
-        Counts what is in `tokens` and was decided, not given by a template. An end token, and what
-        is decided behind it or behind an open position, is in `trace` alone and not counted.
+        An end token, and what is decided behind it or behind an open position, is in `trace` alone
+        and not counted.
         """
         end = self.prompt_tokens + len(self.tokens)
-        decided = sum(commit.position < end for commit in self.trace)
-        return decided / max(self.forwards, 1)
+        return sum(commit.position < end for commit in self.trace)
+
+    @property
+    def tokens_per_forward(self) -> float:
+        """`tokens_decided` per run of the engine; at most 1 for one at a time."""
+        return self.tokens_decided / max(self.forwards, 1)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns all of it for JSON; a commit is [step, position, token, confidence]."""

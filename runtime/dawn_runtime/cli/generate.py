@@ -174,12 +174,10 @@ def _statistics(result: Result, decoder: Decoder) -> str:
     note = " (fallback: the answer is short)" if result.fallback else ""
     if result.finish_reason not in ("end", "length"):
         note += f", incomplete: {result.finish_reason}"
-    each = len(result.trace) / max(result.forwards, 1)
     return (
-        f"{counted(len(result.tokens), 'token')}, {counted(len(result.trace), 'position')} decided "
-        f"in {counted(result.forwards, 'forward')} ({each:.2f} each, end and "
-        f"padding counted), {result.seconds:.2f} s, engine {decoder.engine_name}, "
-        f"policy {result.policy}{note}"
+        f"{counted(result.tokens_decided, 'token')} decided in "
+        f"{counted(result.forwards, 'forward')} ({result.tokens_per_forward:.2f} each), "
+        f"{result.seconds:.2f} s, engine {decoder.engine_name}, policy {result.policy}{note}"
     )
 
 
