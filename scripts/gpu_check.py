@@ -29,9 +29,9 @@ from typing import Any
 
 from dawn_runtime.cli.common import Parser, count, print_json, run_command
 from dawn_runtime.cli.places import destination
-from dawn_runtime.doctor.cuda import Cuda, read_cuda
 from dawn_runtime.errors import EngineError, OptionError
 from dawn_runtime.files import write_whole
+from dawn_runtime.machine.driver import Cuda, read_cuda
 from gpu_checks import endurance, parity, preparation, speed
 from gpu_checks.engines import REFERENCE
 from gpu_checks.isolated import run_isolated

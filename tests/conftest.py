@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from dawn_runtime.doctor.cuda import read_cuda
+from dawn_runtime.machine.driver import read_cuda
 from support.golden import GOLDEN
 
 # No test is timed: one that is slow on a busy machine is not wrong.

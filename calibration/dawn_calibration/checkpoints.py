@@ -10,10 +10,10 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from dawn_export.companions import write_companions
 from dawn_export.describe import describe
 from dawn_export.errors import SourceError
 from dawn_export.options import ExportOptions
+from dawn_export.text.companions import write_companions
 from dawn_models import Checkpoint, CheckpointError, Transformer, load_transformer
 from dawn_runtime import Artifact, Decoder, Engine
 from dawn_runtime.arrays import IntArray

@@ -24,8 +24,8 @@ from typing import Final
 from dawn_calibration.errors import CheckerError
 from dawn_calibration.prompts import Question
 from dawn_runtime import Result
-from dawn_runtime.counts import counted
 from dawn_runtime.errors import OptionError, PromptError
+from dawn_runtime.wording import counted
 
 Judge = Callable[[Sequence[Question], Sequence[Result]], list[bool]]
 """Says of every answer whether it is right."""

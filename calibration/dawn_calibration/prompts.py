@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from dawn_calibration.tasks import TASKS, Item, Split, items
-from dawn_runtime._checks import check_integer
 from dawn_runtime.arrays import IntArray
-from dawn_runtime.cli.jsonl import read_prompts
-from dawn_runtime.counts import counted
+from dawn_runtime.checks import check_integer
 from dawn_runtime.errors import OptionError, PromptError
+from dawn_runtime.prompt_files import read_prompts
 from dawn_runtime.prompts import Filling, Prompt
 from dawn_runtime.registry import unknown
+from dawn_runtime.wording import counted
 
 MOST_ITEMS: Final = 10_000
 """Of one task; a million would be drawn for minutes and decoded for days."""

@@ -9,11 +9,11 @@ Importing this package loads neither torch nor onnx; `export` does, after its ar
 
 from __future__ import annotations
 
-from dawn_export.aliases import ALIASES, Alias
 from dawn_export.api import export
 from dawn_export.errors import ExportError, OutputError, SourceError, VerificationError
 from dawn_export.options import ExportOptions
 from dawn_export.report import Difference, EndToEnd, ExportReport, ValueCheck, Verification
+from dawn_export.sources.aliases import ALIASES, Alias
 
 __all__ = [
     "ALIASES",

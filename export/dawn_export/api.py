@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from dawn_export.artifact import check_output, staged
 from dawn_export.errors import OutputError, SourceError
+from dawn_export.folder.artifact import check_output, staged
 from dawn_export.options import VERIFY_MODES, ExportOptions
 from dawn_export.progress import Listener, at_terminal, reporting, stage
 from dawn_export.report import ExportReport
-from dawn_export.sources import Source, find_source
-from dawn_runtime._checks import check_choice
+from dawn_export.sources.find import Source, find_source
+from dawn_runtime.checks import check_choice
 from dawn_runtime.errors import DependencyError, OptionError
 from dawn_runtime.manifest import MANIFEST_FILE
 

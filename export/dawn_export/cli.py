@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from dawn_export.aliases import alias_table
 from dawn_export.api import export, real_place
 from dawn_export.errors import VerificationError
 from dawn_export.options import (
@@ -17,6 +16,7 @@ from dawn_export.options import (
 )
 from dawn_export.quantization.calibration_file import read_calibration
 from dawn_export.report import ExportReport
+from dawn_export.sources.aliases import alias_table
 from dawn_export.tensorrt import PlanReport
 from dawn_export.tensorrt.flags import add_flags, check_flags, work_on_plan
 from dawn_runtime.cli.common import Parser, print_json, run_command

@@ -9,8 +9,8 @@ from tokenizers import Tokenizer
 
 from dawn_export.options import ExportOptions
 from dawn_export.quantization.fingerprint import model_dims
-from dawn_export.side_files import read_fields
-from dawn_export.tokenizer import TOKENIZER_FILE, library_errors
+from dawn_export.text.side_files import read_fields
+from dawn_export.text.tokenizer import TOKENIZER_FILE, library_errors
 from dawn_models import Checkpoint
 from dawn_runtime.artifact import sha256_of
 from dawn_runtime.manifest import (

@@ -10,11 +10,9 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
-from dawn_export import verify
-from dawn_export.companions import write_companions
 from dawn_export.describe import describe, file_entry
 from dawn_export.errors import ExportError, SourceError, VerificationError
-from dawn_export.graph import StepGraph, build_graph
+from dawn_export.graph.step import StepGraph, build_graph
 from dawn_export.options import ExportOptions
 from dawn_export.preflight import check_export, check_verification
 from dawn_export.progress import Listener, reporting, stage
@@ -22,7 +20,9 @@ from dawn_export.quantization.calibration_file import CALIBRATION_FILE
 from dawn_export.quantization.fingerprint import fingerprint
 from dawn_export.quantization.smoothing import folded
 from dawn_export.report import VERIFICATION_FILE, Verification
-from dawn_export.weights import WrittenWeights, write_weights
+from dawn_export.text.companions import write_companions
+from dawn_export.verification import verify
+from dawn_export.weights.write import WrittenWeights, write_weights
 from dawn_models import Checkpoint, CheckpointError
 from dawn_runtime import contract
 from dawn_runtime.manifest import (

@@ -5,7 +5,7 @@ output folder   is a file, holds something else, or an artifact and no `--force`
 precision       the target cannot run it: `ExportOptions`
 context length  longer than the model was made for: `ExportOptions.check_model`
 evidence        of more layers than the model has: `ExportOptions.check_model`
-free disk       less than the artifact takes: `check_disk`; than a download: `dawn_export.hub`
+free disk       less than the artifact takes: `check_disk`; than a download: `sources.hub`
 permissions     the folder cannot be made: `staged` makes a hidden one beside it, before all else
 --verify        ONNX Runtime is not installed: `check_verification`
 tokenizer       does not load, or its ids are others than the model's: `write_companions`
@@ -18,15 +18,15 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from dawn_export.disk import free_bytes, lacking
 from dawn_export.errors import OutputError
+from dawn_export.folder.disk import free_bytes, lacking
+from dawn_export.graph.pieces import TORCH_DTYPES
 from dawn_export.options import ExportOptions
-from dawn_export.pieces import TORCH_DTYPES
 from dawn_export.quantization.integers import block_size
 from dawn_models import ModelConfig, parameter_shapes
 from dawn_runtime import contract
-from dawn_runtime.engine.ort import ACTIVATIONS
-from dawn_runtime.engine.ort_session import import_onnxruntime
+from dawn_runtime.engine.ort.cpu import ACTIVATIONS
+from dawn_runtime.engine.ort.session import import_onnxruntime
 
 _BESIDE_WEIGHTS = 64 * 2**20
 """Room for everything but the weights: graph (about 2 MB), tokenizer (about 10), configuration,

@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from dawn_runtime.counts import counted
+from dawn_runtime.wording import counted
 
 if TYPE_CHECKING:
     from tqdm import tqdm

@@ -20,7 +20,7 @@ class Difference:
     Attributes:
         case: What was run.
         output: Which output.
-        largest: Largest difference of a value; see `dawn_export.parity` for its unit.
+        largest: Largest difference of a value; `verification.computed_outputs` tells its unit.
         tolerance: Largest one that is accepted.
     """
 
@@ -37,10 +37,10 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class ValueCheck:
-    """Comparison of the written weights with those of the checkpoint: see `dawn_export.values`.
+    """Comparison of the written weights with those of the checkpoint.
 
     Attributes:
-        mode: `all` or `sample`; see `dawn_export.values`.
+        mode: `all` or `sample`; see `dawn_export.verification.written_weights`.
         tensors: How many of the checkpoint's were compared.
         values: How many of their values were compared.
         differing: Weight -> how many of them differ; empty if all is well.

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from dawn_runtime._checks import check_choice, check_path
 from dawn_runtime._fields import read_text
+from dawn_runtime.checks import check_choice, check_path
 from dawn_runtime.errors import ArtifactError
 from dawn_runtime.files import open_plain, reason_of, stray_link
 from dawn_runtime.manifest import (

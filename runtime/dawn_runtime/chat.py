@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from dawn_runtime import rendering
-from dawn_runtime._checks import check_flag, shown
 from dawn_runtime._fields import Fields
 from dawn_runtime.artifact import Artifact
+from dawn_runtime.checks import check_flag, shown
 from dawn_runtime.errors import ArtifactError, DependencyError, OptionError, PromptError
 from dawn_runtime.given import Message, as_mappings
 from dawn_runtime.manifest import TEMPLATE_FILE, TOKENIZER_CONFIG_FILE

@@ -6,10 +6,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from dawn_runtime._checks import check_integer, shown
 from dawn_runtime.arrays import IntArray
 from dawn_runtime.artifact import Artifact
 from dawn_runtime.chat import ChatTemplate
+from dawn_runtime.checks import check_integer, shown
 from dawn_runtime.companions import open_companions
 from dawn_runtime.decoding import DecodeState, Packer, RowState
 from dawn_runtime.engine import Engine, open_engine

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dawn_runtime._checks import check_integer, check_number
 from dawn_runtime.arrays import IntArray
+from dawn_runtime.checks import check_integer, check_number
 from dawn_runtime.decoding import DecodeState, Packer, RowState, begin_run
 from dawn_runtime.engine import Engine
 from dawn_runtime.results import FinishReason, Hole, Result

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dawn_runtime._checks import is_integer, shown
+from dawn_runtime.checks import is_integer, shown
 from dawn_runtime.errors import PromptError
 from dawn_runtime.native import native_errors
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dawn_runtime._checks import is_integer, shown
 from dawn_runtime.arrays import IntArray
 from dawn_runtime.chat import ChatTemplate
+from dawn_runtime.checks import is_integer, shown
 from dawn_runtime.errors import PromptError
 from dawn_runtime.given import (
     Checked,

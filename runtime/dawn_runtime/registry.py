@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any, Generic, TypeVar
 
-from dawn_runtime._checks import shown
 from dawn_runtime._json import parse_json
+from dawn_runtime.checks import shown
 from dawn_runtime.errors import OptionError
 
 T = TypeVar("T")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypedDict
 
-from dawn_runtime._checks import check_choice, check_flag, check_integer, shown
+from dawn_runtime.checks import check_choice, check_flag, check_integer, shown
 from dawn_runtime.decoding import (
     CACHES,
     PADDINGS,

@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from dawn_runtime.control_groups import cpu_quota
+from dawn_runtime.machine.control_groups import cpu_quota
 from dawn_runtime.manifest_records import Dims
 
 SMALL_MODEL: Final = 8_000_000

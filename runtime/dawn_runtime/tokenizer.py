@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dawn_runtime._checks import check_flag, check_path, shown
 from dawn_runtime._fields import Fields
 from dawn_runtime.arrays import IntArray
 from dawn_runtime.artifact import Artifact
+from dawn_runtime.checks import check_flag, check_path, shown
 from dawn_runtime.errors import ArtifactError, DependencyError, PromptError
 from dawn_runtime.given import as_text
 from dawn_runtime.manifest import TOKENIZER_CONFIG_FILE, TOKENIZER_FILE

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from dawn_runtime.doctor.cuda import Cuda
+from dawn_runtime.machine.driver import Cuda
 
 _SMI_FIELDS: Final = (
     *(

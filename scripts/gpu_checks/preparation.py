@@ -102,7 +102,7 @@ def build(artifact: Path) -> dict[str, Any]:
     """
     from dawn_export.tensorrt import EngineOptions, build_plan
     from dawn_runtime.artifact import read_manifest
-    from dawn_runtime.engine.tensorrt_module import find_tensorrt
+    from dawn_runtime.engine.tensorrt.module import find_tensorrt
 
     trt = find_tensorrt(("tensorrt",), builds=True, purpose="builds plans")
     length = min(LONGEST, read_manifest(artifact).dims.max_length)
@@ -114,7 +114,7 @@ def build(artifact: Path) -> dict[str, Any]:
 
 def _copy(artifact: Path, folder: Path) -> None:
     """Copies an artifact without its plans; large files become further names of the same."""
-    from dawn_runtime.engine.tensorrt_plans import plan_files
+    from dawn_runtime.engine.tensorrt.plans import plan_files
 
     with suppress(FileNotFoundError):
         shutil.rmtree(folder)

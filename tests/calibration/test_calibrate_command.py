@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dawn_calibration.cli import COMMANDS, main
-from dawn_runtime.counts import counted
+from dawn_runtime.wording import counted
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dawn_export import ExportOptions, exporter
-from dawn_export.graph import StepGraph, build_graph
+from dawn_export.graph.step import StepGraph, build_graph
 from dawn_models import read_config
 from support.checkpoints import write_checkpoint
 from support.tensorrt_machine import FakeMachine, copied, small_artifact

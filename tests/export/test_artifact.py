@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from dawn_export import OutputError, artifact
-from dawn_export.artifact import check_output, staged
+from dawn_export import OutputError
+from dawn_export.folder import artifact
+from dawn_export.folder.artifact import check_output, staged
 from dawn_runtime.engine.fake import fake_manifest
 from dawn_runtime.manifest import MANIFEST_FILE
 

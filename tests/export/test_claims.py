@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from dawn_export import ExportOptions, SourceError, export
-from dawn_export.companions import write_companions
-from dawn_export.template import read_template
-from dawn_export.tokenizer import read_tokenizer
+from dawn_export.text.companions import write_companions
+from dawn_export.text.template import read_template
+from dawn_export.text.tokenizer import read_tokenizer
 from dawn_models import Checkpoint
 from support.checkpoints import write_checkpoint, write_index
 from support.qwen2 import ADDED, VOCABULARY_SIZE, change_config, write_qwen2_files

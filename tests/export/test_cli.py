@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from dawn_export import exporter, parity
+from dawn_export import exporter
 from dawn_export.cli import main
+from dawn_export.verification import computed_outputs as parity
 from dawn_runtime import Artifact
 from support.checkpoints import write_checkpoint
 

@@ -9,7 +9,7 @@ import pytest
 from tokenizers import Tokenizer, models
 
 from dawn_export import ExportOptions, SourceError, export
-from dawn_export.companions import read_template, write_companions
+from dawn_export.text.companions import read_template, write_companions
 from dawn_models import Checkpoint, ConfigError
 from dawn_runtime import Artifact
 from dawn_runtime.chat import ChatTemplate

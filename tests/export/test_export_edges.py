@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from dawn_export import ExportOptions, export
-from dawn_export.artifact import check_output
 from dawn_export.cli import main
 from dawn_export.errors import CalibrationFileError, OutputError, SourceError
+from dawn_export.folder.artifact import check_output
 from dawn_export.quantization.calibration_file import read_calibration
-from dawn_export.sources import find_source
+from dawn_export.sources.find import find_source
 from dawn_models import ConfigError
 from dawn_models.fields import parse_json, read_json
 from dawn_runtime import Artifact

@@ -7,8 +7,8 @@ import numpy as np
 import onnx
 import pytest
 
-from dawn_export.data_file import ALIGNMENT
-from dawn_export.graph import StepGraph
+from dawn_export.graph.step import StepGraph
+from dawn_export.weights.data_file import ALIGNMENT
 from dawn_models import Checkpoint
 from dawn_runtime import contract
 from dawn_runtime.contract import TensorSpec

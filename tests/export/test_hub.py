@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from dawn_export import ExportOptions, export
-from dawn_export.hub import download
-from dawn_export.sources import find_source
+from dawn_export.sources.find import find_source
+from dawn_export.sources.hub import download
 from dawn_runtime import Artifact
 from dawn_runtime.errors import DependencyError
 from dawn_runtime.manifest import Origin
@@ -22,7 +22,7 @@ from support.qwen2 import write_qwen2_files
 
 FETCH = """
 import json, shutil, sys
-from dawn_export.sources import find_source
+from dawn_export.sources.find import find_source
 from dawn_runtime.errors import DawnError
 for request in map(json.loads, sys.argv[1:]):
     print("---", file=sys.stderr)

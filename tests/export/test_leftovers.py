@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from dawn_export import OutputError, exchange, leftovers
-from dawn_export.artifact import staged
+from dawn_export import OutputError
+from dawn_export.folder import exchange, leftovers
+from dawn_export.folder.artifact import staged
 from dawn_runtime.manifest import MANIFEST_FILE
 
 LEFT = ".artifact.0123abcd"

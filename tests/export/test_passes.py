@@ -3,7 +3,7 @@
 import onnx_ir as ir
 import pytest
 
-from dawn_export.passes import make_reshapes_static, share_head, store_transposed
+from dawn_export.graph.passes import make_reshapes_static, share_head, store_transposed
 
 
 def value(name: str, *shape: int | str) -> ir.Value:

@@ -12,11 +12,11 @@ import torch
 from dawn_export import ExportOptions, VerificationError, export
 from dawn_export.errors import CalibrationFileError
 from dawn_export.exporter import write_artifact
-from dawn_export.graph import build_graph
+from dawn_export.graph.step import build_graph
 from dawn_export.preflight import artifact_bytes
 from dawn_export.quantization.calibration_file import CALIBRATION_FILE, Calibration
 from dawn_export.quantization.schemes import SCHEMES, Product
-from dawn_export.values import check_values
+from dawn_export.verification.written_weights import check_values
 from dawn_models import Checkpoint
 from dawn_runtime import Artifact, OptionError
 from dawn_runtime.contract import DIALECTS

@@ -9,9 +9,9 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
-from dawn_export.passes import quantize_products
+from dawn_export.graph.passes import quantize_products
 from dawn_export.quantization.schemes import ROWS
-from dawn_export.stored import SCALE, Layout
+from dawn_export.weights.layout import SCALE, Layout
 
 WIDTHS = {"wide.weight": (96, 160), "narrow.weight": (96, 48)}
 """Two products of the same rows, [in, out]; neither is a multiple of every kernel's tile."""

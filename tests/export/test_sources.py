@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from dawn_export import ALIASES, SourceError
-from dawn_export.aliases import ASK_THE_CARD, alias_table
 from dawn_export.cli import main
-from dawn_export.sources import HubRepository, LocalFolder, find_source
+from dawn_export.sources.aliases import ASK_THE_CARD, alias_table
+from dawn_export.sources.find import HubRepository, LocalFolder, find_source
 from dawn_models import family_named
 from dawn_runtime import OptionError
 

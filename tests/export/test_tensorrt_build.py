@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from dawn_export import ExportError, ExportOptions, OutputError, export
-from dawn_export.artifact import check_output
+from dawn_export.folder.artifact import check_output
 from dawn_export.tensorrt import EngineOptions, adopt_plan
 from dawn_export.tensorrt.machine import build_memory
 from dawn_runtime.artifact import Artifact, read_manifest
-from dawn_runtime.engine.tensorrt_plans import plan_files, read_plans
+from dawn_runtime.engine.tensorrt.plans import plan_files, read_plans
 from dawn_runtime.errors import DependencyError, EngineError, OptionError
 from support.tensorrt_machine import FEW, ORIN, FakeMachine
 

@@ -15,11 +15,11 @@ import pytest
 
 from dawn_export import ExportOptions, export
 from dawn_export.describe import file_entry
-from dawn_export.graph import build_graph
+from dawn_export.graph.step import build_graph
 from dawn_export.options import OPSETS
 from dawn_models import Checkpoint, read_config
 from dawn_runtime.artifact import read_manifest
-from dawn_runtime.engine.tensorrt_plans import plan_files, read_plans
+from dawn_runtime.engine.tensorrt.plans import plan_files, read_plans
 from make_random_checkpoint import GEOMETRIES
 from support.calibrations import calibrate, made_up
 from support.checkpoints import write_checkpoint

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from dawn_export.artifact import check_output
 from dawn_export.cli import main
 from dawn_export.errors import ExportError
+from dawn_export.folder.artifact import check_output
 from dawn_export.tensorrt.files import write_whole
 from dawn_export.tensorrt.interruption import held_interrupt
-from dawn_runtime.engine.tensorrt_plans import plan_files
+from dawn_runtime.engine.tensorrt.plans import plan_files
 from support.tensorrt_machine import FakeMachine
 
 

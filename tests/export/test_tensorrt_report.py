@@ -13,7 +13,7 @@ from dawn_export.tensorrt import EngineOptions, write_commands
 from dawn_export.tensorrt.inspection import summarise
 from dawn_export.tensorrt.trtexec import trtexec_command
 from dawn_runtime.artifact import read_manifest
-from dawn_runtime.engine.tensorrt_plans import plan_files
+from dawn_runtime.engine.tensorrt.plans import plan_files
 from dawn_runtime.errors import OptionError
 from support.tensorrt_machine import FakeMachine
 

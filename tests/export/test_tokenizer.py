@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from dawn_export.tokenizer import ReadTokenizer, read_tokenizer
+from dawn_export.text.tokenizer import ReadTokenizer, read_tokenizer
 from support.qwen2 import (
     ADDED,
     ORDINARY,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dawn_export import SourceError
-from dawn_export.tokenizer import read_tokenizer
+from dawn_export.text.tokenizer import read_tokenizer
 from dawn_models import CheckpointError
 from support.qwen2 import change_config, write_qwen2_files, write_stored
 

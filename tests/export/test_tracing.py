@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from dawn_export import ExportError
-from dawn_export.pieces import Piece
-from dawn_export.tracing import Trace, trace
+from dawn_export.graph.pieces import Piece
+from dawn_export.graph.tracing import Trace, trace
 from dawn_runtime.contract import TensorSpec
 
 

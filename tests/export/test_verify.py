@@ -23,9 +23,9 @@ from dawn_export import (
     values,
     verify,
 )
-from dawn_export.graph import build_graph
-from dawn_export.parity import TOLERANCES, check_parity
-from dawn_export.truncation import layers_that_fit
+from dawn_export.graph.step import build_graph
+from dawn_export.verification.computed_outputs import TOLERANCES, check_parity
+from dawn_export.verification.first_layers import layers_that_fit
 from dawn_models import Checkpoint, read_config
 from dawn_runtime import Artifact
 from dawn_runtime.manifest import GRAPH_FILE, WEIGHTS_FILE

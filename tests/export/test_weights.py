@@ -9,10 +9,12 @@ import onnx_ir as ir
 import pytest
 import torch
 
-from dawn_export import ExportError, OutputError, source_rows, weights
-from dawn_export.data_file import DataFile
-from dawn_export.stored import Layout, StoredWeight
-from dawn_export.weights import WrittenWeights, write_weights
+from dawn_export import ExportError, OutputError
+from dawn_export.weights import source_rows
+from dawn_export.weights import write as weights
+from dawn_export.weights.data_file import DataFile
+from dawn_export.weights.layout import Layout, StoredWeight
+from dawn_export.weights.write import WrittenWeights, write_weights
 from dawn_models import Checkpoint, TensorReader
 from support.checkpoints import write_checkpoint
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 import gpu_check
-from dawn_runtime.doctor.cuda import Cuda, read_cuda
-from dawn_runtime.engine.tensorrt_plans import read_plans
+from dawn_runtime.engine.tensorrt.plans import read_plans
 from dawn_runtime.errors import DependencyError
+from dawn_runtime.machine.driver import Cuda, read_cuda
 from gpu_checks import endurance, parity, preparation
 from gpu_checks.isolated import run_isolated
 from gpu_checks.outcome import CheckError, Outcome, attempt

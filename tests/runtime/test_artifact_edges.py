@@ -14,8 +14,8 @@ import pytest
 from dawn_runtime import Artifact, ArtifactError, Decoder
 from dawn_runtime.artifact import MAX_MANIFEST_BYTES
 from dawn_runtime.doctor.integrity import integrity_findings
-from dawn_runtime.engine import ort_session
-from dawn_runtime.engine.tensorrt_plans import read_plans
+from dawn_runtime.engine.ort import session as ort_session
+from dawn_runtime.engine.tensorrt.plans import read_plans
 
 Spoil = Callable[[Path], Any]
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dawn_runtime import Dawn, RowView, Threshold, graph
+from dawn_runtime import Dawn, RowView, Threshold
+from dawn_runtime.policies import graph
 
 GOLDEN = Path(__file__).parent.parent / "data" / "golden" / "llada-random"
 CASES = json.loads((GOLDEN / "selector_dawn.json").read_text())

@@ -6,10 +6,7 @@ from typing import Any
 
 import pytest
 
-from dawn_runtime.doctor.elf import needed_libraries
 from dawn_runtime.doctor.finding import Finding, table
-from dawn_runtime.doctor.isolated import Answer, ask, read_answer
-from dawn_runtime.doctor.onnx_bytes import GraphVersions, graph_versions, minimal_model
 from dawn_runtime.doctor.providers import (
     CPU,
     OnnxRuntime,
@@ -17,7 +14,6 @@ from dawn_runtime.doctor.providers import (
     opset_finding,
     provider_findings,
 )
-from dawn_runtime.doctor.requirements import parse_requirements
 from dawn_runtime.doctor.tensorrt import (
     linked_major,
     major_of,
@@ -27,6 +23,10 @@ from dawn_runtime.doctor.tensorrt import (
 )
 from dawn_runtime.doctor.versions import package_findings, python_finding, read_requirements
 from dawn_runtime.errors import ArtifactError, EngineError
+from dawn_runtime.machine.elf import needed_libraries
+from dawn_runtime.machine.isolated import Answer, ask, read_answer
+from dawn_runtime.machine.onnx_bytes import GraphVersions, graph_versions, minimal_model
+from dawn_runtime.machine.requirements import parse_requirements
 
 CUDA = "CUDAExecutionProvider"
 
@@ -269,7 +269,7 @@ def test_what_is_no_model_is_one_error(tmp_path: Path, content: bytes) -> None:
 
 
 def test_onnx_runtime_loads_its_cpu_provider_and_refuses_a_future_opset() -> None:
-    probe = "dawn_runtime.doctor.probe"
+    probe = "dawn_runtime.machine.probe"
     assert CPU in ask(probe).document["providers"]
     assert failure_of(ask(probe, CPU, "23", "11")) == ""
     assert "opset" in failure_of(ask(probe, CPU, "99", "11")).lower()

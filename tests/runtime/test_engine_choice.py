@@ -10,18 +10,18 @@ import pytest
 
 from dawn_runtime import Artifact, EngineError, open_engine
 from dawn_runtime.doctor import numbers
-from dawn_runtime.engine import ort_session
 from dawn_runtime.engine.canary.onnx_writer import field, model_bytes, node_bytes
 from dawn_runtime.engine.fake import fake_manifest
 from dawn_runtime.engine.operators import CPU_ONLY, cpu_only_in, left_on_cpu
-from dawn_runtime.engine.ort_session import CPU_PROVIDER, CUDA_PROVIDER, open_session
+from dawn_runtime.engine.ort import session as ort_session
+from dawn_runtime.engine.ort.session import CPU_PROVIDER, CUDA_PROVIDER, open_session
 from dawn_runtime.manifest import GRAPH_FILE, FileEntry
 
 WITH_CUDA = [CUDA_PROVIDER, CPU_PROVIDER]
 OPENERS = {
-    "onnxruntime-cpu": "dawn_runtime.engine.ort.open_cpu",
-    "onnxruntime-cuda": "dawn_runtime.engine.ort_device.open_cuda",
-    "tensorrt": "dawn_runtime.engine.tensorrt.open_tensorrt",
+    "onnxruntime-cpu": "dawn_runtime.engine.ort.cpu.open_cpu",
+    "onnxruntime-cuda": "dawn_runtime.engine.ort.device.open_cuda",
+    "tensorrt": "dawn_runtime.engine.tensorrt.engine.open_tensorrt",
 }
 
 Exported = Callable[..., Path]
@@ -114,7 +114,7 @@ def test_exported_integers_stay_on_the_cpu(exported: Exported, chosen: Choose) -
 def test_products_that_the_cpu_would_compute_are_refused_before_the_gpu_is_touched(
     target: str | None, words: str, operator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dawn_runtime.engine.ort_device.CudaDevice", lambda: pytest.fail("touched"))
+    monkeypatch.setattr("dawn_runtime.engine.ort.device.CudaDevice", lambda: pytest.fail("touched"))
     artifact = made(tmp_path, target, "int8", operator)
     with pytest.raises(EngineError) as caught:
         open_engine(artifact, "onnxruntime-cuda")

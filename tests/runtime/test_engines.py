@@ -24,7 +24,7 @@ from dawn_runtime import (
 from dawn_runtime.contract import input_specs, output_specs
 from dawn_runtime.engine.checks import check_outputs, check_volumes
 from dawn_runtime.engine.fake import FakeEngine, HashModel, ReplayEngine, fake_manifest
-from dawn_runtime.engine.ort import OrtEngine
+from dawn_runtime.engine.ort.cpu import OrtEngine
 from dawn_runtime.threads import Machine, decide
 
 MANIFEST = fake_manifest(vocab_size=16, max_length=32)
@@ -316,7 +316,7 @@ def test_onnxruntime_runs_on_the_threads_that_were_chosen(
     graph_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen = decide(Machine(8, 8, 8, quota=3), weights=10**9)
-    monkeypatch.setattr("dawn_runtime.engine.ort.choose_threads", lambda dims, wanted: chosen)
+    monkeypatch.setattr("dawn_runtime.engine.ort.cpu.choose_threads", lambda dims, wanted: chosen)
     engine = OrtEngine(graph_path, MANIFEST)
     options = engine._session.get_session_options()
     assert options.intra_op_num_threads == 3
@@ -350,7 +350,7 @@ def test_threads_may_spin_where_the_machine_is_free(
     graph_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen = decide(Machine(8, 8, 8), weights=10**9)
-    monkeypatch.setattr("dawn_runtime.engine.ort.choose_threads", lambda dims, wanted: chosen)
+    monkeypatch.setattr("dawn_runtime.engine.ort.cpu.choose_threads", lambda dims, wanted: chosen)
     options = OrtEngine(graph_path, MANIFEST)._session.get_session_options()
     with pytest.raises(RuntimeError, match="allow_spinning"):  # nothing is said, so they may
         options.get_session_config_entry("session.intra_op.allow_spinning")

@@ -19,11 +19,12 @@ from dawn_runtime import (
     open_engine,
 )
 from dawn_runtime.cuda import CudaDevice, DeviceArray
-from dawn_runtime.engine import ENGINES, ort_device
+from dawn_runtime.engine import ENGINES
 from dawn_runtime.engine.device import DeviceEngine, DeviceStep, ResidentEngine
-from dawn_runtime.engine.ort import OrtEngine
-from dawn_runtime.engine.ort_device import OrtDeviceEngine, _GraphIds
-from dawn_runtime.engine.ort_session import CPU_PROVIDER, CUDA_PROVIDER, open_session
+from dawn_runtime.engine.ort import device as ort_device
+from dawn_runtime.engine.ort.cpu import OrtEngine
+from dawn_runtime.engine.ort.device import OrtDeviceEngine, _GraphIds
+from dawn_runtime.engine.ort.session import CPU_PROVIDER, CUDA_PROVIDER, open_session
 from dawn_runtime.errors import DependencyError, OptionError
 from dawn_runtime.manifest import GRAPH_FILE
 from support.capturing_session import CapturingSession
@@ -323,7 +324,7 @@ def test_auto_is_cuda_where_onnxruntime_was_built_with_it(
 ) -> None:
     opened = []
     monkeypatch.setattr(
-        "dawn_runtime.engine.ort_device.open_cuda", lambda *_, **__: opened.append(1)
+        "dawn_runtime.engine.ort.device.open_cuda", lambda *_, **__: opened.append(1)
     )
     open_engine(artifact, threads=1).close()
     assert opened == []

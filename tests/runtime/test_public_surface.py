@@ -139,7 +139,7 @@ from pathlib import Path
 from dawn_runtime import DependencyError
 from dawn_runtime.chat import ChatTemplate
 from dawn_runtime.engine.fake import fake_manifest
-from dawn_runtime.engine.ort import OrtEngine
+from dawn_runtime.engine.ort.cpu import OrtEngine
 from dawn_runtime.tokenizer import Tokenizer
 for attempt in (
     lambda: OrtEngine(Path("model.onnx"), fake_manifest()),

@@ -14,12 +14,12 @@ from dawn_runtime import Decoder
 from dawn_runtime.artifact import Artifact
 from dawn_runtime.cuda import CudaDevice
 from dawn_runtime.decoding import kv_bytes
-from dawn_runtime.engine import tensorrt as engine_module
 from dawn_runtime.engine.device import DeviceEngine, DeviceStep, ResidentEngine
-from dawn_runtime.engine.ort import OrtEngine
+from dawn_runtime.engine.ort.cpu import OrtEngine
 from dawn_runtime.engine.protocol import StepInputs
-from dawn_runtime.engine.tensorrt import TensorRTEngine, open_tensorrt
-from dawn_runtime.engine.tensorrt_plans import plan_files
+from dawn_runtime.engine.tensorrt import engine as engine_module
+from dawn_runtime.engine.tensorrt.engine import TensorRTEngine, open_tensorrt
+from dawn_runtime.engine.tensorrt.plans import plan_files
 from dawn_runtime.errors import DependencyError, EngineError, OptionError
 from support.fake_driver import FakeDriver
 from support.fake_tensorrt_world import DataType, TensorIOMode, TensorLocation

@@ -5,7 +5,7 @@ from types import ModuleType
 
 import pytest
 
-from dawn_runtime.engine.tensorrt_module import TensorRT, find_tensorrt, make_log, reason, release
+from dawn_runtime.engine.tensorrt.module import TensorRT, find_tensorrt, make_log, reason, release
 from dawn_runtime.errors import DependencyError
 from support.fake_tensorrt import fake_tensorrt
 from support.fake_tensorrt_world import Severity

@@ -10,7 +10,7 @@ import pytest
 
 from dawn_runtime.artifact import Artifact, sha256_of
 from dawn_runtime.engine.fake import fake_manifest
-from dawn_runtime.engine.tensorrt_plans import (
+from dawn_runtime.engine.tensorrt.plans import (
     NO_DRIVER,
     Machine,
     PlanKey,
@@ -19,7 +19,7 @@ from dawn_runtime.engine.tensorrt_plans import (
     plan_files,
     read_plans,
 )
-from dawn_runtime.engine.tensorrt_profiles import plan_profiles
+from dawn_runtime.engine.tensorrt.profiles import plan_profiles
 from dawn_runtime.errors import ArtifactError, EngineError
 from dawn_runtime.manifest import FileEntry, Manifest
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from dawn_runtime.contract import input_specs
 from dawn_runtime.engine.fake import fake_manifest
-from dawn_runtime.engine.tensorrt_buffers import Packed
-from dawn_runtime.engine.tensorrt_profiles import (
+from dawn_runtime.engine.tensorrt.buffers import Packed
+from dawn_runtime.engine.tensorrt.profiles import (
     Profile,
     choose_profile,
     plan_profiles,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dawn_runtime import threads
-from dawn_runtime.control_groups import cpu_quota
+from dawn_runtime.machine.control_groups import cpu_quota
 from dawn_runtime.manifest_records import Dims
 from dawn_runtime.threads import (
     SMALL_MODEL,

@@ -12,12 +12,12 @@ import pytest
 
 from dawn_runtime import Artifact, Decoder, Engine, EngineError, StepInputs, StepOutputs
 from dawn_runtime.cuda import CudaDevice
-from dawn_runtime.engine import tensorrt as tensorrt_module
 from dawn_runtime.engine.exclusive import exclusive
 from dawn_runtime.engine.fake import FakeEngine, HashModel
-from dawn_runtime.engine.ort import OrtEngine
-from dawn_runtime.engine.ort_device import OrtDeviceEngine
-from dawn_runtime.engine.tensorrt import open_tensorrt
+from dawn_runtime.engine.ort.cpu import OrtEngine
+from dawn_runtime.engine.ort.device import OrtDeviceEngine
+from dawn_runtime.engine.tensorrt import engine as tensorrt_module
+from dawn_runtime.engine.tensorrt.engine import open_tensorrt
 from dawn_runtime.manifest import GRAPH_FILE
 from support.decoding import MANIFEST
 from support.device_engine import HostEngine

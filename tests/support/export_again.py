@@ -17,7 +17,7 @@ import traceback
 from pathlib import Path
 
 from dawn_export import ExportOptions, export, exporter
-from dawn_export.graph import build_graph
+from dawn_export.graph.step import build_graph
 from dawn_models import read_config
 
 OPTIONS = ExportOptions(evidence_layers=2)

@@ -14,7 +14,7 @@ from typing import Any
 import tensorrt_rtx
 
 from dawn_export.tensorrt import EngineOptions, build_plan, config
-from dawn_runtime.engine.tensorrt_module import TensorRT
+from dawn_runtime.engine.tensorrt.module import TensorRT
 
 OPTIONS = EngineOptions(max_length=32, block_length=16, batch=2, capability=(8, 9))
 

@@ -12,8 +12,8 @@ import pytest
 
 from dawn_export import ExportOptions, export
 from dawn_export.tensorrt import EngineOptions, PlanReport, build_plan
-from dawn_runtime.doctor.cuda import Cuda, Gpu
-from dawn_runtime.engine.tensorrt_module import TensorRT
+from dawn_runtime.engine.tensorrt.module import TensorRT
+from dawn_runtime.machine.driver import Cuda, Gpu
 from support.checkpoints import write_checkpoint
 from support.fake_tensorrt import fake_tensorrt
 from support.fake_tensorrt_world import World

@@ -20,8 +20,8 @@ from dawn_runtime import Decoder
 from dawn_runtime.cli.common import Parser, count
 from dawn_runtime.cli.places import check_apart, destination, given
 from dawn_runtime.cli.standard import say
-from dawn_runtime.counts import counted
 from dawn_runtime.errors import OptionError
+from dawn_runtime.wording import counted
 
 _ALL: Final = "all"
 _ITEMS: Final = 8

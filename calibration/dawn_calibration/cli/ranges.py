@@ -21,13 +21,13 @@ from dawn_calibration.ranges.clipping import CLIPS, Clip
 from dawn_calibration.ranges.options import DTYPES, SEEN, RangeOptions
 from dawn_calibration.ranges.strata import Strata
 from dawn_export.progress import reporting, stage
-from dawn_export.sources import find_source
+from dawn_export.sources.find import find_source
 from dawn_runtime.cli.common import Parser, count, print_json, run_command, threads
-from dawn_runtime.counts import counted
 from dawn_runtime.errors import DependencyError, OptionError
 from dawn_runtime.files import write_whole
 from dawn_runtime.policies import POLICIES
 from dawn_runtime.threads import passive_openmp
+from dawn_runtime.wording import counted
 
 if TYPE_CHECKING:
     from dawn_calibration.ranges.calibrate import Found  # loads torch

@@ -33,9 +33,9 @@ from dawn_export.progress import reporting
 from dawn_runtime import Decoder
 from dawn_runtime.artifact import read_manifest
 from dawn_runtime.cli.common import Parser, count, print_json, run_command, threads
-from dawn_runtime.counts import counted
 from dawn_runtime.errors import OptionError
 from dawn_runtime.manifest import Manifest, PublishedRule
+from dawn_runtime.wording import counted
 
 _HELD_OUT: Final = 0.5
 

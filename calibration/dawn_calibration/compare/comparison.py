@@ -23,11 +23,11 @@ from dawn_calibration.judges import Judge
 from dawn_calibration.prompts import Question, encode_all, listed_questions
 from dawn_export.progress import stage
 from dawn_runtime import Artifact, Blocks, Decoder, Engine, Policy, open_engine
-from dawn_runtime._checks import check_integer
-from dawn_runtime.counts import counted
+from dawn_runtime.checks import check_integer
 from dawn_runtime.interruption import standing
 from dawn_runtime.manifest import Manifest
 from dawn_runtime.settings import Settings
+from dawn_runtime.wording import counted
 
 
 @dataclass(frozen=True, slots=True)

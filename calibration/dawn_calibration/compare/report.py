@@ -12,7 +12,7 @@ import numpy as np
 from dawn_calibration.compare.comparison import Comparison
 from dawn_calibration.compare.measures import MARGIN, Differences
 from dawn_calibration.pictures import picture
-from dawn_runtime.counts import counted
+from dawn_runtime.wording import counted
 
 _SHOWN: Final = 4000
 """Points of the scatter picture; more only make it darker."""

@@ -29,12 +29,12 @@ from dawn_export.progress import stage
 from dawn_export.quantization.calibration_file import Calibration, Stratum
 from dawn_export.quantization.fingerprint import fingerprint
 from dawn_models import Checkpoint
-from dawn_runtime._checks import check_integer
 from dawn_runtime.arrays import IntArray
-from dawn_runtime.counts import counted
+from dawn_runtime.checks import check_integer
 from dawn_runtime.files import reason_of
 from dawn_runtime.interruption import held
 from dawn_runtime.threads import Threads, choose_threads
+from dawn_runtime.wording import counted
 
 _OBSERVE, _MEASURE = PHASES
 

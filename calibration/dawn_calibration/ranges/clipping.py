@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dawn_calibration.ranges.histogram import edges
-from dawn_runtime._checks import check_choice, check_number
+from dawn_runtime.checks import check_choice, check_number
 
 CLIPS: Final = ("max", "percentile", "mse")
 LEVELS: Final = 127

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from dawn_calibration.ranges.clipping import Clip
 from dawn_calibration.ranges.strata import Strata
-from dawn_runtime._checks import check_choice, check_integer
 from dawn_runtime._fields import MAX_INTEGER
+from dawn_runtime.checks import check_choice, check_integer
 from dawn_runtime.manifest import OptionValue
 from dawn_runtime.policies import POLICIES
 from dawn_runtime.settings import Settings

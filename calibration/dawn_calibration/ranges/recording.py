@@ -19,9 +19,9 @@ from dawn_calibration.ranges.strata import Strata
 from dawn_models import Transformer
 from dawn_runtime import Decoder, Engine, EngineInfo, StepInputs, StepOutputs
 from dawn_runtime.arrays import IntArray
-from dawn_runtime.counts import counted
 from dawn_runtime.errors import EngineError
 from dawn_runtime.interruption import held
+from dawn_runtime.wording import counted
 
 
 class Recorder:

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dawn_runtime._checks import check_integer
+from dawn_runtime.checks import check_integer
 
 MOST_BINS: Final = 1000
 """More shares of the mask ratio than answers have tokens say nothing."""

@@ -12,7 +12,7 @@ from dawn_calibration.pictures import picture
 from dawn_calibration.thresholds.length import EXPONENT, REFERENCE
 from dawn_calibration.thresholds.search import Point, pareto
 from dawn_calibration.thresholds.tune import Measured, Tuned
-from dawn_runtime.counts import counted
+from dawn_runtime.wording import counted
 
 
 def report_text(tuned: Tuned) -> str:

@@ -21,12 +21,12 @@ from dawn_calibration.thresholds.length import Lengths, anchored, searchable, se
 from dawn_calibration.thresholds.search import Point, Search, most_settings
 from dawn_export.progress import stage
 from dawn_runtime import Decoder, OnePerStep, Result
-from dawn_runtime._checks import check_integer, check_number
 from dawn_runtime.arrays import IntArray
-from dawn_runtime.counts import counted
+from dawn_runtime.checks import check_integer, check_number
 from dawn_runtime.errors import OptionError
 from dawn_runtime.policies import POLICIES
 from dawn_runtime.settings import Settings
+from dawn_runtime.wording import counted
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,10 +23,9 @@ from dawn_export.tensorrt.network import parse_graph
 from dawn_export.tensorrt.options import EngineOptions
 from dawn_export.tensorrt.report import PlanReport
 from dawn_runtime.artifact import Artifact, sha256_of
-from dawn_runtime.doctor.cuda import Cuda, read_cuda
-from dawn_runtime.engine.tensorrt_loading import load_plan
-from dawn_runtime.engine.tensorrt_module import TensorRT, find_tensorrt, make_log, reason
-from dawn_runtime.engine.tensorrt_plans import (
+from dawn_runtime.engine.tensorrt.loading import load_plan
+from dawn_runtime.engine.tensorrt.module import TensorRT, find_tensorrt, make_log, reason
+from dawn_runtime.engine.tensorrt.plans import (
     LAYERS_SUFFIX,
     PLAN_SUFFIX,
     RECORD_SUFFIX,
@@ -36,6 +35,7 @@ from dawn_runtime.engine.tensorrt_plans import (
     read_plans,
 )
 from dawn_runtime.errors import EngineError
+from dawn_runtime.machine.driver import Cuda, read_cuda
 from dawn_runtime.manifest import GRAPH_FILE, FileEntry
 
 

@@ -12,9 +12,9 @@ from dawn_export.tensorrt.files import write_whole
 from dawn_export.tensorrt.monitor import make_monitor
 from dawn_export.tensorrt.options import EngineOptions
 from dawn_runtime.contract import TensorSpec
-from dawn_runtime.engine.tensorrt_module import TensorRT
-from dawn_runtime.engine.tensorrt_plans import TIMING_CACHE
-from dawn_runtime.engine.tensorrt_profiles import Profile, shape_of
+from dawn_runtime.engine.tensorrt.module import TensorRT
+from dawn_runtime.engine.tensorrt.plans import TIMING_CACHE
+from dawn_runtime.engine.tensorrt.profiles import Profile, shape_of
 from dawn_runtime.files import read_plain
 
 _MAX_CACHE_BYTES: Final = 256 * 2**20

@@ -8,7 +8,7 @@ from pathlib import Path
 from dawn_export.tensorrt import EngineOptions, PlanReport, adopt_plan, build_plan, write_commands
 from dawn_export.tensorrt.options import DEFAULT_MAX_LENGTH
 from dawn_runtime.artifact import read_manifest
-from dawn_runtime.engine.tensorrt_module import find_tensorrt
+from dawn_runtime.engine.tensorrt.module import find_tensorrt
 from dawn_runtime.errors import DependencyError, OptionError
 
 _ONLY = (

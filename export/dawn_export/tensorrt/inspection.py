@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from dawn_runtime.engine.tensorrt_loading import LoadedEngine
+from dawn_runtime.engine.tensorrt.loading import LoadedEngine
 
 _SOFTMAX = re.compile(r"layers\.(\d+)/(?:Softmax|Attention)_\d+")
 """Nodes in the middle of attention: `Softmax` in the portable dialect, `Attention` in the fused."""

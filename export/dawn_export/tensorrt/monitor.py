@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from dawn_runtime.engine.tensorrt_module import TensorRT
+from dawn_runtime.engine.tensorrt.module import TensorRT
 from dawn_runtime.errors import DependencyError
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dawn_export.errors import ExportError
-from dawn_runtime.engine.tensorrt_module import TensorRT, reason
+from dawn_runtime.engine.tensorrt.module import TensorRT, reason
 
 
 def parse_graph(trt: TensorRT, builder: Any, log: Any, graph: Path, *, logits: bool) -> Any:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from dawn_runtime.engine.checks import too_large
-from dawn_runtime.engine.tensorrt_profiles import Profile, plan_profiles
+from dawn_runtime.engine.tensorrt.profiles import Profile, plan_profiles
 from dawn_runtime.errors import OptionError
 from dawn_runtime.manifest import Manifest
 

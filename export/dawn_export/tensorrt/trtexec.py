@@ -12,8 +12,8 @@ from typing import Final
 
 from dawn_export.tensorrt.files import write_whole
 from dawn_export.tensorrt.options import EngineOptions
-from dawn_runtime.engine.tensorrt_plans import COMMANDS_FILE, PLAN_SUFFIX, TIMING_CACHE
-from dawn_runtime.engine.tensorrt_profiles import Profile, shape_of
+from dawn_runtime.engine.tensorrt.plans import COMMANDS_FILE, PLAN_SUFFIX, TIMING_CACHE
+from dawn_runtime.engine.tensorrt.profiles import Profile, shape_of
 from dawn_runtime.manifest import GRAPH_FILE, Manifest
 
 PLAN_NAME: Final = f"model{PLAN_SUFFIX}"

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from dawn_runtime._version import __version__
 from dawn_runtime.cli.common import MAX_COUNT, Parser, print_json, run_command
-from dawn_runtime.counts import counted
 from dawn_runtime.doctor import Finding, examine, table
 from dawn_runtime.errors import DawnError, OptionError
+from dawn_runtime.wording import counted
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -7,7 +7,7 @@ from dawn_runtime.cli.common import threads
 from dawn_runtime.cli.standard import say
 from dawn_runtime.decoder import Decoder
 from dawn_runtime.engine import ENGINES
-from dawn_runtime.engine.tensorrt_plans import without_plan
+from dawn_runtime.engine.tensorrt.plans import without_plan
 
 
 def add_engine_flags(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:

@@ -10,16 +10,16 @@ from dawn_runtime.artifact import read_manifest
 from dawn_runtime.cli import generate_flags as flags
 from dawn_runtime.cli.common import print_json, run_command
 from dawn_runtime.cli.engine_flags import open_decoder
-from dawn_runtime.cli.jsonl import PromptLine, read_prompts
 from dawn_runtime.cli.places import check_apart, destination, given
 from dawn_runtime.cli.standard import is_terminal, read_input, read_line, say
-from dawn_runtime.counts import counted
 from dawn_runtime.decoder import Decoder
 from dawn_runtime.errors import PromptError
 from dawn_runtime.files import Destination
+from dawn_runtime.prompt_files import PromptLine, read_prompts
 from dawn_runtime.prompts import Filling, Prompt
 from dawn_runtime.results import Result
 from dawn_runtime.settings import Settings, make_plan
+from dawn_runtime.wording import counted
 
 _MOST_DIGITS = 100
 """Of the length of a hole; Python refuses to read some thousand of them."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dawn_runtime.cuda.arrays import DeviceArray
 from dawn_runtime.cuda.device import Argument, Device
-from dawn_runtime.decoding.state import RowState
+from dawn_runtime.decoding.row import RowState
 from dawn_runtime.engine.device import DeviceOutputs, DeviceStep
 from dawn_runtime.policies import Dawn, Policy, Threshold
 

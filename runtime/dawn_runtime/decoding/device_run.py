@@ -13,11 +13,11 @@ import numpy as np
 
 from dawn_runtime.arrays import read_only
 from dawn_runtime.cuda.selection import STUCK, Selection, SelectionRule, Span, Status
-from dawn_runtime.decoding.cache import NoCache
+from dawn_runtime.decoding.caches import NoCache
 from dawn_runtime.decoding.loop import DecodeState, Rules, step
 from dawn_runtime.decoding.packing import Packer
-from dawn_runtime.decoding.state import RowState
-from dawn_runtime.decoding.window import Blocks, Progress, Single, Sliding, Window
+from dawn_runtime.decoding.row import RowState
+from dawn_runtime.decoding.windows import Blocks, Progress, Single, Sliding, Window
 from dawn_runtime.engine.checks import not_finite
 from dawn_runtime.engine.device import DeviceEngine, DeviceStep
 from dawn_runtime.engine.exclusive import exclusive

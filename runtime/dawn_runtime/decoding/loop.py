@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dawn_runtime.arrays import KvArray, read_only
-from dawn_runtime.decoding.cache import Cache
+from dawn_runtime.decoding.caches import Cache
 from dawn_runtime.decoding.kv import Kept, KvStore
 from dawn_runtime.decoding.packing import Packer
 from dawn_runtime.decoding.plan import RowPlan, make_plan
 from dawn_runtime.decoding.rails import choose, some_row_is_stuck, unstuck
+from dawn_runtime.decoding.row import RowState
 from dawn_runtime.decoding.sampling import GREEDY, Sampling
-from dawn_runtime.decoding.state import RowState
-from dawn_runtime.decoding.window import Window
+from dawn_runtime.decoding.windows import Window
 from dawn_runtime.engine.checks import check_outputs
 from dawn_runtime.engine.device import KvMemory, ResidentEngine
 from dawn_runtime.engine.exclusive import exclusive

@@ -14,7 +14,7 @@ import numpy as np
 
 from dawn_runtime.arrays import BoolArray, FloatArray, IntArray, KvArray, inverse, read_only
 from dawn_runtime.decoding.plan import RowPlan
-from dawn_runtime.decoding.state import RowState
+from dawn_runtime.decoding.row import RowState
 from dawn_runtime.engine.protocol import StepInputs, StepOutputs
 from dawn_runtime.errors import OptionError
 from dawn_runtime.policies import RowView

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dawn_runtime.arrays import BoolArray, IntArray
-from dawn_runtime.decoding.cache import Cache
-from dawn_runtime.decoding.state import RowState
-from dawn_runtime.decoding.window import Window
+from dawn_runtime.decoding.caches import Cache
+from dawn_runtime.decoding.row import RowState
+from dawn_runtime.decoding.windows import Window
 from dawn_runtime.errors import OptionError
 from dawn_runtime.policies import Needs
 

@@ -4,7 +4,7 @@ from typing import Protocol
 
 from dawn_runtime.decoding.loop import DecodeState, step
 from dawn_runtime.decoding.packing import Packer
-from dawn_runtime.decoding.state import RowState
+from dawn_runtime.decoding.row import RowState
 from dawn_runtime.engine.device import DeviceEngine
 from dawn_runtime.engine.protocol import Engine
 

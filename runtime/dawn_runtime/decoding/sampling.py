@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from dawn_runtime._checks import check_integer, check_number
 from dawn_runtime._hashing import mix, unit
 from dawn_runtime.arrays import FloatArray, IntArray, inverse, read_only
+from dawn_runtime.checks import check_integer, check_number
 from dawn_runtime.errors import EngineError, OptionError
 from dawn_runtime.policies import RowView
 

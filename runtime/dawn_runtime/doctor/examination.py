@@ -7,13 +7,11 @@ from typing import Final
 
 from dawn_runtime.artifact import Artifact, read_manifest
 from dawn_runtime.doctor import jetson, memory, tensorrt, versions
-from dawn_runtime.doctor.cuda import Cuda, read_cuda
 from dawn_runtime.doctor.finding import Finding
 from dawn_runtime.doctor.gpu import gpu_findings
 from dawn_runtime.doctor.integrity import integrity_findings
 from dawn_runtime.doctor.numbers import needed_labels, number_findings, read_trials
 from dawn_runtime.doctor.nvrtc import Nvrtc, nvrtc_findings, read_nvrtc
-from dawn_runtime.doctor.onnx_bytes import GraphVersions, graph_versions
 from dawn_runtime.doctor.providers import (
     CPU,
     OnnxRuntime,
@@ -23,6 +21,8 @@ from dawn_runtime.doctor.providers import (
 )
 from dawn_runtime.doctor.target import target_findings
 from dawn_runtime.errors import ArtifactError, OptionError
+from dawn_runtime.machine.driver import Cuda, read_cuda
+from dawn_runtime.machine.onnx_bytes import GraphVersions, graph_versions
 from dawn_runtime.manifest import GRAPH_FILE, Manifest
 
 DEFAULT_LENGTH: Final = 1024

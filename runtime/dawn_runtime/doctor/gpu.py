@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from dawn_runtime.doctor.cuda import Cuda, Gpu
 from dawn_runtime.doctor.finding import Finding, level_of
+from dawn_runtime.machine.driver import Cuda, Gpu
 
 PRECISION_SINCE: Final = {
     "fp16": (7, 0),

@@ -5,7 +5,7 @@ from pathlib import Path
 from dawn_runtime.artifact import Artifact
 from dawn_runtime.companions import open_companions
 from dawn_runtime.doctor.finding import Finding
-from dawn_runtime.engine.tensorrt_plans import (
+from dawn_runtime.engine.tensorrt.plans import (
     PLAN_SUFFIX,
     RECORD_SUFFIX,
     plan_files,

@@ -7,10 +7,10 @@ import json
 from dataclasses import dataclass
 
 from dawn_runtime.cuda.kernels import check_nvrtc, nvrtc_remedy, nvrtc_version
-from dawn_runtime.doctor.cuda import Cuda
 from dawn_runtime.doctor.finding import Finding, level_of
-from dawn_runtime.doctor.isolated import ask
 from dawn_runtime.errors import DawnError, EngineError
+from dawn_runtime.machine.driver import Cuda
+from dawn_runtime.machine.isolated import ask
 
 
 @dataclass(frozen=True, slots=True)

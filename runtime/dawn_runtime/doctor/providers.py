@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from dawn_runtime.doctor.finding import Finding, level_of
-from dawn_runtime.doctor.isolated import Answer, ask
-from dawn_runtime.doctor.onnx_bytes import GraphVersions
+from dawn_runtime.machine.isolated import Answer, ask
+from dawn_runtime.machine.onnx_bytes import GraphVersions
 
 CPU: Final = "CPUExecutionProvider"
 PROVIDERS: Final = (
@@ -26,7 +26,7 @@ PROVIDERS: Final = (
 PLAIN: Final = GraphVersions(opset=17, ir_version=8)
 """Versions that every ONNX Runtime of the last years reads."""
 
-_PROBE: Final = "dawn_runtime.doctor.probe"
+_PROBE: Final = "dawn_runtime.machine.probe"
 
 
 @dataclass(frozen=True, slots=True)

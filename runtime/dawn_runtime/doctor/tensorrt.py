@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from dawn_runtime.doctor.elf import needed_libraries
 from dawn_runtime.doctor.finding import Finding, level_of
-from dawn_runtime.doctor.onnx_bytes import GraphVersions
 from dawn_runtime.doctor.versions import installed_version
 from dawn_runtime.errors import EngineError
+from dawn_runtime.machine.elf import needed_libraries
+from dawn_runtime.machine.onnx_bytes import GraphVersions
 
 Version = tuple[int, ...]
 

@@ -9,8 +9,8 @@ from importlib import metadata
 from typing import Final
 
 from dawn_runtime.doctor.finding import Finding, level_of
-from dawn_runtime.doctor.requirements import Requirement, parse_requirements, release
-from dawn_runtime.engine.ort_releases import KNOWN_WRONG, OLDEST, WHEELS
+from dawn_runtime.engine.ort.releases import KNOWN_WRONG, OLDEST, WHEELS
+from dawn_runtime.machine.requirements import Requirement, parse_requirements, release
 
 DISTRIBUTION: Final = "dawn-edge"
 

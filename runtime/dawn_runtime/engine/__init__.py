@@ -3,8 +3,8 @@
 from importlib import import_module
 from importlib.util import find_spec
 
-from dawn_runtime._checks import check_flag, shown
 from dawn_runtime.artifact import Artifact
+from dawn_runtime.checks import check_flag, shown
 from dawn_runtime.engine.checks import check_threads
 from dawn_runtime.engine.operators import belongs_on_cpu
 from dawn_runtime.engine.protocol import Engine, EngineInfo, StepInputs, StepOutputs
@@ -13,9 +13,9 @@ from dawn_runtime.manifest import GRAPH_FILE
 from dawn_runtime.registry import unknown
 
 _OPENERS = {
-    "onnxruntime-cpu": "dawn_runtime.engine.ort:open_cpu",
-    "onnxruntime-cuda": "dawn_runtime.engine.ort_device:open_cuda",
-    "tensorrt": "dawn_runtime.engine.tensorrt:open_tensorrt",
+    "onnxruntime-cpu": "dawn_runtime.engine.ort.cpu:open_cpu",
+    "onnxruntime-cuda": "dawn_runtime.engine.ort.device:open_cuda",
+    "tensorrt": "dawn_runtime.engine.tensorrt.engine:open_tensorrt",
 }
 """Name -> function of (artifact, threads, options of its own); imported when it is opened."""
 
@@ -93,7 +93,7 @@ def _chosen(artifact: Artifact) -> str:
     if find_spec("onnxruntime") is not None and not belongs_on_cpu(
         artifact.manifest, artifact.folder / GRAPH_FILE
     ):
-        from dawn_runtime.engine.ort_session import CUDA_PROVIDER, import_onnxruntime
+        from dawn_runtime.engine.ort.session import CUDA_PROVIDER, import_onnxruntime
 
         if CUDA_PROVIDER in import_onnxruntime().get_available_providers():
             return "onnxruntime-cuda"

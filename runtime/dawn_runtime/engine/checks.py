@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dawn_runtime import contract
-from dawn_runtime._checks import check_integer
+from dawn_runtime.checks import check_integer
 from dawn_runtime.engine.protocol import EngineInfo, StepInputs, StepOutputs
 from dawn_runtime.errors import EngineError, OptionError
 from dawn_runtime.manifest import Dims

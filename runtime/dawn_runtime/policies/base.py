@@ -15,8 +15,8 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from dawn_runtime import graph
 from dawn_runtime.arrays import BoolArray, FloatArray, IntArray
+from dawn_runtime.policies import graph
 from dawn_runtime.registry import Registry
 
 

@@ -25,9 +25,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from dawn_runtime import graph
-from dawn_runtime._checks import check_choice, check_number
 from dawn_runtime.arrays import BoolArray, FloatArray, IntArray, inverse
+from dawn_runtime.checks import check_choice, check_number
+from dawn_runtime.policies import graph
 from dawn_runtime.policies.base import POLICIES, Needs, Policy, RowView
 from dawn_runtime.policies.threshold import Threshold
 

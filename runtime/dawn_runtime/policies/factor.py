@@ -15,8 +15,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from dawn_runtime._checks import check_number
 from dawn_runtime.arrays import IntArray
+from dawn_runtime.checks import check_number
 from dawn_runtime.policies.base import POLICIES, Policy, RowView
 
 _LARGEST_FACTOR = 1e6

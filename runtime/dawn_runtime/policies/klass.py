@@ -17,8 +17,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from dawn_runtime._checks import check_choice, check_integer, check_number
 from dawn_runtime.arrays import FloatArray, IntArray, inverse, read_only
+from dawn_runtime.checks import check_choice, check_integer, check_number
 from dawn_runtime.errors import OptionError
 from dawn_runtime.policies.base import POLICIES, Needs, Policy, RowView
 

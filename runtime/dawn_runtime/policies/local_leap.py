@@ -5,8 +5,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from dawn_runtime._checks import check_integer, check_number
 from dawn_runtime.arrays import BoolArray, IntArray
+from dawn_runtime.checks import check_integer, check_number
 from dawn_runtime.policies.base import POLICIES, Policy, RowView
 
 _OWNER = "policy 'local-leap'"

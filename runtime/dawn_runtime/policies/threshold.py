@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from dawn_runtime._checks import check_number
 from dawn_runtime.arrays import IntArray
+from dawn_runtime.checks import check_number
 from dawn_runtime.policies.base import POLICIES, Policy, RowView
 
 

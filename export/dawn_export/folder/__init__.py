@@ -1,0 +1,1 @@
+"""The folder of an artifact: complete or not at all."""

@@ -1,0 +1,1 @@
+"""Torch traced piece by piece, put together as ONNX."""

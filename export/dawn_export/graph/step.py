@@ -1,0 +1,241 @@
+"""The graph of the step contract, put together from traced pieces.
+
+=================  ======================================================================
+inputs, outputs    exactly the tables of `dawn_runtime.contract`: order, names, types, axes
+weights            initializers named by parameter, ``layers.0.o_proj.weight``; matrices are
+                   stored [in, out], the embedding [V, hidden]; a tied head is the embedding.
+                   ``layers.0.qkv_proj`` is q_proj, k_proj and v_proj. Of integers:
+                   ``layers.0.o_proj.weight.scale``, and where what is read is rounded by a known
+                   scale ``layers.0.o_proj.input.scale``
+nodes              ``layers.0.o_proj/MatMul`` where a weight is read, else ``layers.0/Mul_7``
+=================  ======================================================================
+
+No weight is in memory: initializers have names, types and shapes until they are written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes.common import CommonSubexpressionEliminationPass, RemoveUnusedNodesPass
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from dawn_export.graph.assembly import Assembly, Part, graph_value
+from dawn_export.graph.passes import (
+    fuse_products,
+    make_reshapes_static,
+    quantize_embedding,
+    quantize_products,
+    share_head,
+    store_transposed,
+    use_rotary_embedding,
+)
+from dawn_export.graph.pieces import Piece, cut
+from dawn_export.graph.tracing import trace
+from dawn_export.options import ExportOptions
+from dawn_export.progress import stage
+from dawn_export.quantization.calibration_file import ATTENTION_INPUTS
+from dawn_export.quantization.integers import used
+from dawn_export.weights.layout import Layout, StoredWeight
+from dawn_models import ModelConfig
+from dawn_runtime import contract
+from dawn_runtime._version import __version__
+
+FUSED: Final[Mapping[str, tuple[str, ...]]] = {"qkv_proj": ATTENTION_INPUTS}
+"""Product of the graph -> products of a layer it is made of. Not so gate_proj and up_proj: the
+split of what comes out costs more than one product saves (25 of 680 ms at INT8, 256 rows, 0.5B)."""
+
+_LAYER = "layer."
+"""What names of a traced layer start with."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepGraph:
+    """A graph and the weights it wants.
+
+    Attributes:
+        model: The graph; its weights have no values yet.
+        weights: Every weight once, in the order in which the graph reads them.
+    """
+
+    model: ir.Model
+    weights: tuple[StoredWeight, ...]
+
+
+def build_graph(config: ModelConfig, options: ExportOptions) -> StepGraph:
+    """Traces the pieces of a model and joins them into the graph of the step contract.
+
+    Raises:
+        ExportError: The exporter did not give what was asked of it.
+        OptionError: The options do not fit the model.
+    """
+    options.check_model(config)
+    dtype = contract.kv_dtype(options.scheme.activations)
+    with FakeTensorMode():
+        pieces = cut(config, dtype, options.evidence_layers)
+        with stage("tracing", "tracing with torch, 1 of 4: embedding and rotary angles"):
+            enter = _enter_part(pieces.enter, options, tied=config.tied_head)
+        with stage("tracing", "tracing with torch, 2 of 4: a layer"):
+            layer = _layer_part(pieces.layer, options)
+        with stage("tracing", "tracing with torch, 3 of 4: attention evidence"):
+            evidence = _part(pieces.evidence, options)
+        with stage("tracing", "tracing with torch, 4 of 4: the head"):
+            leave = _leave_part(pieces.leave, options, tied=config.tied_head)
+    parts = _Parts(enter, layer, evidence, leave)
+    with stage("graph", f"putting the graph of {config.num_layers} layers together"):
+        return _assembled(parts, config, options, dtype)
+
+
+def _assembled(parts: _Parts, config: ModelConfig, options: ExportOptions, dtype: str) -> StepGraph:
+    """Joins the parts into the graph."""
+    sizes = (config.num_layers, config.num_kv_heads, config.head_dim, dtype)
+    inputs = [graph_value(spec) for spec in contract.input_specs(*sizes)]
+    outputs = [graph_value(spec) for spec in contract.output_specs(*sizes, config.vocab_size)]
+    assembly = Assembly()
+    computed = _join(assembly, parts, config, inputs, options.evidence_layers)
+    for value, described in zip(computed, outputs, strict=True):
+        value.name, value.type, value.shape = described.name, described.type, described.shape
+    return _finish(assembly, inputs, computed, config, options)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """The four pieces, traced and prepared."""
+
+    enter: Part
+    layer: Part
+    evidence: Part
+    leave: Part
+
+
+def _part(piece: Piece, options: ExportOptions, *, shared_head: bool = False) -> Part:
+    traced = trace(piece, options.opset, options.graph_dialect)
+    make_reshapes_static(traced.graph)
+    if shared_head:
+        share_head(traced.graph, next(w for w in traced.weights if len(w.shape or ()) == 2))
+    turned = store_transposed(traced.graph, traced.weights)
+    names = [str(weight.name) for weight in traced.weights]
+    return Part(traced, {name: Layout((name,), name in turned) for name in names})
+
+
+def _enter_part(piece: Piece, options: ExportOptions, *, tied: bool) -> Part:
+    part = _part(piece, options)
+    product = options.scheme.embedding
+    if not product.plain:
+        embedding = part.trace.weights[0]
+        quantize_embedding(part.trace.graph, part.layouts, embedding, product, tied=tied)
+    return part
+
+
+def _layer_part(piece: Piece, options: ExportOptions) -> Part:
+    part = _part(piece, options)
+    graph = part.trace.graph
+    if options.graph_dialect == "fused":
+        use_rotary_embedding(graph)
+    groups = {f"{_LAYER}{name}": [_LAYER + one for one in ones] for name, ones in FUSED.items()}
+    fuse_products(graph, part.layouts, groups)
+    quantize_products(graph, part.layouts, partial(options.scheme.product, tied=False))
+    return part
+
+
+def _leave_part(piece: Piece, options: ExportOptions, *, tied: bool) -> Part:
+    product = options.scheme.embedding if tied else options.scheme.head
+    part = _part(piece, options, shared_head=tied and product.plain)
+    quantize_products(part.trace.graph, part.layouts, lambda _: product)
+    return part
+
+
+def _layer_parameter(layer: int, traced: str) -> str:
+    return f"layers.{layer}.{traced.removeprefix(_LAYER)}"
+
+
+def _join(
+    assembly: Assembly,
+    parts: _Parts,
+    config: ModelConfig,
+    inputs: list[ir.Value],
+    evidence_layers: int,
+) -> list[ir.Value]:
+    """Calls the parts as `Transformer.step` calls what they were traced from; returns outputs."""
+    input_ids, position_ids, attention_mask, logit_rows, attention_rows, *past = inputs
+
+    def outer(name: str) -> str:
+        parameter = name.removeprefix("model.")
+        return parameter.replace("head.", "embedding.") if config.tied_head else parameter
+
+    entered = assembly.call(
+        parts.enter, "enter", [input_ids, position_ids, attention_mask, attention_rows], outer
+    )
+    x, cos, sin, seen = (entered[name] for name in ("x", "cos", "sin", "seen"))
+    attention: list[ir.Value] = []
+    present: list[ir.Value] = []
+    for i in range(config.num_layers):
+        layer = assembly.call(
+            parts.layer,
+            f"layers.{i}",
+            [x, cos, sin, attention_mask, past[2 * i], past[2 * i + 1]],
+            partial(_layer_parameter, i),
+        )
+        x = layer["x"]
+        present += [layer["present_key"], layer["present_value"]]
+        if i >= config.num_layers - evidence_layers:
+            arguments = [layer["query"], layer["keys"], attention_rows, seen]
+            called = assembly.call(parts.evidence, f"layers.{i}.evidence", arguments, outer)
+            attention.append(called["attention"])
+    left = assembly.call(parts.leave, "leave", [x, logit_rows, *attention], outer)
+    return [*(left[name] for name in ("tokens", "confidence", "attention", "logits")), *present]
+
+
+def _finish(
+    assembly: Assembly,
+    inputs: list[ir.Value],
+    outputs: list[ir.Value],
+    config: ModelConfig,
+    options: ExportOptions,
+) -> StepGraph:
+    weights = tuple(assembly.weights.values())
+    _set_ranges(assembly.ranges, options)
+    domains = {node.domain for node in assembly.nodes} - {""}
+    graph = ir.Graph(
+        inputs,
+        outputs,
+        nodes=assembly.nodes,
+        initializers=[
+            *(value for weight in weights for value in weight.initializers),
+            *assembly.ranges.values(),
+            *assembly.constants.values(),
+        ],
+        opset_imports={"": options.opset, **dict.fromkeys(sorted(domains), 1)},
+        name=f"{config.family} step",
+    )
+    model = ir.Model(
+        graph,
+        ir_version=options.ir_version,
+        producer_name="dawn-edge",
+        producer_version=__version__,
+    )
+    # What layers compute alike (the additive mask), and what static reshapes left behind.
+    CommonSubexpressionEliminationPass()(model)
+    RemoveUnusedNodesPass()(model)
+    return StepGraph(model, weights)
+
+
+def _set_ranges(ranges: Mapping[str, ir.Value], options: ExportOptions) -> None:
+    """Gives the scales of static activations their values, from the calibration."""
+    if not ranges:
+        return
+    calibration = options.calibration
+    if calibration is None:
+        raise ValueError("static activations need a calibration")
+    for product, value in ranges.items():
+        layer, _, name = product.rpartition(".")
+        members = FUSED.get(name, (name,))
+        largest = max(calibration.ranges[f"{layer}.{member}"] for member in members)
+        kind = (value.dtype or ir.DataType.FLOAT).numpy()
+        scale = np.array(largest / used(8)[1], dtype=kind)
+        value.const_value = ir.tensor(scale, name=value.name)

@@ -1,0 +1,1 @@
+"""Where a checkpoint comes from: a folder, a short name, the Hub."""

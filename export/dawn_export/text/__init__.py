@@ -1,0 +1,1 @@
+"""Tokenizer and chat template, without code from a checkpoint."""

@@ -1,0 +1,1 @@
+"""Every weight read back; torch beside ONNX Runtime."""

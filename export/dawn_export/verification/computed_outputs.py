@@ -1,0 +1,282 @@
+"""Does the exported graph compute what the checkpoint computes?
+
+The torch module in float32 is the reference; ONNX Runtime runs the artifact. The module has the
+checkpoint's weights or, where the artifact holds integers, the weights that these stand for. That
+they are those of the checkpoint is what `written_weights`, next to this file, tells; what rounding
+weights does to decoding is told by answers to real prompts. Four cases with random tokens:
+
+===========  ===================================================================================
+full         one sequence, nothing cached, head and evidence of every row
+cached       a part of it fed in random order over the rest, cached in random order by the full
+             run; the reference is still the full pass, so outputs and cache are both tried
+batched      two sequences of different lengths, the shorter one padded
+minimal      one head row and no evidence (R = 1, Q = 0)
+===========  ===================================================================================
+
+What is compared, and in which unit; the largest difference of all values counts:
+
+===========  ===================================================================================
+logits       difference, relative to the largest logit if that is above 1
+tokens       how far the chosen token's logit is below the best, both of the reference; as logits
+confidence   difference of probabilities
+attention    difference of probabilities
+cache        difference of keys and values, relative to the largest if that is above 1
+other        share of rows that choose another token than the reference, where there are several
+===========  ===================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dawn_export.graph.pieces import TORCH_DTYPES
+from dawn_export.progress import stage
+from dawn_export.report import Difference
+from dawn_export.verification.readback import read_parameters
+from dawn_export.weights.layout import StoredWeight
+from dawn_models import Checkpoint, KeyValue, Transformer, load_transformer, make_transformer
+from dawn_runtime.engine.ort.cpu import OrtEngine
+from dawn_runtime.engine.protocol import StepInputs, StepOutputs
+from dawn_runtime.manifest import Manifest
+
+_INTEGERS: Mapping[str, float] = {
+    "tokens": 0.1,
+    "confidence": 0.3,
+    "attention": 0.05,
+    "logits": 0.15,
+    "cache": 0.15,
+    "other": 0.25,
+}
+
+TOLERANCES: Mapping[str, Mapping[str, float]] = {
+    "fp32": {
+        "tokens": 1e-3,
+        "confidence": 1e-4,
+        "attention": 1e-5,
+        "logits": 1e-3,
+        "cache": 1e-3,
+        "other": 0.05,
+    },
+    "fp16": {
+        "tokens": 3e-2,
+        "confidence": 2e-2,
+        "attention": 1e-2,
+        "logits": 3e-2,
+        "cache": 3e-2,
+        "other": 0.1,
+    },
+    "int8": _INTEGERS,
+    "int8-weights": _INTEGERS,
+    "int4": _INTEGERS,
+}
+"""Precision -> output -> largest difference that is accepted. float32 differs by the order of sums
+alone; float16 keeps 11 bits of every weight and of every value between operators. With integers
+activations are rounded to 8 bits in products, by `MatMulNBits` on the CPU too, or are float16;
+random tokens make a trained model unsure, so that much of that shows."""
+
+_LENGTH = 24
+_SEED = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is run, and what should come out.
+
+    Attributes:
+        name: For the table.
+        inputs: Inputs of the graph.
+        expected: All outputs, by the reference.
+    """
+
+    name: str
+    inputs: StepInputs
+    expected: StepOutputs
+
+
+def check_parity(
+    graph: Path, manifest: Manifest, checkpoint: Checkpoint, weights: Sequence[StoredWeight] = ()
+) -> tuple[Difference, ...]:
+    """Compares a graph with the checkpoint it was made from.
+
+    All of the reference is loaded, in float32; it is gone before ONNX Runtime loads the graph.
+
+    Args:
+        graph: The graph; its weights lie beside it.
+        manifest: Manifest of the artifact.
+        checkpoint: Its source.
+        weights: How each weight is stored, if any is stored as integers.
+
+    Raises:
+        EngineError: ONNX Runtime cannot load or run the graph.
+        DependencyError: onnxruntime is not installed.
+    """
+    layers = f"{manifest.dims.layers} layers"
+    with stage("reference", f"verifying: computing {layers} in torch, the reference"):
+        full, batched = _reference_cases(_module(graph, manifest, checkpoint, weights), manifest)
+    with stage("engine", f"verifying: running {layers} in ONNX Runtime"):
+        engine = OrtEngine(graph, manifest)
+        try:
+            cached = _cached(full, engine.run(full.inputs).present)
+            cases = (full, cached, batched, _minimal(full))
+            found = [(case, engine.run(case.inputs)) for case in cases]
+        finally:
+            engine.close()
+    tolerances = TOLERANCES[manifest.precision]
+    return tuple(
+        Difference(case.name, output, largest, tolerances[output])
+        for case, outputs in found
+        for output, largest in compare(outputs, case.expected).items()
+    )
+
+
+def _module(
+    graph: Path, manifest: Manifest, checkpoint: Checkpoint, weights: Sequence[StoredWeight]
+) -> Transformer:
+    """The reference; see the module."""
+    if all(weight.layout.integers is None for weight in weights):
+        return load_transformer(checkpoint)
+    dtype = TORCH_DTYPES[manifest.kv_dtype]
+    return make_transformer(
+        checkpoint.config, read_parameters(graph, weights, checkpoint.config, dtype)
+    )
+
+
+def _reference_cases(model: Transformer, manifest: Manifest) -> tuple[Case, Case]:
+    """The cases that the torch module is run for: full and batched."""
+    random = np.random.default_rng(_SEED)
+    layers = len(manifest.evidence_layers)
+    length = min(_LENGTH, manifest.dims.max_length)
+    full = _whole(random.integers(0, manifest.dims.vocab_size, (1, length)))
+    batched = _padded(random.integers(0, manifest.dims.vocab_size, (2, length)), length // 2 + 1)
+    return (
+        Case("full", full, reference(model, full, layers)),
+        Case("batched", batched, reference(model, batched, layers)),
+    )
+
+
+def reference(model: Transformer, inputs: StepInputs, evidence_layers: int) -> StepOutputs:
+    """Runs the torch module on the inputs of the graph."""
+    config = model.config
+    past = [torch.from_numpy(array).float() for array in inputs.past]
+    if not past:
+        empty = torch.zeros(len(inputs.input_ids), config.num_kv_heads, 0, config.head_dim)
+        past = [empty] * (2 * config.num_layers)
+    with torch.inference_mode():
+        result = model.step(
+            torch.from_numpy(inputs.input_ids),
+            torch.from_numpy(inputs.position_ids),
+            torch.from_numpy(inputs.attention_mask),
+            torch.from_numpy(inputs.logit_rows),
+            torch.from_numpy(inputs.attention_rows),
+            [KeyValue(*pair) for pair in zip(past[::2], past[1::2], strict=True)],
+            evidence_layers,
+        )
+    return StepOutputs(
+        tokens=result.tokens.numpy(),
+        confidence=result.confidence.numpy(),
+        attention=result.attention.numpy(),
+        logits=result.logits.numpy(),
+        present=tuple(array.numpy() for pair in result.present for array in pair),
+    )
+
+
+def compare(found: StepOutputs, expected: StepOutputs) -> dict[str, float]:
+    """Largest difference of every output, in the units of this module's docstring."""
+    if found.logits is None or expected.logits is None:
+        raise ValueError("logits are needed on both sides; run with want_logits")
+    scale = _scale(expected.logits)
+    chosen, best = (
+        np.take_along_axis(expected.logits, outputs.tokens[..., None], axis=-1)[..., 0]
+        for outputs in (found, expected)
+    )
+    differences = {
+        "tokens": _largest(best - chosen) / scale,
+        "confidence": _largest(found.confidence - expected.confidence),
+        "logits": _largest(found.logits - expected.logits) / scale,
+        "cache": max(
+            _largest(ours.astype(np.float32) - theirs) / _scale(theirs)
+            for ours, theirs in zip(found.present, expected.present, strict=True)
+        ),
+    }
+    if found.tokens.size > 1:
+        differences["other"] = float((found.tokens != expected.tokens).mean())
+    if expected.attention.size:
+        differences["attention"] = _largest(found.attention - expected.attention)
+    return differences
+
+
+def _largest(difference: NDArray[np.float32]) -> float:
+    return float(np.abs(difference).max())
+
+
+def _scale(values: NDArray[np.float32]) -> float:
+    return max(1.0, _largest(values))
+
+
+def _whole(ids: NDArray[np.int64]) -> StepInputs:
+    """Every row fed, seen and asked for."""
+    batch, length = ids.shape
+    rows = np.broadcast_to(np.arange(length), (batch, length)).copy()
+    mask = np.ones((batch, 1, length, length), dtype=np.bool_)
+    return StepInputs(ids, rows, mask, rows, rows, want_logits=True, want_present=True)
+
+
+def _padded(ids: NDArray[np.int64], shorter: int) -> StepInputs:
+    """As `_whole`, but the last sequence ends after `shorter` tokens; padding sees its tokens."""
+    whole = _whole(ids)
+    mask = whole.attention_mask
+    mask[-1, :, :, shorter:] = False
+    rows = whole.logit_rows[:, :shorter]
+    return replace(whole, attention_mask=mask, logit_rows=rows, attention_rows=rows)
+
+
+def _cached(full: Case, present: tuple[NDArray[np.float32], ...]) -> Case:
+    """Half of the rows, drawn, are cached; the others are fed."""
+    length = full.inputs.input_ids.shape[1]
+    order = np.random.default_rng(_SEED).permutation(length)
+    kept, fed = np.split(order, [length // 2])
+    whole = _whole(full.inputs.input_ids[:, fed])
+    inputs = replace(
+        whole,
+        position_ids=fed[None],
+        attention_mask=np.ones((1, 1, len(fed), len(order)), dtype=np.bool_),
+        past=tuple(array[:, :, kept] for array in present),
+    )
+    expected = _rows(full.expected, fed, fed)
+    return Case(
+        "cached",
+        inputs,
+        replace(
+            expected,
+            attention=expected.attention[:, :, order],
+            present=tuple(array[:, :, fed] for array in expected.present),
+        ),
+    )
+
+
+def _minimal(full: Case) -> Case:
+    row = full.inputs.input_ids.shape[1] // 3
+    one, none = np.array([row]), np.array([], dtype=np.int64)
+    inputs = replace(full.inputs, logit_rows=one[None], attention_rows=none[None])
+    return Case("minimal", inputs, _rows(full.expected, one, none))
+
+
+def _rows(
+    outputs: StepOutputs, logit_rows: NDArray[np.int64], attention_rows: NDArray[np.int64]
+) -> StepOutputs:
+    """The outputs as they are for some rows alone."""
+    if outputs.logits is None:
+        raise ValueError("the reference computes logits")
+    return replace(
+        outputs,
+        tokens=outputs.tokens[:, logit_rows],
+        confidence=outputs.confidence[:, logit_rows],
+        logits=outputs.logits[:, logit_rows],
+        attention=outputs.attention[:, attention_rows],
+    )

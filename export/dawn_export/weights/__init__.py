@@ -1,0 +1,1 @@
+"""Weights streamed in blocks, hashed while they are written."""

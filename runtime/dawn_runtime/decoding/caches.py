@@ -1,0 +1,149 @@
+"""Cache strategies: which positions a step computes anew, and whose keys are kept for later ones.
+
+Attention without a causal mask does not care about the order of keys, so a cache is a choice of
+positions and the engine never knows which strategy is used. A step is either a full pass, which
+feeds every visible position, or a cached one, which feeds some and looks at kept keys of the rest:
+
+    none      every step is a full pass; exact, the reference for every other strategy
+    prefix    a cached step feeds the window and all that follows (Fast-dLLM, arXiv 2505.22618)
+    dual      a cached step feeds the window alone
+
+Kept keys are as old as the pass that computed them: the tokens around them have changed since,
+which makes `prefix` and `dual` approximations. Their own token never differs: a position whose
+token changed since its key was computed is fed again, whatever the strategy says.
+
+To add one: a frozen dataclass decorated by `@CACHES.register`; its fields are its options.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from dawn_runtime.arrays import IntArray
+from dawn_runtime.checks import check_integer
+from dawn_runtime.decoding.row import RowState
+from dawn_runtime.registry import Registry
+
+_AT_BLOCK, _NEVER = "block", "never"
+
+
+class Cache(ABC):
+    """Decides between full and cached passes, and what they feed and keep.
+
+    Attributes:
+        name: Name in the registry.
+    """
+
+    __slots__ = ()
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def refreshes(self, row: RowState, window: tuple[int, int]) -> bool:
+        """Tells whether the next step of an unfinished row is a full pass.
+
+        Asked only when the row keeps something; without that every step is one.
+
+        Args:
+            row: The row; `row.kept` is there.
+            window: Its window, as from `Window.span`.
+        """
+
+    @abstractmethod
+    def recomputed(self, row: RowState, window: tuple[int, int]) -> tuple[int, int]:
+        """Returns the first position that a cached step feeds and the one after the last.
+
+        It must cover the window. Positions without a key of their present token are fed besides.
+        """
+
+    @abstractmethod
+    def keeps(self, row: RowState, window: tuple[int, int]) -> IntArray:
+        """Returns the positions that get a slot in a full pass, int64 [N], ascending."""
+
+
+CACHES: Registry[Cache] = Registry("cache", Cache)
+"""All cache strategies by name."""
+
+
+@CACHES.register
+@dataclass(frozen=True, slots=True)
+class NoCache(Cache):
+    """Feeds every visible position at every step."""
+
+    name: ClassVar[str] = "none"
+
+    def refreshes(self, row: RowState, window: tuple[int, int]) -> bool:
+        """Returns True."""
+        return True
+
+    def recomputed(self, row: RowState, window: tuple[int, int]) -> tuple[int, int]:
+        """Returns the whole row."""
+        return 0, row.length
+
+    def keeps(self, row: RowState, window: tuple[int, int]) -> IntArray:
+        """Returns nothing."""
+        return np.zeros(0, dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class _Refreshed(Cache):
+    """A strategy whose keys are computed anew now and then.
+
+    Attributes:
+        refresh: When the next full pass is due. `block`: when the window has left the window of the
+            last one behind. `never`. Or a number n >= 1: when n positions have been decided since;
+            1 makes every step a full pass.
+
+    Raises:
+        OptionError: The refresh rule is none of these.
+    """
+
+    refresh: int | str = _AT_BLOCK
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.refresh, str) or self.refresh not in (_AT_BLOCK, _NEVER):
+            owner = f"cache {self.name!r}: use {_AT_BLOCK}, {_NEVER} or a number of commits"
+            value = check_integer(owner, "refresh", self.refresh, minimum=1)
+            object.__setattr__(self, "refresh", value)
+
+    def refreshes(self, row: RowState, window: tuple[int, int]) -> bool:
+        """Applies the refresh rule."""
+        if row.kept is None:
+            return True
+        if isinstance(self.refresh, int):
+            return row.decided - row.kept.decided >= self.refresh
+        return self.refresh == _AT_BLOCK and window[0] >= row.kept.window[1]
+
+    def keeps(self, row: RowState, window: tuple[int, int]) -> IntArray:
+        """Returns what cached steps do not feed; all if the window may move on before the next."""
+        positions = np.arange(row.length)
+        if self.refresh != _AT_BLOCK:
+            return positions
+        begin, end = self.recomputed(row, window)
+        return np.concatenate([positions[:begin], positions[end:]])
+
+
+@CACHES.register
+@dataclass(frozen=True, slots=True)
+class Prefix(_Refreshed):
+    """Keeps the keys of everything before the window."""
+
+    name: ClassVar[str] = "prefix"
+
+    def recomputed(self, row: RowState, window: tuple[int, int]) -> tuple[int, int]:
+        """Returns the window and all that follows."""
+        return window[0], row.length
+
+
+@CACHES.register
+@dataclass(frozen=True, slots=True)
+class Dual(_Refreshed):
+    """Keeps the keys of everything before and after the window."""
+
+    name: ClassVar[str] = "dual"
+
+    def recomputed(self, row: RowState, window: tuple[int, int]) -> tuple[int, int]:
+        """Returns the window."""
+        return window

@@ -1,0 +1,1 @@
+"""TensorRT plans: loading, contexts, buffers, the engine."""
