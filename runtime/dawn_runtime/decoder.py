@@ -11,13 +11,14 @@ from dawn_runtime.artifact import Artifact
 from dawn_runtime.chat import ChatTemplate
 from dawn_runtime.checks import check_integer, shown
 from dawn_runtime.companions import open_companions
-from dawn_runtime.decoding import DecodeState, Packer, RowState
+from dawn_runtime.decoding import Packer, RowState
 from dawn_runtime.engine import Engine, open_engine
 from dawn_runtime.errors import EngineError, OptionError, PromptError
 from dawn_runtime.generation import Generation
 from dawn_runtime.given import Checked, Message, listed
 from dawn_runtime.manifest import Manifest
 from dawn_runtime.prompts import Filling, Prompt, PromptReader, Template, located, the_one
+from dawn_runtime.request import Request
 from dawn_runtime.results import Result
 from dawn_runtime.settings import Plan, Settings, make_plan, refuse_length
 from dawn_runtime.streams import CommitStream, TextStream
@@ -72,11 +73,7 @@ class Decoder:
         self._owns_engine = False
         self._is_closed = False
         self._reader = PromptReader(manifest, tokenizer, chat)
-        tokens = manifest.tokens
-        filler = tokens.mask if tokens.pad is None else tokens.pad
-        self._packer = Packer(
-            manifest.prediction_shift, tokens.mask, filler, alignment=info.alignment
-        )
+        self._packer = Packer(manifest.tokens.filler, alignment=info.alignment)
 
     @classmethod
     def open(
@@ -289,36 +286,40 @@ class Decoder:
         if self._is_closed:
             raise EngineError("the decoder is closed; open the artifact again")
         plan = make_plan(settings, self.manifest.decoding)
-        templates = [isinstance(prompt, Filling) for prompt in prompts]
-        if any(templates):
+        if any(isinstance(prompt, Filling) for prompt in prompts):
             refuse_length(settings)
-        rows = []
+        requests = []
         for number, prompt in enumerate(prompts):
             where = f"prompts[{number}]: " if len(prompts) > 1 else ""
             with located(where):
-                rows.append(self._row(prompt, plan))
-        chosen = [plan.rules_for(int(row.masked.sum())) for row in rows]
-        return Generation(
-            self._engine,
-            replace(self._packer, padding=plan.padding),
-            DecodeState(tuple(rows), tuple(rules for rules, _ in chosen)),
-            [fallback for _, fallback in chosen],
-            self._reader.tokenizer,
+                requests.append(self._request(prompt, plan))
+        return Generation(self._engine, replace(self._packer, padding=plan.padding), requests)
+
+    def _request(self, prompt: Checked | Filling, plan: Plan) -> Request:
+        """What is wanted of one prompt."""
+        row = self._row(prompt, plan)
+        scheme, fallback = plan.scheme_for(int(row.masked.sum()))
+        scheme.suits(row.shift)
+        return Request(
+            row,
+            scheme,
             plan.limits,
-            templates=templates,
+            fallback=fallback,
+            tokenizer=self._reader.tokenizer,
+            is_template=isinstance(prompt, Filling),
         )
 
     def _row(self, prompt: Checked | Filling, plan: Plan) -> RowState:
         """Lays out what is given and what is to be decided."""
-        mask_id = self._packer.mask_id
+        mask_id, shift = self.manifest.tokens.mask, self.manifest.prediction_shift
         if isinstance(prompt, Filling):
             ids, start = self._reader.read_filling(prompt)
-            return RowState.fill(ids, start, mask_id)
+            return RowState.fill(ids, start, mask_id, shift=shift)
         ids = self._reader.read(prompt)
         default = self.manifest.decoding.max_new_tokens
         count = self._reader.new_tokens(ids, plan.max_new_tokens, default)
         end_tokens = self.manifest.tokens.eos if plan.stop_at_eos else ()
-        return RowState.begin(ids, count, mask_id, end_tokens)
+        return RowState.begin(ids, count, mask_id, end_tokens, shift=shift)
 
 
 def _check_parts(manifest: object, engine: object, tokenizer: object, chat: object) -> None:

@@ -2,6 +2,7 @@
 
     DawnError
     ├── ArtifactError     an artifact folder cannot be used: missing, truncated, edited, too new
+    ├── BatchFullError    no room for another row; one has to leave first
     ├── EngineError       an engine cannot be opened, is fed wrong arrays, or returns nonsense
     ├── OptionError       a bad option, or an unknown policy, window or cache (also a ValueError)
     ├── PromptError       a prompt that cannot be decoded: too long, foreign ids (also a ValueError)
@@ -18,6 +19,10 @@ class DawnError(Exception):
 
 class ArtifactError(DawnError):
     """An artifact folder or its manifest cannot be used."""
+
+
+class BatchFullError(DawnError):
+    """A batch has no room for another row until one leaves."""
 
 
 class EngineError(DawnError):

@@ -1,143 +1,162 @@
-"""One call of the decoder: from rows to results, step by step, until done or stopped."""
+"""Requests on their way through an engine: those that come and go, and those of one call."""
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
-import numpy as np
-
-from dawn_runtime.arrays import IntArray
-from dawn_runtime.checks import check_integer, check_number
-from dawn_runtime.decoding import DecodeState, Packer, RowState, begin_run
+from dawn_runtime.decoding import Batch, Packer, RowState
+from dawn_runtime.decoding.device_batch import DeviceBatch
 from dawn_runtime.engine import Engine
-from dawn_runtime.results import FinishReason, Hole, Result
-from dawn_runtime.tokenizer import Tokenizer, whole_characters
+from dawn_runtime.engine.device import DeviceEngine
+from dawn_runtime.errors import DawnError
+from dawn_runtime.request import Request
+from dawn_runtime.results import Result
 
-_LONGEST = 1e9
 
+class RequestBatch:
+    """Requests that join and leave a `Batch`; one that ends frees its place at once.
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """When to stop before all is decided; what is there by then is the result.
+    Args:
+        batch: Where their rows are.
 
     Attributes:
-        timeout: Seconds from the first step on, looked at before every step; None waits for ever.
-        max_forwards: Most runs of the engine for an answer; None is as many as it takes.
-
-    Raises:
-        OptionError: A limit is out of range.
+        seconds: Wall time of all steps so far.
     """
 
-    timeout: float | None = None
-    max_forwards: int | None = None
+    def __init__(self, batch: Batch | DeviceBatch) -> None:
+        self._batch = batch
+        self._requests: dict[int, Request] = {}
+        self._inside: dict[int, Request] = {}
+        self.seconds = 0.0
 
-    def __post_init__(self) -> None:
-        if self.timeout is not None:
-            check_number("limit", "timeout", self.timeout, maximum=_LONGEST)
-        if self.max_forwards is not None:
-            check_integer("limit", "max_forwards", self.max_forwards, minimum=0)
+    @property
+    def requests(self) -> Mapping[int, Request]:
+        """All that have not left, by key."""
+        return MappingProxyType(self._requests)
+
+    @property
+    def engine_seconds(self) -> float:
+        """Time inside the engine so far."""
+        return self._batch.engine_seconds
+
+    def is_over(self, key: int) -> bool:
+        """Tells whether no step follows for a request: all is decided, or it was stopped.
+
+        Raises:
+            DawnError: No such request is here.
+        """
+        self._request(key)
+        return key not in self._inside
+
+    def row(self, key: int) -> RowState:
+        """Returns the row of a request as it is now.
+
+        Raises:
+            DawnError: No such request is here.
+        """
+        return self._batch.row(key) if key in self._inside else self._request(key).row
+
+    def admit(self, request: Request) -> int:
+        """Takes a request in and returns its key; errors as for `Batch.admit`."""
+        key = self._batch.admit(request.row, request.scheme)
+        self._requests[key] = self._inside[key] = request
+        return key
+
+    def leave(self, key: int) -> Request:
+        """Lets a request go, over or not.
+
+        Raises:
+            DawnError: No such request is here.
+        """
+        request = self._request(key)
+        self._release(key)
+        del self._requests[key]
+        return request
+
+    def step(self) -> tuple[int, ...]:
+        """Takes all that are due one step further and returns their keys.
+
+        Raises:
+            EngineError: The engine failed or returned NaN or infinity.
+        """
+        for key, request in list(self._inside.items()):
+            if not request.due(self._batch.steps(key)):
+                self._release(key)
+        if not self._inside:
+            return ()
+        started = time.perf_counter()
+        moved = self._batch.step()
+        seconds = time.perf_counter() - started
+        self.seconds += seconds
+        for key in moved:
+            request = self._requests[key]
+            request.seconds += seconds
+            request.engine_seconds = self._batch.engine_seconds_of(key)
+        for key in moved:
+            if self._batch.is_finished(key):
+                self._release(key)
+        return moved
+
+    def _request(self, key: int) -> Request:
+        try:
+            return self._requests[key]
+        except KeyError:
+            raise DawnError(f"no request has the key {key!r}; it left or never joined") from None
+
+    def _release(self, key: int) -> None:
+        """Frees the place of a request, if it has one still."""
+        request = self._inside.pop(key, None)
+        if request is not None:
+            request.row = self._batch.leave(key)
 
 
 class Generation:
-    """A batch on its way through the engine.
+    """The requests of one call, from its beginning to its end.
 
     Args:
         engine: Runs the model.
         packer: Arrays of the same model.
-        state: Where to start.
-        fallbacks: For each row, whether its policy is a fallback.
-        tokenizer: For the text of the results; None leaves it out.
-        limits: When to stop early.
-        templates: For each row, whether it is a template, so that its result lists its holes.
+        requests: What is wanted, at least one.
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        packer: Packer,
-        state: DecodeState,
-        fallbacks: Sequence[bool],
-        tokenizer: Tokenizer | None,
-        limits: Limits,
-        *,
-        templates: Sequence[bool],
-    ) -> None:
-        self._run = begin_run(engine, packer, state)
-        self._rules = state.rules
-        self._fallbacks = fallbacks
-        self._tokenizer = tokenizer
-        self._limits = limits
-        self._templates = templates
-        self._begun: float | None = None
-        self._seconds = 0.0
-        self._stopped: FinishReason | None = None
+    def __init__(self, engine: Engine, packer: Packer, requests: Sequence[Request]) -> None:
+        self._batch = RequestBatch(begin_batch(engine, packer, requests))
+        self._requests = tuple(requests)
+        self._keys = [self._batch.admit(request) for request in requests]
 
     def steps(self) -> Iterator[tuple[RowState, ...]]:
         """Yields the rows after every step; time between steps counts for the timeout alone."""
-        while self._advance():
-            yield self._run.rows
+        while self._batch.step():
+            yield tuple(self._batch.row(key) for key in self._keys)
 
     def cancel(self) -> None:
         """Stops before the next step; may be called from another thread."""
-        self._stopped = self._stopped or "cancelled"
+        for request in self._requests:
+            request.cancel()
 
     def results(self) -> list[Result]:
-        """Runs what is left to run and returns one result for each row."""
-        while self._advance():
+        """Runs what is left and returns one result for each request; times are the call's."""
+        while self._batch.step():
             pass
-        return [self._result(index, row) for index, row in enumerate(self._run.rows)]
+        times = {"seconds": self._batch.seconds, "engine_seconds": self._batch.engine_seconds}
+        return [request.result(**times) for request in self._requests]
 
-    def _advance(self) -> bool:
-        """Takes one step if there is one to take."""
-        if not self._run.active or self._is_over():
-            return False
-        started = time.perf_counter()
-        self._run.step()
-        self._seconds += time.perf_counter() - started
-        return True
 
-    def _is_over(self) -> bool:
-        """Tells whether a limit is reached, and notes which."""
-        limits, now = self._limits, time.perf_counter()
-        self._begun = now if self._begun is None else self._begun
-        if self._stopped is None:
-            if limits.max_forwards is not None and self._run.taken >= limits.max_forwards:
-                self._stopped = "max_forwards"
-            elif limits.timeout is not None and now - self._begun >= limits.timeout:
-                self._stopped = "timeout"
-        return self._stopped is not None
+def begin_batch(engine: Engine, packer: Packer, requests: Sequence[Request]) -> Batch | DeviceBatch:
+    """Returns a batch with room for some requests: on the device if engine and rules allow it.
 
-    def _finish_reason(self, row: RowState) -> FinishReason:
-        if self._stopped is not None and not row.finished:
-            return self._stopped
-        return "length" if row.end is None else "end"
+    Both decide the same: the rules of `dawn_runtime.cuda` are those of the policies, bit for bit.
 
-    def _result(self, index: int, row: RowState) -> Result:
-        policy = self._rules[index].policy
-        return Result(
-            text=self._text(row.answer, whole=row.finished),
-            tokens=row.answer,
-            forwards=row.step,
-            rows_fed=row.fed,
-            seconds=self._seconds,
-            engine_seconds=self._run.engine_seconds,
-            trace=row.trace(),
-            policy=policy.name,
-            options=policy.options(),
-            fallback=self._fallbacks[index],
-            finish_reason=self._finish_reason(row),
-            prompt_tokens=row.start,
-            holes=tuple(self._hole(row, *span) for span in row.holes() if self._templates[index]),
-        )
-
-    def _hole(self, row: RowState, begin: int, end: int) -> Hole:
-        undecided = np.flatnonzero(row.masked[begin:end])
-        tokens = row.ids[begin : begin + int(undecided[0]) if undecided.size else end]
-        return Hole(begin - row.start, tokens, self._text(tokens, whole=not undecided.size))
-
-    def _text(self, ids: IntArray, *, whole: bool) -> str | None:
-        """Text of ids; if more of them were to follow, without the beginning of a character."""
-        if self._tokenizer is None:
-            return None
-        text = self._tokenizer.decode(ids)
-        return text if whole else whole_characters(text)
+    Args:
+        engine: Runs the model.
+        packer: Arrays of the same model.
+        requests: What will join, at least one.
+    """
+    rows = sum(request.scheme.most_asks() for request in requests)
+    bounds = {
+        "max_rows": rows,
+        "max_tokens": rows * max(request.row.length for request in requests),
+    }
+    if isinstance(engine, DeviceEngine) and DeviceBatch.takes(requests):
+        return DeviceBatch(engine, packer, **bounds)
+    return Batch(engine, packer, **bounds)

@@ -214,11 +214,10 @@ _OPTIONAL = ("target", "origin")
 def _rules(manifest: Manifest) -> list[tuple[str, bool, str]]:
     """Lists (field, whether it holds, what is expected) for every range check."""
     dims, tokens, layers = manifest.dims, manifest.tokens, manifest.evidence_layers
-    special = [tokens.mask, *tokens.eos, *([] if tokens.pad is None else [tokens.pad])]
     return [
         ("dims", min(asdict(dims).values()) >= 1, "every size must be at least 1"),
         ("dims.kv_heads", dims.heads % max(dims.kv_heads, 1) == 0, "it must divide dims.heads"),
-        ("tokens", all(0 <= i < dims.vocab_size for i in special), "ids must be < vocab_size"),
+        ("tokens", all(0 <= i < dims.vocab_size for i in tokens.all), "ids must be < vocab_size"),
         ("prediction_shift", manifest.prediction_shift in (0, 1), "expected 0 or 1"),
         (
             "evidence_layers",

@@ -64,6 +64,16 @@ class SpecialTokens:
     eos: tuple[int, ...]
     pad: int | None
 
+    @property
+    def filler(self) -> int:
+        """A legal id for padding, whose prediction nobody reads."""
+        return self.mask if self.pad is None else self.pad
+
+    @property
+    def all(self) -> tuple[int, ...]:
+        """Every id with a meaning."""
+        return (self.mask, *self.eos, *(() if self.pad is None else (self.pad,)))
+
     @classmethod
     def read(cls, fields: Fields) -> "SpecialTokens":
         """Reads the record; raises `ArtifactError` at a wrong field."""

@@ -106,6 +106,16 @@ class Registry(Generic[T]):
             )
         return rule
 
+    def fields_of(self, name: str) -> tuple[str, ...]:
+        """Returns the names of the options of a registered class.
+
+        Raises:
+            OptionError: There is none of that name.
+        """
+        if name not in self:
+            raise OptionError(unknown(self._kind, name, self.names()))
+        return tuple(field.name for field in fields(self._classes[name]))
+
     def __contains__(self, name: object) -> bool:
         return name in self._classes
 

@@ -8,20 +8,23 @@ from dawn_runtime.checks import check_choice, check_flag, check_integer, shown
 from dawn_runtime.decoding import (
     CACHES,
     PADDINGS,
+    SCHEMES,
     WINDOWS,
     Blocks,
     Cache,
     NoCache,
     Padding,
-    Rules,
     Sampling,
+    Scheme,
+    Unmask,
     Window,
 )
+from dawn_runtime.decoding.schemes import fitted
 from dawn_runtime.errors import OptionError
-from dawn_runtime.generation import Limits
 from dawn_runtime.manifest import DecodingDefaults
 from dawn_runtime.policies import POLICIES, Policy
 from dawn_runtime.registry import check_options, unknown
+from dawn_runtime.request import Limits
 
 _OWNER = "generate"
 _DEFAULT_PADDING: Padding = "right"
@@ -53,7 +56,7 @@ class Settings(TypedDict, total=False):
     """
 
     max_new_tokens: int | None
-    policy: str | Policy | None
+    policy: str | Policy | Scheme | None
     options: Mapping[str, Any] | None
     window: str | Window | None
     cache: str | Cache | None
@@ -74,7 +77,7 @@ class Plan:
     """Settings after validation.
 
     Attributes:
-        rules: Policy, window and cache.
+        scheme: How it is decoded.
         max_new_tokens: As in `Settings`.
         fallback_length: As in `Settings`.
         stop_at_eos: As in `Settings`.
@@ -82,24 +85,24 @@ class Plan:
         padding: As in `Settings`.
     """
 
-    rules: Rules
+    scheme: Scheme
     max_new_tokens: int | None
     fallback_length: int
     stop_at_eos: bool
     limits: Limits
     padding: Padding
 
-    def rules_for(self, new_tokens: int) -> tuple[Rules, bool]:
-        """Returns the rules for an answer of a given length, and whether they are a fallback.
+    def scheme_for(self, new_tokens: int) -> tuple[Scheme, bool]:
+        """Returns the scheme for an answer of a given length, and whether it is a fallback.
 
         Args:
             new_tokens: Positions to decode.
         """
-        rules = self.rules
-        short = rules.policy.short_form() if new_tokens < self.fallback_length else None
-        if short is None:
-            return rules, False
-        return replace(rules, policy=short), True
+        scheme = self.scheme
+        if not isinstance(scheme, Unmask) or new_tokens >= self.fallback_length:
+            return scheme, False
+        short = scheme.policy.short_form()
+        return (scheme, False) if short is None else (replace(scheme, policy=short), True)
 
 
 def make_plan(settings: Settings, defaults: DecodingDefaults) -> Plan:
@@ -121,18 +124,12 @@ def make_plan(settings: Settings, defaults: DecodingDefaults) -> Plan:
         max_new_tokens = check_integer(_OWNER, "max_new_tokens", max_new_tokens, minimum=1)
     fallback_length = _given(settings.get("fallback_length"), defaults.fallback_length)
     fallback_length = check_integer(_OWNER, "fallback_length", fallback_length, minimum=0)
-    cache: str | Cache = _given(settings.get("cache"), NoCache.name)
-    rules = Rules(
-        policy=_policy(settings, defaults),
-        window=_window(settings, defaults),
-        cache=CACHES.parse(cache),
-        sampling=_sampling(settings),
-    )
+    scheme = _scheme(settings, defaults)
     limits = Limits(settings.get("timeout"), settings.get("max_forwards"))
     stop_at_eos = check_flag(_OWNER, "stop_at_eos", _given(settings.get("stop_at_eos"), True))
     padding = _given(settings.get("padding"), _DEFAULT_PADDING)
     check_choice(_OWNER, "padding", padding, PADDINGS)
-    return Plan(rules, max_new_tokens, fallback_length, stop_at_eos, limits, padding)
+    return Plan(scheme, max_new_tokens, fallback_length, stop_at_eos, limits, padding)
 
 
 def _given(value: Any, default: Any) -> Any:
@@ -140,13 +137,28 @@ def _given(value: Any, default: Any) -> Any:
     return default if value is None else value
 
 
-def _policy(settings: Settings, defaults: DecodingDefaults) -> Policy:
-    """Makes the policy; the artifact's options are the base if it is the artifact's policy."""
-    policy: str | Policy = _given(settings.get("policy"), defaults.policy)
+def _scheme(settings: Settings, defaults: DecodingDefaults) -> Scheme:
+    """Makes the scheme that `policy` names, or `Unmask` with that policy.
+
+    The artifact's options are the base if it is the artifact's policy.
+    """
+    policy: str | Policy | Scheme = _given(settings.get("policy"), defaults.policy)
     options = check_options("policy", settings.get("options"))
     if isinstance(policy, str) and policy == defaults.policy:
         options = {**defaults.options, **options}
-    return POLICIES.make(policy, options)
+    window = _window(settings, defaults)
+    cache = CACHES.parse(_given(settings.get("cache"), NoCache.name))
+    sampling = _sampling(settings)
+    if isinstance(policy, Scheme) or (isinstance(policy, str) and policy in SCHEMES):
+        return fitted(policy, options, window, cache, sampling)
+    if isinstance(policy, str) and policy not in POLICIES:
+        raise OptionError(unknown("policy", policy, rules()))
+    return Unmask(POLICIES.make(policy, options), window, cache, sampling)
+
+
+def rules() -> tuple[str, ...]:
+    """Returns every name that `policy` may have, policies and schemes, in alphabetical order."""
+    return tuple(sorted((*POLICIES.names(), *SCHEMES.names())))
 
 
 def _sampling(settings: Settings) -> Sampling:

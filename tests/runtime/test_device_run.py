@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from dawn_runtime.decoding.device_run import DeviceRun
 
 from dawn_runtime import Blocks, Decoder, EngineError, Pruned, Single, Sliding, Threshold
 from dawn_runtime.decoding import DecodeState, HostRun, Sampling, Window, begin_run
 from dawn_runtime.decoding.caches import Dual
-from dawn_runtime.decoding.device_run import DeviceRun
 from dawn_runtime.engine.fake import FakeEngine, HashModel
 from dawn_runtime.policies import Policy
 from support.decoding import DAWN, MANIFEST, SCALED, begin, packer, same_row

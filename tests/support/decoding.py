@@ -16,7 +16,8 @@ from dawn_runtime import (
     Policy,
     Threshold,
 )
-from dawn_runtime.decoding import DecodeState, Packer, Padding, RowState, Rules, Window, decode
+from dawn_runtime.decoding import Batch, Cache, Packer, Padding, RowState, Scheme, Unmask, Window
+from dawn_runtime.engine import Engine
 from dawn_runtime.engine.fake import FakeEngine, HashModel, fake_manifest
 
 MANIFEST = fake_manifest(vocab_size=32, max_length=96)
@@ -30,19 +31,32 @@ POLICIES = [
 ]
 
 
-def packer(shift: int = 0, padding: Padding = "right") -> Packer:
-    return Packer(prediction_shift=shift, mask_id=MASK, filler_id=0, padding=padding)
-
-
 def begin(
-    prompts: list[list[int]], new: int | list[int], policy: Policy, window: Window, *, end: bool
-) -> DecodeState:
+    prompts: list[list[int]],
+    new: int | list[int],
+    *,
+    end: bool = False,
+    shift: int = 0,
+) -> list[RowState]:
+    """Rows of prompts that are to be continued."""
     counts = [new] * len(prompts) if isinstance(new, int) else new
-    rows = tuple(
-        RowState.begin(np.array(prompt), count, MASK, (END,) if end else ())
+    return [
+        RowState.begin(np.array(prompt), count, MASK, (END,) if end else (), shift=shift)
         for prompt, count in zip(prompts, counts, strict=True)
-    )
-    return DecodeState(rows, (Rules(policy, window, NoCache()),) * len(rows))
+    ]
+
+
+def batch_of(
+    engine: Engine, rows: list[RowState], schemes: Scheme | list[Scheme], padding: Padding = "right"
+) -> Batch:
+    """A batch that all rows have joined; their keys are 0, 1, ..."""
+    each = schemes if isinstance(schemes, list) else [schemes] * len(rows)
+    most = sum(scheme.most_asks() for scheme in each)
+    longest = max(row.length for row in rows)
+    batch = Batch(engine, Packer(0, padding), max_rows=most, max_tokens=most * longest)
+    for row, scheme in zip(rows, each, strict=True):
+        batch.admit(row, scheme)
+    return batch
 
 
 def run(
@@ -50,17 +64,19 @@ def run(
     new: int | list[int],
     policy: Policy,
     window: Window | None = None,
+    cache: Cache | None = None,
     *,
     end: bool = False,
     shift: int = 0,
     seed: int = 0,
-) -> DecodeState:
+) -> Batch:
     """Decodes to the end on the hash model."""
-    state = begin(prompts, new, policy, window or Blocks(8), end=end)
+    scheme = Unmask(policy, window or Blocks(8), cache or NoCache())
     engine = FakeEngine(MANIFEST, HashModel(32, seed))
-    for last in decode(engine, packer(shift), state):
-        state = last
-    return state
+    batch = batch_of(engine, begin(prompts, new, end=end, shift=shift), scheme)
+    while batch.active:
+        batch.step()
+    return batch
 
 
 def same_row(left: RowState, right: RowState) -> bool:

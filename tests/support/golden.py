@@ -84,8 +84,8 @@ def probability_of_best(logits: np.ndarray) -> np.ndarray:
 class NumpyEngine:
     """A pre-norm RoPE transformer under the whole step contract, cached keys included."""
 
-    def __init__(self, family: str) -> None:
-        folder = GOLDEN / f"{family}-random"
+    def __init__(self, family: str, weights: str = "random") -> None:
+        folder = GOLDEN / f"{family}-{weights}"
         config = json.loads((folder / "config.json").read_text())
         self.names = DREAM_NAMES if family == "dream" else LLADA_NAMES
         self.weights = read_weights(folder)

@@ -13,16 +13,7 @@ import numpy as np
 
 from dawn_runtime import Engine, EngineInfo, Policy, RowView, StepInputs, StepOutputs
 from dawn_runtime.arrays import BoolArray, IntArray
-from dawn_runtime.decoding import (
-    DecodeState,
-    NoCache,
-    Packer,
-    RowState,
-    Rules,
-    Window,
-    decode,
-    make_plan,
-)
+from dawn_runtime.decoding import Batch, NoCache, Packer, RowState, Unmask, Window
 from dawn_runtime.errors import OptionError
 from dawn_runtime.manifest import Manifest
 
@@ -101,12 +92,9 @@ class Replay:
                 "each step alone, such as dawn or threshold"
             )
         self._engine = engine
-        self._policy = policy
-        self._window = window
-        tokens = manifest.tokens
-        self._end_tokens = tokens.eos
-        filler = tokens.mask if tokens.pad is None else tokens.pad
-        self._packer = Packer(manifest.prediction_shift, tokens.mask, filler)
+        self._scheme = Unmask(policy, window, NoCache())
+        self._tokens, self._shift = manifest.tokens, manifest.prediction_shift
+        self._packer = Packer(manifest.tokens.filler)
 
     def decisions(self, prompt: IntArray, new_tokens: int) -> Iterator[Decision]:
         """Yields the decisions of one prompt, step by step.
@@ -118,23 +106,26 @@ class Replay:
         Raises:
             EngineError: One of the engines failed.
         """
-        row = RowState.begin(prompt, new_tokens, self._packer.mask_id, self._end_tokens)
-        state = DecodeState((row,), (Rules(self._policy, self._window, NoCache()),))
-        for after in decode(self._engine, self._packer, state):
-            yield self._decision(row, after.rows[0])
-            row = after.rows[0]
-
-    def _decision(self, before: RowState, after: RowState) -> Decision:
-        plan = make_plan(
-            before, self._window, NoCache(), self._policy.needs, self._packer.prediction_shift
+        row = RowState.begin(
+            prompt, new_tokens, self._tokens.mask, self._tokens.eos, shift=self._shift
         )
+        batch = Batch(self._engine, self._packer, max_rows=1, max_tokens=row.length)
+        key = batch.admit(row, self._scheme)
+        while batch.active:
+            before = batch.row(key)
+            batch.step()
+            yield self._decision(before)
+
+    def _decision(self, row: RowState) -> Decision:
+        """What both make of a row: asked once, answered twice, decided twice."""
         if self._engine.outputs is None:
             raise ValueError("the engines have not run yet; decisions come after a step")
-        views = [self._packer.view(before, plan, found, 0) for found in self._engine.outputs]
-        left = before.masked[plan.candidates] & ~after.masked[plan.candidates]
-        return Decision(views[0], views[1], left, self._chosen(views[1]))
+        (ask,) = self._scheme.ask(row)
+        left, right = (
+            self._scheme.view(row, self._packer.answer(ask, found, 0, 0))
+            for found in self._engine.outputs
+        )
+        return Decision(left, right, self._chosen(left), self._chosen(right))
 
     def _chosen(self, view: RowView) -> BoolArray:
-        """What the loop would commit: the policy's choice, or else the best candidate."""
-        chosen = np.isin(view.candidates, self._policy.select(view))
-        return chosen if chosen.any() else np.isin(view.candidates, view.most_confident())
+        return np.isin(view.candidates, self._scheme.chosen(view, self._tokens.mask))

@@ -250,9 +250,7 @@ def _outside(result: Result) -> float:
 
 def _prompts(manifest: Manifest, rows: int, length: int) -> list[IntArray]:
     """Random tokens of the vocabulary without the special ones, the same at every call."""
-    tokens = manifest.tokens
-    special = [tokens.mask, *tokens.eos, *([] if tokens.pad is None else [tokens.pad])]
-    ordinary = np.setdiff1d(np.arange(manifest.dims.vocab_size), special)
+    ordinary = np.setdiff1d(np.arange(manifest.dims.vocab_size), manifest.tokens.all)
     return list(np.random.default_rng(0).choice(ordinary, size=(rows, length)))
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from dawn_runtime.arrays import IntArray
 from dawn_runtime.cuda.arrays import DeviceArray, aligned, item_bytes
 from dawn_runtime.cuda.device import Device
+from dawn_runtime.engine.places import rearrangement
 from dawn_runtime.engine.protocol import EngineInfo
 from dawn_runtime.errors import EngineError
 
@@ -15,29 +16,27 @@ _THREADS = 256
 
 
 class DeviceKv:
-    """Keys and values of the unfinished rows of a batch on a device.
+    """Keys and values of rows that come and go, on a device.
 
     The layout is that of `KvStore`: [B, Hkv, P, D] without a gap for each part, P the slots of the
     fullest row. One kernel moves all parts at once. A second memory of the same size is allocated
-    only when rows of a batch part ways: one of them is finished, or is due a full pass and another
-    is not.
+    only when rows of a batch part ways: one of them leaves, or is due a full pass and another is
+    not.
 
     Args:
         device: Where the keys are.
         info: The engine whose keys are kept.
-        batch: Number of rows.
-        length: Tokens of the longest row.
+        tokens: Rows times the tokens of the longest, the most there can be.
 
     Attributes:
-        rows: Numbers of the rows that are in the memory, ascending.
+        rows: Keys of the rows that have a place, in the order of the places.
         slots: P, slots of each row.
-        forwards: Runs of the engine that the content has seen.
 
     Raises:
         EngineError: Not enough memory, or heads of an odd number of bytes.
     """
 
-    def __init__(self, device: Device, info: EngineInfo, batch: int, length: int) -> None:
+    def __init__(self, device: Device, info: EngineInfo, tokens: int) -> None:
         item = item_bytes(info.kv_dtype)
         width = info.head_dim * item
         if width % _WORD:
@@ -48,16 +47,16 @@ class DeviceKv:
         self._device, self._info = device, info
         self._words = width // _WORD
         self._parts = 2 * info.layers
-        self._part = aligned(batch * length * info.kv_heads * width) // item
+        self._part = aligned(tokens * info.kv_heads * width) // item
         self._memory = device.allocate((self._parts, self._part), info.kv_dtype)
         self._spare: DeviceArray | None = None
         # Slots and fed tokens of one write, and the addresses of what is written.
-        self._indices = device.allocate((2, length), "int64")
-        self._places = device.allocate((batch,), "int64")
+        self._indices = device.allocate((2, tokens), "int64")
+        self._places = device.allocate((tokens,), "int64")
         self._sources = device.allocate((self._parts,), "int64")
-        self.rows = tuple(range(batch))
+        self._tokens = tokens
+        self.rows: tuple[int, ...] = ()
         self.slots = 0
-        self.forwards = 0
 
     @property
     def nbytes(self) -> int:
@@ -68,7 +67,7 @@ class DeviceKv:
         """Returns the keys and values of some rows, each [len(rows), Hkv, P, D].
 
         For all rows that is the memory itself, for some of them a copy that the next `read`,
-        `retain` or `reserve` overwrites.
+        `arrange` overwrites.
         """
         if tuple(rows) == self.rows:
             return self._views(self._memory, len(self.rows))
@@ -95,23 +94,13 @@ class DeviceKv:
             ),
         )
 
-    def retain(self, rows: Sequence[int]) -> None:
-        """Forgets every row but these, so that reading all of them needs no copy."""
-        if tuple(rows) != self.rows:
-            self._rearrange(self._places_of(rows), tuple(rows), self.slots)
-
-    def reserve(self, slots: int, rewritten: Sequence[int]) -> None:
-        """Makes room for a number of slots in each row; arguments as for `KvStore.reserve`."""
-        if tuple(rewritten) == self.rows:
-            self.slots = slots
-        elif slots > self.slots:
-            self._rearrange(list(range(len(self.rows))), self.rows, slots)
-
-    def _rearrange(self, places: list[int], rows: tuple[int, ...], slots: int) -> None:
-        """Moves the content of the rows at some places to the front, with a number of slots."""
-        gathered = self._gather(places, slots)
-        self._memory, self._spare = gathered, self._memory
-        self.rows, self.slots = rows, slots
+    def arrange(self, slots: dict[int, int], rewritten: Sequence[int]) -> None:
+        """Gives rows their places; arguments and errors as for `KvStore.arrange`."""
+        move = rearrangement(self.rows, self.slots, slots, rewritten, self._tokens)
+        if move.places is not None and move.slots:
+            gathered = self._gather(move.places, move.slots)
+            self._memory, self._spare = gathered, self._memory
+        self.rows, self.slots = move.rows, move.slots
 
     def _gather(self, places: list[int], slots: int) -> DeviceArray:
         """Copies the rows at some places into the second memory, with a number of slots."""

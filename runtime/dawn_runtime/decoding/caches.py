@@ -29,6 +29,19 @@ from dawn_runtime.registry import Registry
 _AT_BLOCK, _NEVER = "block", "never"
 
 
+@dataclass(frozen=True, slots=True)
+class FullPass:
+    """What a refresh rule has to know of the last full pass of a row.
+
+    Attributes:
+        window: The window then.
+        decided: Positions that were decided before it, the given ones not counted.
+    """
+
+    window: tuple[int, int]
+    decided: int
+
+
 class Cache(ABC):
     """Decides between full and cached passes, and what they feed and keep.
 
@@ -41,14 +54,15 @@ class Cache(ABC):
     name: ClassVar[str]
 
     @abstractmethod
-    def refreshes(self, row: RowState, window: tuple[int, int]) -> bool:
+    def refreshes(self, row: RowState, window: tuple[int, int], last: FullPass) -> bool:
         """Tells whether the next step of an unfinished row is a full pass.
 
         Asked only when the row keeps something; without that every step is one.
 
         Args:
-            row: The row; `row.kept` is there.
+            row: The row.
             window: Its window, as from `Window.span`.
+            last: The last full pass.
         """
 
     @abstractmethod
@@ -74,7 +88,7 @@ class NoCache(Cache):
 
     name: ClassVar[str] = "none"
 
-    def refreshes(self, row: RowState, window: tuple[int, int]) -> bool:
+    def refreshes(self, row: RowState, window: tuple[int, int], last: FullPass) -> bool:
         """Returns True."""
         return True
 
@@ -108,13 +122,11 @@ class _Refreshed(Cache):
             value = check_integer(owner, "refresh", self.refresh, minimum=1)
             object.__setattr__(self, "refresh", value)
 
-    def refreshes(self, row: RowState, window: tuple[int, int]) -> bool:
+    def refreshes(self, row: RowState, window: tuple[int, int], last: FullPass) -> bool:
         """Applies the refresh rule."""
-        if row.kept is None:
-            return True
         if isinstance(self.refresh, int):
-            return row.decided - row.kept.decided >= self.refresh
-        return self.refresh == _AT_BLOCK and window[0] >= row.kept.window[1]
+            return row.decided - last.decided >= self.refresh
+        return self.refresh == _AT_BLOCK and window[0] >= last.window[1]
 
     def keeps(self, row: RowState, window: tuple[int, int]) -> IntArray:
         """Returns what cached steps do not feed; all if the window may move on before the next."""

@@ -1,70 +1,58 @@
-"""Keys and values of a batch: what a row keeps of them, and the memory they lie in.
+"""Keys and values of a batch: whose are kept, and the memory they lie in.
 
-Attention without a causal mask does not care about the order of keys, so a row is free to keep any
-positions in any slots. `Kept` says which, and is part of the row's state; `KvStore` holds the
+Attention without a causal mask does not care about the order of keys, so a sequence is free to keep
+any positions in any slots. `Kept` says which, and is part of the row's state; `KvStore` holds the
 numbers of all rows and is written in place.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 
 import numpy as np
 
-from dawn_runtime.arrays import BoolArray, FloatArray, IntArray, KvArray, inverse, read_only
+from dawn_runtime.arrays import BoolArray, IntArray, KvArray, inverse, read_only
+from dawn_runtime.decoding.ask import nothing
+from dawn_runtime.engine.places import rearrangement
 from dawn_runtime.engine.protocol import EngineInfo
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Kept:
-    """What a row of length L keeps of the steps since its last full pass, that one included.
+    """Whose keys a row of length L keeps.
 
     Attributes:
-        positions: int64 [N] positions that have a slot in the store, in the order of the slots.
+        positions: int64 [N] positions that have a slot, in the order of the slots.
         ids: int64 [L] token that the key in the slot of a position was computed from; -1 for
             positions without a key, which never equals a token.
-        window: Window of the last full pass.
-        decided: Positions that were decided before it, the given ones not counted.
-        confidence: float32 [L] the last prediction made at each position, NaN if there was none.
-            None unless the policy needs predictions of known positions.
-        key_means: float32 [L] mean attention that each position drew in the last full pass, 0 where
-            it was not visible. None unless the policy needs the evidence of all rows.
     """
 
     positions: IntArray
     ids: IntArray
-    window: tuple[int, int]
-    decided: int
-    confidence: FloatArray | None = None
-    key_means: FloatArray | None = None
 
     @classmethod
-    def begin(
-        cls,
-        row_ids: IntArray,
-        positions: IntArray,
-        stored: IntArray,
-        window: tuple[int, int],
-        decided: int,
-    ) -> "Kept":
-        """Describes what a full pass leaves behind.
+    def empty(cls, length: int, positions: IntArray | None = None) -> "Kept":
+        """Describes slots without keys in them.
 
         Args:
-            row_ids: int64 [L] tokens of the row when it was fed.
-            positions: int64 [N] positions that get a slot.
-            stored: int64 [n] those of them that were fed.
-            window: As in the attribute.
-            decided: As in the attribute.
+            length: L.
+            positions: int64 [N] positions that get a slot; None is no position.
         """
-        ids = np.full(len(row_ids), -1, dtype=np.int64)
-        ids[stored] = row_ids[stored]
-        return cls(read_only(positions), read_only(ids), window, decided)
+        slots = nothing() if positions is None else positions
+        return cls(read_only(slots), read_only(np.full(length, -1, dtype=np.int64)))
 
-    def renewed(self, row_ids: IntArray, positions: IntArray) -> "Kept":
-        """Returns the same with newer keys at some positions that have a slot."""
+    def renewed(self, positions: IntArray, tokens: IntArray) -> "Kept":
+        """Returns the same with keys of these tokens, the newest at each position.
+
+        Args:
+            positions: int64 [n] distinct positions; those without a slot get the next ones.
+            tokens: int64 [n] the tokens that were fed there.
+        """
         ids = self.ids.copy()
-        ids[positions] = row_ids[positions]
-        return replace(self, ids=read_only(ids))
+        ids[positions] = tokens
+        fresh = positions[inverse(self.positions, len(ids))[positions] < 0]
+        slots = read_only(np.concatenate([self.positions, fresh])) if fresh.size else self.positions
+        return Kept(slots, read_only(ids))
 
     def current(self, row_ids: IntArray) -> BoolArray:
         """Tells at which positions the key belongs to the token that stands there now, [L]."""
@@ -76,44 +64,39 @@ class Kept:
         return inverse(self.positions, len(self.ids))[positions]
 
 
-def kv_bytes(info: EngineInfo, batch: int, length: int) -> int:
-    """Returns the memory of a `KvStore`: 2 layers kv_heads head_dim itemsize, per row and token.
+def kv_bytes(info: EngineInfo, tokens: int) -> int:
+    """Returns the memory of a `KvStore`: 2 layers kv_heads head_dim itemsize for each token.
 
     Args:
         info: The engine whose keys are kept.
-        batch: Number of rows.
-        length: Tokens of the longest row.
+        tokens: Number of tokens.
     """
     per_token = 2 * info.layers * info.kv_heads * info.head_dim * np.dtype(info.kv_dtype).itemsize
-    return batch * length * per_token
+    return tokens * per_token
 
 
 class KvStore:
-    """Keys and values of the unfinished rows of a batch, allocated once for the longest row.
+    """Keys and values of rows that come and go, in memory that is allocated once.
 
     A step reads them as [B, Hkv, P, D] arrays without a gap, as an engine wants them: for all rows
-    that is a view, for some of them a copy. P is the number of slots of the fullest row; it changes
-    with full passes, and only then are other rows moved. Unused slots hold finite numbers.
+    that is a view, for some of them a copy. P is the number of slots of the fullest row; rows times
+    P never exceed the tokens that there is memory for. Unused slots hold finite numbers.
 
     Args:
         info: The engine whose keys are kept.
-        batch: Number of rows.
-        length: Tokens of the longest row.
+        tokens: Rows times the tokens of the longest, the most there can be.
 
     Attributes:
-        rows: Numbers of the rows that are in the store, ascending.
+        rows: Keys of the rows that have a place, in the order of the places.
         slots: P, slots of each row.
-        forwards: Runs of the engine that the content has seen, to tell an older state from the
-            one it belongs to.
     """
 
-    def __init__(self, info: EngineInfo, batch: int, length: int) -> None:
+    def __init__(self, info: EngineInfo, tokens: int) -> None:
         self._heads, self._width = info.kv_heads, info.head_dim
-        size = batch * length * info.kv_heads * info.head_dim
+        size = tokens * info.kv_heads * info.head_dim
         self._flat = np.zeros((2 * info.layers, size), dtype=info.kv_dtype)
-        self.rows = tuple(range(batch))
+        self.rows: tuple[int, ...] = ()
         self.slots = 0
-        self.forwards = 0
 
     @property
     def nbytes(self) -> int:
@@ -121,10 +104,14 @@ class KvStore:
         return self._flat.nbytes
 
     def read(self, rows: Sequence[int]) -> tuple[KvArray, ...]:
-        """Returns the keys and values of some rows, each [len(rows), Hkv, P, D]."""
+        """Returns the keys and values of some rows, each [len(rows), Hkv, P, D].
+
+        Args:
+            rows: Their keys; one may be named more than once.
+        """
         if tuple(rows) == self.rows:
             return tuple(self._views())
-        places = self._places(rows)
+        places = [self.rows.index(row) for row in rows]
         return tuple(view[places] for view in self._views())
 
     def write(
@@ -133,44 +120,41 @@ class KvStore:
         """Copies keys and values that the engine returned.
 
         Args:
-            row: Number of the row.
+            row: Key of the row.
             slots: int64 [n] where to.
             present: Arrays [B, Hkv, S, D] of a run.
             index: Which of their B rows.
             fed: int64 [n] which of their S tokens.
         """
-        (place,) = self._places([row])
+        place = self.rows.index(row)
         for view, array in zip(self._views(), present, strict=True):
             view[place][:, slots] = array[index][:, fed]
 
-    def retain(self, rows: Sequence[int]) -> None:
-        """Forgets every row but these, so that reading all of them needs no copy."""
-        if tuple(rows) != self.rows:
-            places = self._places(rows)
-            self._rearrange(places, tuple(rows), self.slots)
-
-    def reserve(self, slots: int, rewritten: Sequence[int]) -> None:
-        """Makes room for a number of slots in each row.
+    def arrange(self, slots: dict[int, int], rewritten: Sequence[int]) -> None:
+        """Gives rows their places: those that have one keep their order, new ones follow.
 
         Args:
-            slots: Slots of the fullest row.
-            rewritten: Rows whose content will be written next; if that is all of them, nothing is
-                moved and P is exactly `slots`, else P never shrinks.
-        """
-        if tuple(rewritten) == self.rows:
-            self.slots = slots
-        elif slots > self.slots:
-            self._rearrange(list(range(len(self.rows))), self.rows, slots)
+            slots: Key of every row that keeps something -> number of its slots. All others lose
+                their place.
+            rewritten: Rows all of whose content will be written next. If that is every row, nothing
+                is moved and P is exactly what the fullest needs; else P shrinks only with rows that
+                leave.
 
-    def _rearrange(self, places: list[int], rows: tuple[int, ...], slots: int) -> None:
+        Raises:
+            EngineError: There is no memory for so much.
+        """
+        room = self._flat.shape[1] // (self._heads * self._width)
+        move = rearrangement(self.rows, self.slots, slots, rewritten, room)
+        if move.places is not None:
+            self._rearrange(move.places, move.slots)
+        self.rows, self.slots = move.rows, move.slots
+
+    def _rearrange(self, places: list[int], slots: int) -> None:
         """Moves the content of the rows at some places to the front, with a number of slots."""
+        both = min(slots, self.slots)
         for part in range(len(self._flat)):
             kept = self._view(part, len(self.rows), self.slots)[places]  # a copy
-            self._view(part, len(rows), slots)[:, :, : self.slots] = kept
-        self.rows, self.slots = rows, slots
-
-    def _places(self, rows: Sequence[int]) -> list[int]:
-        return [self.rows.index(row) for row in rows]
+            self._view(part, len(places), slots)[:, :, :both] = kept[:, :, :both]
 
     def _views(self) -> list[KvArray]:
         return [self._view(part, len(self.rows), self.slots) for part in range(len(self._flat))]

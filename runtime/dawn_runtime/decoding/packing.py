@@ -1,9 +1,9 @@
-"""From per-row lists of positions to the dense arrays of the step contract, and back.
+"""From asks to the dense arrays of the step contract, and back.
 
 Kept keys come first and fed tokens after them, which are padded on the right or on the left where
-rows differ in length. Padding is invisible: no query looks at a padded key, and a padded query
-looks at the real keys of its row, so that no softmax runs over nothing. Where the engine asks for
-an alignment, padding changes not even the last bit of what a row computes.
+asks differ in length. Padding is invisible: no row looks at a padded column, and a padded row looks
+at the real columns of its ask, so that no softmax runs over nothing. Where the engine asks for an
+alignment, padding changes not even the last bit of what a row computes.
 """
 
 from collections.abc import Sequence
@@ -12,36 +12,27 @@ from typing import Final, Literal
 
 import numpy as np
 
-from dawn_runtime.arrays import BoolArray, FloatArray, IntArray, KvArray, inverse, read_only
-from dawn_runtime.decoding.plan import RowPlan
-from dawn_runtime.decoding.row import RowState
+from dawn_runtime.arrays import BoolArray, FloatArray, IntArray, KvArray, read_only
+from dawn_runtime.decoding.ask import Answer, Ask
 from dawn_runtime.engine.protocol import StepInputs, StepOutputs
-from dawn_runtime.errors import OptionError
-from dawn_runtime.policies import RowView
 
 Padding = Literal["right", "left"]
-"""Side on which the fed tokens of shorter rows are filled up."""
+"""Side on which the fed tokens of shorter asks are filled up."""
 
 PADDINGS: Final[tuple[Padding, ...]] = ("right", "left")
 
 
 @dataclass(frozen=True, slots=True)
 class Packer:
-    """Translates between rows and arrays for one model.
+    """Translates between asks and arrays.
 
     Attributes:
-        prediction_shift: 0 if row i predicts token i, 1 if row i-1 does. The prediction of
-            position 0 is then taken from row 0, as the published code has it; position 0 is given
-            in every prompt, so it is never committed.
-        mask_id: Id of an undecided position.
         filler_id: Any legal id, for padding.
         padding: On which side it goes.
         alignment: What the engine asks for (`EngineInfo.alignment`): fed tokens begin behind as
-            many keys and, padded on the left, as many fillers as are a multiple of it.
+            many slots and, padded on the left, as many fillers as are a multiple of it.
     """
 
-    prediction_shift: int
-    mask_id: int
     filler_id: int
     padding: Padding = "right"
     alignment: int = 1
@@ -51,161 +42,101 @@ class Packer:
         return -(-slots // self.alignment) * self.alignment
 
     def pack(
-        self,
-        rows: Sequence[RowState],
-        plans: Sequence[RowPlan],
-        past: tuple[KvArray, ...] = (),
-        *,
-        want_logits: bool = False,
-        resident: bool = False,
+        self, asks: Sequence[Ask], past: tuple[KvArray, ...] = (), *, resident: bool = False
     ) -> StepInputs:
-        """Builds the inputs of a step, one batch row for each plan.
+        """Builds the inputs of a run, one batch row for each ask.
 
         Args:
-            rows: The rows.
-            plans: Their plans.
-            past: Kept keys and values of these rows, each [B, Hkv, P, D]; empty for full passes.
-            want_logits: Whether a policy reads logits.
+            asks: What is asked, all with kept keys or all without.
+            past: Kept keys and values, each [B, Hkv, P, D], row by row those of the asks; empty
+                where nothing is kept.
             resident: Whether keys stay in the engine's own memory.
-
-        Raises:
-            OptionError: A plan wants a prediction or evidence from a row that it does not feed.
         """
-        width = max(len(plan.fed) for plan in plans)
-        ids = [row.ids[plan.fed] for row, plan in zip(rows, plans, strict=True)]
-        begins = [self._begin(plan, width) for plan in plans]
+        width = max(len(ask.tokens) for ask in asks)
+        begins = [self.begin(ask, width) for ask in asks]
+        slots = past[0].shape[2] if past else 0
+        starts = [0] * len(asks)
         return StepInputs(
-            input_ids=_stack(ids, begins, width, self.filler_id),
-            position_ids=_stack([plan.fed for plan in plans], begins, width),
-            attention_mask=_mask(plans, begins, width, past[0].shape[2] if past else 0),
-            logit_rows=_list([self._rows_predicting(plan, width) for plan in plans]),
-            attention_rows=_list([self.fed_rows(plan, plan.evidence, width) for plan in plans]),
+            input_ids=_stack([ask.tokens for ask in asks], begins, width, self.filler_id),
+            position_ids=_stack([ask.positions for ask in asks], begins, width),
+            attention_mask=_mask(asks, begins, width, slots),
+            logit_rows=_stack(_shifted([ask.predict for ask in asks], begins), starts),
+            attention_rows=_stack(_shifted([ask.evidence for ask in asks], begins), starts),
             past=past,
-            want_logits=want_logits,
-            want_present=any(plan.stored.size for plan in plans),
+            want_logits=any(ask.logits for ask in asks),
+            want_present=any(ask.store.size for ask in asks),
             resident=resident,
         )
 
-    def view(
-        self, row: RowState, plan: RowPlan, outputs: StepOutputs, index: int, slots: int = 0
-    ) -> RowView:
-        """Returns what a policy sees of batch row `index`.
-
-        A prediction of the mask itself decides nothing, so its confidence counts as zero.
-
-        Args:
-            row: The row before the step.
-            plan: Its plan.
-            outputs: What the engine returned.
-            index: Which of the B rows.
-            slots: P, the kept keys that each query was given.
-        """
-        begin = slots + self._begin(plan, outputs.attention.shape[2] - slots)
-        tokens = np.full(row.length, -1, dtype=np.int64)
-        confidence = _last_known(row)
-        count = len(plan.predicted)
-        tokens[plan.predicted] = outputs.tokens[index, :count]
-        confidence[plan.predicted] = outputs.confidence[index, :count]
-        confidence[row.masked & (tokens == self.mask_id)] = 0.0
-        logits = None if outputs.logits is None else read_only(outputs.logits[index, :count])
-        return RowView(
-            candidates=read_only(plan.candidates),
-            masked=row.masked,
-            window=plan.window,
-            tokens=read_only(tokens),
-            confidence=read_only(confidence),
-            attention=read_only(_attention(plan, outputs, index, begin)),
-            attention_rows=read_only(plan.evidence),
-            attention_keys=read_only(np.concatenate([plan.attended, plan.fed])),
-            step=row.step,
-            predicted=read_only(plan.predicted),
-            logits=logits,
-            decided=row.decided,
-            memory=row.memory,
-            last_key_means=_last_key_means(row, plan),
-        )
-
-    def fed_rows(self, plan: RowPlan, positions: IntArray, width: int) -> IntArray:
-        """Finds positions among the tokens of a run.
-
-        Args:
-            plan: The plan that feeds them.
-            positions: int64 [n] positions that it feeds.
-            width: S, tokens of each row of the run.
-
-        Returns:
-            int64 [n] rows of S.
-
-        Raises:
-            OptionError: A position is not fed.
-        """
-        length = 1 + int(max(plan.fed.max(), positions.max(initial=0)))
-        rows = inverse(plan.fed, length)[positions]
-        if (rows < 0).any():
-            missing = positions[rows < 0].tolist()
-            raise OptionError(
-                f"the cache strategy feeds no row for positions {missing[:4]}; "
-                "its plan must feed what it wants predicted or as evidence"
-            )
-        return rows + self._begin(plan, width)
-
-    def _begin(self, plan: RowPlan, width: int) -> int:
-        """Returns where among S tokens those of a row begin."""
-        free = width - len(plan.fed)
+    def begin(self, ask: Ask, width: int) -> int:
+        """Returns where among S tokens of a run those of an ask begin."""
+        free = width - len(ask.tokens)
         return free - free % self.alignment if self.padding == "left" else 0
 
-    def _rows_predicting(self, plan: RowPlan, width: int) -> IntArray:
-        predicting = np.maximum(plan.predicted - self.prediction_shift, 0)
-        return self.fed_rows(plan, predicting, width)
+    def answer(self, ask: Ask, outputs: StepOutputs, index: int, slots: int) -> Answer:
+        """Returns what came back for the ask in batch row `index`.
+
+        Args:
+            ask: What was asked.
+            outputs: What the engine returned.
+            index: Which of the B rows.
+            slots: P, the kept keys that each row of the run was given.
+        """
+        begin = slots + self.begin(ask, outputs.attention.shape[2] - slots)
+        count = len(ask.predict)
+        logits = None if outputs.logits is None else read_only(outputs.logits[index, :count])
+        return Answer(
+            ask=ask,
+            tokens=read_only(outputs.tokens[index, :count]),
+            confidence=read_only(outputs.confidence[index, :count]),
+            attention=read_only(_attention(ask, outputs, index, begin)),
+            logits=logits,
+        )
 
 
-def _mask(plans: Sequence[RowPlan], begins: Sequence[int], width: int, slots: int) -> BoolArray:
-    """What the queries of each row look at: bool [B, 1, S, P+S], equal for all S."""
-    visible = np.zeros((len(plans), slots + width), dtype=bool)
-    for row, plan, begin in zip(visible, plans, begins, strict=True):
-        row[plan.slots] = True
-        row[slots + begin : slots + begin + len(plan.fed)] = True
-    shape = (len(plans), 1, width, slots + width)
-    return np.ascontiguousarray(np.broadcast_to(visible[:, None, None], shape))
+def _mask(asks: Sequence[Ask], begins: Sequence[int], width: int, slots: int) -> BoolArray:
+    """What the rows of each ask look at, bool [B, 1, S, P+S]."""
+    visible = np.zeros((len(asks), slots + width), dtype=bool)
+    for columns, ask, begin in zip(visible, asks, begins, strict=True):
+        columns[ask.kept] = True
+        columns[slots + begin : slots + begin + len(ask.tokens)] = True
+    shape = (len(asks), 1, width, slots + width)
+    mask = np.ascontiguousarray(np.broadcast_to(visible[:, None, None], shape))
+    for whole, ask, begin in zip(mask[:, 0], asks, begins, strict=True):
+        if ask.sees is not None:
+            # Padded rows go on seeing every column of their ask.
+            own, kept = whole[begin : begin + len(ask.tokens)], len(ask.kept)
+            own[:, ask.kept] = ask.sees[:, :kept]
+            own[:, slots + begin : slots + begin + len(ask.tokens)] = ask.sees[:, kept:]
+    return mask
 
 
-def _last_known(row: RowState) -> FloatArray:
-    """Confidence that is kept of known positions, NaN elsewhere; float32 [L], to be filled."""
-    if row.kept is None or row.kept.confidence is None:
-        return np.full(row.length, np.nan, dtype=np.float32)
-    return np.where(row.masked, np.float32(np.nan), row.kept.confidence)
-
-
-def _last_key_means(row: RowState, plan: RowPlan) -> FloatArray | None:
-    """What a cached step cannot compute, from the last full pass."""
-    return None if row.kept is None or plan.layout is not None else row.kept.key_means
-
-
-def _attention(plan: RowPlan, outputs: StepOutputs, index: int, begin: int) -> FloatArray:
-    """Evidence over the keys that the row looks at, [Q, K]: kept ones first, then the fed.
+def _attention(ask: Ask, outputs: StepOutputs, index: int, begin: int) -> FloatArray:
+    """Evidence over the columns of the ask, [Q, N+S].
 
     Args:
-        plan: The plan of the row.
+        ask: What was asked.
         outputs: What the engine returned.
         index: Which of the B rows.
-        begin: Key of the first token fed.
+        begin: Column of the run at which the fed tokens begin.
     """
-    rows: FloatArray = outputs.attention[index, : len(plan.evidence)]
-    if not plan.slots.size:
-        return rows[:, begin : begin + len(plan.fed)]
-    return rows[:, np.concatenate([plan.slots, begin + np.arange(len(plan.fed))])]
+    rows: FloatArray = outputs.attention[index, : len(ask.evidence)]
+    if not ask.kept.size:
+        return rows[:, begin : begin + len(ask.tokens)]
+    return rows[:, np.concatenate([ask.kept, begin + np.arange(len(ask.tokens))])]
+
+
+def _shifted(lists: Sequence[IntArray], begins: Sequence[int]) -> list[IntArray]:
+    """Rows of the asks as rows of the run."""
+    return [rows + begin if begin else rows for rows, begin in zip(lists, begins, strict=True)]
 
 
 def _stack(
-    rows: Sequence[IntArray], begins: Sequence[int], width: int, filler: int = 0
+    lists: Sequence[IntArray], begins: Sequence[int], width: int | None = None, filler: int = 0
 ) -> IntArray:
     """Stacks lists of different length into [B, width], each from its own beginning on."""
-    stacked = np.full((len(rows), width), filler, dtype=np.int64)
-    for target, row, begin in zip(stacked, rows, begins, strict=True):
-        target[begin : begin + len(row)] = row
+    width = max(map(len, lists)) if width is None else width
+    stacked = np.full((len(lists), width), filler, dtype=np.int64)
+    for target, numbers, begin in zip(stacked, lists, begins, strict=True):
+        target[begin : begin + len(numbers)] = numbers
     return stacked
-
-
-def _list(rows: Sequence[IntArray]) -> IntArray:
-    """Stacks lists of rows of S into [B, longest]; what comes back for the rest is not read."""
-    return _stack(rows, [0] * len(rows), max(map(len, rows)))

@@ -1,84 +1,68 @@
-"""Guard rails around every policy: what it may commit, and that something is committed.
+"""The guard rails of every scheme: whatever it decides, this is what happens to the row.
 
-The mask stands for an undecided position, so it is never committed, whatever a policy answers. A
-candidate at which the model predicts the mask itself waits, as in the published code, where it is
-written and predicted again. If that is so at every candidate of a row, waiting would change
-nothing: each then gets the best other token, with the probability that the model gives it.
+Only undecided positions are committed, never a given one and never the mask itself; only what was
+committed and is not final is taken back; what is final stays so. That decoding ends is the batch's
+rail: it stops a scheme that takes more steps than it promised, see `Scheme.bound`.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from dawn_runtime.arrays import IntArray, inverse, read_only
-from dawn_runtime.decoding.plan import RowPlan
-from dawn_runtime.decoding.sampling import probability
-from dawn_runtime.engine.protocol import StepOutputs
-from dawn_runtime.errors import EngineError
-from dawn_runtime.policies import Policy, RowView
+from dawn_runtime.arrays import IntArray
+from dawn_runtime.decoding.ask import Answer, Decision
+from dawn_runtime.decoding.kv import Kept
+from dawn_runtime.decoding.row import RowState
 
 
-def some_row_is_stuck(plans: list[RowPlan], outputs: StepOutputs, mask_id: int) -> bool:
-    """Tells whether a row of a run is predicted to be the mask at every candidate.
+def apply(row: RowState, decision: Decision, answers: Sequence[Answer]) -> RowState:
+    """Returns the row one step later.
 
     Args:
-        plans: Plan of each of the B rows.
-        outputs: What the engine returned.
-        mask_id: Id of an undecided position.
+        row: The row as it was asked for.
+        decision: What its scheme decided.
+        answers: Of all its asks, in their order.
     """
-    masks = outputs.tokens == mask_id
-    if not masks.any():
-        return False
-    return any(
-        bool(row[np.searchsorted(plan.predicted, plan.candidates)].all())
-        for row, plan in zip(masks, plans, strict=True)
+    allowed = _allowed(row, decision)
+    after = row.advance(
+        decision.commit[allowed],
+        decision.tokens[allowed],
+        decision.confidence[allowed],
+        _revocable(row, decision.revoke),
+        final=decision.final,
+        fed=sum(len(answer.ask.tokens) for answer in answers),
     )
+    if after.finished:
+        return replace(after, memory=None, kept=None)
+    return replace(after, memory=decision.memory, kept=_kept(row, decision, answers))
 
 
-def unstuck(view: RowView, mask_id: int) -> RowView:
-    """Returns a view in which some candidate is predicted to be something else than the mask.
-
-    Args:
-        view: A row; with the logits of its predictions if it is stuck.
-        mask_id: Id of an undecided position.
-
-    Raises:
-        EngineError: It is stuck, and the view has no logits.
-    """
-    if not (view.tokens[view.candidates] == mask_id).all():
-        return view
-    if view.logits is None:
-        raise EngineError(
-            "the model predicts nothing but the mask, and the next best token is read from logits; "
-            "run it on an engine that returns them"
-        )
-    logits = view.logits[inverse(view.predicted, len(view.masked))[view.candidates]]
-    others = logits.copy()
-    others[:, mask_id] = -np.inf
-    best = others.argmax(axis=1)
-    tokens, confidence = view.tokens.copy(), view.confidence.copy()
-    tokens[view.candidates] = best
-    confidence[view.candidates] = probability(logits, best)
-    return replace(view, tokens=read_only(tokens), confidence=read_only(confidence))
+def _allowed(row: RowState, decision: Decision) -> IntArray:
+    """Which commits are of an undecided position and of a real token; the first of each."""
+    commit = decision.commit
+    inside = (commit >= 0) & (commit < row.length) & (decision.tokens != row.mask_id)
+    inside[inside] = row.masked[commit[inside]]
+    allowed = np.flatnonzero(inside)
+    if len(allowed) > 1 and (np.diff(commit[allowed]) <= 0).any():
+        allowed = allowed[np.unique(commit[allowed], return_index=True)[1]]
+    return allowed
 
 
-def choose(policy: Policy, view: RowView, mask_id: int) -> IntArray:
-    """Returns the positions that a row commits, at least one.
+def _revocable(row: RowState, revoke: IntArray) -> IntArray:
+    """Which of these positions were decided by decoding and may still change."""
+    if not revoke.size:
+        return revoke
+    inside = revoke[(revoke >= row.final) & (revoke < row.length)]
+    return inside[row.commit_step[inside] >= 0]
 
-    They are those of the policy's answer that are candidates and not predicted to be the mask; if
-    there are none, the most confident such candidate, the lowest position on ties.
 
-    Args:
-        policy: Chooses.
-        view: A row that is not stuck; see `unstuck`.
-        mask_id: Id of an undecided position.
-    """
-    allowed: IntArray = view.candidates[view.tokens[view.candidates] != mask_id]
-    answer = np.asarray(policy.select(view), dtype=np.int64)
-    selected = np.zeros(len(view.masked), dtype=bool)
-    selected[answer[(answer >= 0) & (answer < len(selected))]] = True
-    chosen: IntArray = allowed[selected[allowed]]
-    if chosen.size:
-        return chosen
-    best = int(np.argmax(view.confidence[allowed]))
-    return allowed[best : best + 1]
+def _kept(row: RowState, decision: Decision, answers: Sequence[Answer]) -> Kept | None:
+    """Which keys the row has after the step."""
+    kept = row.kept if decision.layout is None else Kept.empty(row.length, decision.layout)
+    for number in decision.keep:
+        ask = answers[number].ask
+        if ask.store.size:
+            kept = kept or Kept.empty(row.length)
+            kept = kept.renewed(ask.positions[ask.store], ask.tokens[ask.store])
+    return kept if kept is None or kept.positions.size else None

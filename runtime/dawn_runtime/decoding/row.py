@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dawn_runtime.arrays import BoolArray, FloatArray, IntArray, read_only
 from dawn_runtime.decoding.kv import Kept
@@ -40,18 +39,25 @@ class RowState:
         masked: bool [L] True where undecided.
         start: First position of the answer, which the prompt precedes; blocks count from here.
         end_tokens: Ids that end the answer; empty to decode every position.
+        mask_id: Id of an undecided position.
+        shift: 0 if row i of the model predicts token i, 1 if row i-1 does.
+        final: Nothing below this position changes any more; L when the row is finished without an
+            end token. Streams give out, and end tokens are looked for, below it.
         commit_step: int64 [L] step of the decision, -1 for given and undecided positions.
         commit_confidence: float32 [L] confidence of the decision, NaN likewise.
         step: Number of steps taken.
         fed: Positions fed to the engine so far, over all steps.
-        memory: What the policy remembers of this row, None if nothing; see `Policy.remember`.
-        kept: What is kept of the last full pass and since, None if the next step is one.
+        memory: What the scheme remembers of this row, None if nothing.
+        kept: Whose keys are kept, None if there are none.
     """
 
     ids: IntArray
     masked: BoolArray
     start: int
     end_tokens: tuple[int, ...]
+    mask_id: int
+    shift: int
+    final: int
     commit_step: IntArray
     commit_confidence: FloatArray
     step: int = 0
@@ -61,7 +67,13 @@ class RowState:
 
     @classmethod
     def begin(
-        cls, prompt: IntArray, new_tokens: int, mask_id: int, end_tokens: tuple[int, ...] = ()
+        cls,
+        prompt: IntArray,
+        new_tokens: int,
+        mask_id: int,
+        end_tokens: tuple[int, ...] = (),
+        *,
+        shift: int = 0,
     ) -> "RowState":
         """Lays out a prompt followed by undecided positions.
 
@@ -70,15 +82,22 @@ class RowState:
             new_tokens: Number of positions to decide, >= 1.
             mask_id: Id of an undecided position.
             end_tokens: Ids that end the answer.
+            shift: As in the attribute.
         """
         length = len(prompt) + new_tokens
         ids = np.full(length, mask_id, dtype=np.int64)
         ids[: len(prompt)] = prompt
-        return cls.fill(ids, len(prompt), mask_id, end_tokens)
+        return cls.fill(ids, len(prompt), mask_id, end_tokens, shift=shift)
 
     @classmethod
     def fill(
-        cls, ids: IntArray, start: int, mask_id: int, end_tokens: tuple[int, ...] = ()
+        cls,
+        ids: IntArray,
+        start: int,
+        mask_id: int,
+        end_tokens: tuple[int, ...] = (),
+        *,
+        shift: int = 0,
     ) -> "RowState":
         """Takes any mixture of given and undecided positions.
 
@@ -87,13 +106,17 @@ class RowState:
             start: First position of the answer; what precedes it must be given.
             mask_id: Id of an undecided position.
             end_tokens: Ids that end the answer.
+            shift: As in the attribute.
         """
-        length = len(ids)
+        length, masked = len(ids), ids == mask_id
         return cls(
             ids=read_only(ids),
-            masked=read_only(ids == mask_id),
+            masked=read_only(masked),
             start=start,
             end_tokens=end_tokens,
+            mask_id=mask_id,
+            shift=shift,
+            final=_prefix(masked),
             commit_step=read_only(np.full(length, -1, dtype=np.int64)),
             commit_confidence=read_only(np.full(length, np.nan, dtype=np.float32)),
         )
@@ -116,17 +139,17 @@ class RowState:
     @property
     def settled(self) -> int:
         """Length of the decided prefix: the first undecided position, L if there is none."""
-        return int(self.masked.argmax()) if self.masked.any() else self.length
+        return _prefix(self.masked)
 
     @property
     def end(self) -> int | None:
-        """Position of the first end token in the decided prefix, None if there is none.
+        """Position of the first end token below `final`, None if there is none.
 
         Nothing before it can change any more, so nothing after it matters.
         """
         if not self.end_tokens:
             return None
-        answer = self.ids[self.start : self.settled]
+        answer = self.ids[self.start : self.final]
         hits = np.zeros(len(answer), dtype=bool)
         for token in self.end_tokens:  # a few: cheaper than sorting them, three times a step
             hits |= answer == token
@@ -134,31 +157,63 @@ class RowState:
 
     @property
     def answer(self) -> IntArray:
-        """Decided ids after `start`, up to the first undecided position or the first end token."""
+        """Final ids after `start`, up to the first that may still change or the first end token."""
         end = self.end
-        return self.ids[self.start : self.settled if end is None else end]
+        return self.ids[self.start : self.final if end is None else end]
 
     @property
     def finished(self) -> bool:
-        """True when everything that matters is decided."""
-        return not self.masked.any() or self.end is not None
+        """True when everything that matters is decided for good."""
+        return self.final >= self.length or self.end is not None
 
-    def commit(self, positions: IntArray, tokens: IntArray, confidence: FloatArray) -> "RowState":
-        """Returns the row one step later, with decisions at some positions.
+    def advance(
+        self,
+        commit: IntArray,
+        tokens: IntArray,
+        confidence: FloatArray,
+        revoke: IntArray,
+        *,
+        final: int | None = None,
+        fed: int = 0,
+    ) -> "RowState":
+        """Returns the row one step later; what is allowed in a step is up to `rails`.
 
         Args:
-            positions: int64 [n] undecided positions.
+            commit: int64 [n] undecided positions.
             tokens: int64 [n] ids for them.
             confidence: float32 [n] their probabilities.
+            revoke: int64 [m] decided positions that are open again.
+            final: As in the attribute, never less than it is and never beyond the decided prefix;
+                None is that prefix.
+            fed: Positions that the step fed to the engine.
         """
+        ids, masked, steps, confidences = (
+            array.copy()
+            for array in (self.ids, self.masked, self.commit_step, self.commit_confidence)
+        )
+        ids[revoke], masked[revoke] = self.mask_id, True
+        steps[revoke], confidences[revoke] = -1, np.nan
+        ids[commit], masked[commit] = tokens, False
+        steps[commit], confidences[commit] = self.step, confidence
+        prefix = _prefix(masked)
         return replace(
             self,
-            ids=_put(self.ids, positions, tokens),
-            masked=_put(self.masked, positions, False),
-            commit_step=_put(self.commit_step, positions, self.step),
-            commit_confidence=_put(self.commit_confidence, positions, confidence),
+            ids=read_only(ids),
+            masked=read_only(masked),
+            commit_step=read_only(steps),
+            commit_confidence=read_only(confidences),
+            final=prefix if final is None else min(max(self.final, final), prefix),
             step=self.step + 1,
+            fed=self.fed + fed,
         )
+
+    def assumed(self, masked: BoolArray) -> "RowState":
+        """Returns the row as if other positions were open, to ask where its window would be.
+
+        Args:
+            masked: bool [L].
+        """
+        return replace(self, masked=masked, final=_prefix(masked))
 
     def holes(self) -> tuple[tuple[int, int], ...]:
         """Returns the runs of positions that were not given: first and one after the last."""
@@ -188,8 +243,7 @@ class RowState:
         )
 
 
-def _put(array: NDArray[Any], positions: IntArray, values: Any) -> NDArray[Any]:
-    """Returns a read-only copy with some entries replaced."""
-    copy = array.copy()
-    copy[positions] = values
-    return read_only(copy)
+def _prefix(masked: BoolArray) -> int:
+    """Length of the decided prefix: the first undecided position, L if there is none."""
+    first = int(masked.argmax()) if masked.size else 0
+    return first if masked.size and masked[first] else len(masked)

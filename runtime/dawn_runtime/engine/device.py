@@ -16,17 +16,15 @@ if TYPE_CHECKING:
 
 
 class KvMemory(Protocol):
-    """Keys and values that a batch keeps between steps; `KvStore` is the one in NumPy.
+    """Keys and values that rows keep between steps; `KvStore` is the one in NumPy.
 
     Attributes:
-        rows: Numbers of the rows that are in it, ascending.
+        rows: Keys of the rows that have a place, in the order of the places.
         slots: P, slots of each row.
-        forwards: Runs of the engine that the content has seen, counted by the loop.
     """
 
     rows: tuple[int, ...]
     slots: int
-    forwards: int
 
     def read(self, rows: Sequence[int]) -> tuple[Any, ...]:
         """Returns `StepInputs.past` of some rows, valid until anything else is called."""
@@ -36,11 +34,8 @@ class KvMemory(Protocol):
     ) -> None:
         """Takes fed tokens of batch row `index` of `StepOutputs.present` into slots of a row."""
 
-    def retain(self, rows: Sequence[int]) -> None:
-        """Forgets every row but these."""
-
-    def reserve(self, slots: int, rewritten: Sequence[int]) -> None:
-        """Makes room for a number of slots in each row; see `KvStore.reserve`."""
+    def arrange(self, slots: dict[int, int], rewritten: Sequence[int]) -> None:
+        """Gives rows their places; see `KvStore.arrange`."""
 
 
 @runtime_checkable
@@ -50,15 +45,14 @@ class ResidentEngine(Engine, Protocol):
     A run with `StepInputs.resident` takes `past` from the memory made here and returns `present`
     for it: arrays on the device, of which nothing but the shape and the type is read elsewhere.
     They are valid until the next run of the same kind, full (P = 0) or cached; a run of the other
-    kind leaves them alone if both together feed no more rows than the batch has.
+    kind leaves them alone if both together feed no more tokens than the memory is for.
     """
 
-    def kv_memory(self, batch: int, length: int) -> KvMemory:
+    def kv_memory(self, tokens: int) -> KvMemory:
         """Returns memory for keys and values.
 
         Args:
-            batch: Number of rows.
-            length: Tokens of the longest row.
+            tokens: Rows times the tokens of the longest, the most there can be.
 
         Raises:
             EngineError: Not enough memory.

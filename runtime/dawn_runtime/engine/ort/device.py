@@ -118,10 +118,10 @@ class OrtDeviceEngine:
         """Returns what this engine runs."""
         return self._info
 
-    def kv_memory(self, batch: int, length: int) -> KvMemory:
+    def kv_memory(self, tokens: int) -> KvMemory:
         """Returns memory for keys and values on the device; see `ResidentEngine`."""
-        self._most_tokens = max(self._most_tokens, batch * length)
-        return DeviceKv(self.device, self._info, batch, length)
+        self._most_tokens = max(self._most_tokens, tokens)
+        return DeviceKv(self.device, self._info, tokens)
 
     def run(self, inputs: StepInputs) -> StepOutputs:
         """Runs the graph once, computing only the outputs that are wanted.

@@ -110,9 +110,9 @@ class TensorRTEngine:
         """Returns what this engine runs."""
         return self._info
 
-    def kv_memory(self, batch: int, length: int) -> KvMemory:
+    def kv_memory(self, tokens: int) -> KvMemory:
         """Returns memory on the device for keys and values; see `ResidentEngine`."""
-        return DeviceKv(self.device, self._info, batch, length)
+        return DeviceKv(self.device, self._info, tokens)
 
     def run(self, inputs: StepInputs) -> StepOutputs:
         """Runs the engine once and waits for it.

@@ -1,29 +1,26 @@
-"""What one row feeds in a step and what it wants back, by its window, cache and policy."""
+"""What `Unmask` feeds in a step and what it wants back, by window, cache and the policy's needs."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
-from dawn_runtime.arrays import BoolArray, IntArray
-from dawn_runtime.decoding.caches import Cache
+from dawn_runtime.arrays import BoolArray, IntArray, inverse
+from dawn_runtime.decoding.ask import nothing
+from dawn_runtime.decoding.caches import Cache, FullPass
 from dawn_runtime.decoding.row import RowState
 from dawn_runtime.decoding.windows import Window
 from dawn_runtime.errors import OptionError
 from dawn_runtime.policies import Needs
 
 
-def _nothing() -> IntArray:
-    return np.zeros(0, dtype=np.int64)
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class RowPlan:
-    """What one row feeds to the engine in a step and what it wants back, as positions.
+    """A step of one row, as positions.
 
     Attributes:
         window: First position of the window and the one after its last.
         candidates: int64 [n] undecided positions of the window, ascending.
-        fed: int64 [S] distinct positions fed, in any order.
+        fed: int64 [S] positions fed, ascending.
         predicted: int64 [R] positions whose predictions are wanted, candidates included.
         evidence: int64 [Q] positions whose attention rows are wanted; all of them fed.
         attended: int64 [N] positions that are not fed but looked at, through their kept keys.
@@ -38,13 +35,33 @@ class RowPlan:
     fed: IntArray
     predicted: IntArray
     evidence: IntArray
-    attended: IntArray = field(default_factory=_nothing)
-    slots: IntArray = field(default_factory=_nothing)
-    stored: IntArray = field(default_factory=_nothing)
-    layout: IntArray | None = None
+    attended: IntArray
+    slots: IntArray
+    stored: IntArray
+    layout: IntArray | None
+
+    def rows(self, positions: IntArray) -> IntArray:
+        """Returns which rows of the step stand at some positions.
+
+        Raises:
+            OptionError: A position is not fed.
+        """
+        end = int(self.fed[-1]) + 1
+        if len(self.fed) == end and positions.max(initial=0) < end:
+            return positions  # everything up to there is fed: row and position are the same
+        rows = inverse(self.fed, 1 + max(end, int(positions.max(initial=0))))[positions]
+        if (rows < 0).any():
+            missing = positions[rows < 0].tolist()
+            raise OptionError(
+                f"the cache strategy feeds no row for positions {missing[:4]}; "
+                "it must feed what is predicted or wanted as evidence"
+            )
+        return rows
 
 
-def make_plan(row: RowState, window: Window, cache: Cache, needs: Needs, shift: int) -> RowPlan:
+def make_plan(
+    row: RowState, window: Window, cache: Cache, needs: Needs, last: FullPass | None
+) -> RowPlan:
     """Plans the next step of an unfinished row.
 
     Args:
@@ -52,8 +69,7 @@ def make_plan(row: RowState, window: Window, cache: Cache, needs: Needs, shift: 
         window: Where it may commit and what it sees.
         cache: What is computed anew.
         needs: What its policy reads.
-        shift: 0 if row i of the model predicts token i, 1 if row i-1 does. The row that predicts
-            the first position of the window is fed in every step.
+        last: The last full pass; None if the next step is one.
 
     Raises:
         OptionError: The window holds no undecided position.
@@ -66,26 +82,28 @@ def make_plan(row: RowState, window: Window, cache: Cache, needs: Needs, shift: 
             "a window must hold an undecided position of every unfinished row"
         )
     visible = window.visible(row)
-    if row.kept is None or cache.refreshes(row, span):
+    if row.kept is None or last is None or cache.refreshes(row, span, last):
         fed, kept, layout = visible, None, cache.keeps(row, span)
         stored = layout[visible[layout]]
     else:
         kept, layout = row.kept, None
-        first, last = cache.recomputed(row, span)
+        first, after = cache.recomputed(row, span)
         old = ~kept.current(row.ids)
         fed = old.copy()
-        fed[max(first - shift, 0) : last] = True
+        # The row that predicts the first position of the window is fed in every step.
+        fed[max(first - row.shift, 0) : after] = True
         fed &= visible
         stored = kept.positions[(fed & old)[kept.positions]]
-    attended = _nothing() if kept is None else kept.positions[(visible & ~fed)[kept.positions]]
-    fed_positions = np.flatnonzero(fed)
-    every = fed_positions if layout is not None else candidates
+    attended = nothing() if kept is None else kept.positions[(visible & ~fed)[kept.positions]]
+    positions = np.flatnonzero(fed)
+    every = positions if layout is not None else candidates
+    wanted = _wanted(row, end, needs, visible, candidates) & _seen(fed, row.shift)
     return RowPlan(
         window=span,
         candidates=candidates,
-        fed=fed_positions,
-        predicted=np.flatnonzero(_wanted(row, end, needs, visible, candidates) & _seen(fed, shift)),
-        evidence={"none": _nothing(), "candidates": candidates, "all": every}[needs.evidence],
+        fed=positions,
+        predicted=np.flatnonzero(wanted),
+        evidence={"none": nothing(), "candidates": candidates, "all": every}[needs.evidence],
         attended=attended,
         slots=attended if kept is None else kept.slots(attended),
         stored=stored,

@@ -1,0 +1,327 @@
+"""Rows that join and leave while others are under way, one run of the engine for all of them.
+
+    batch = Batch(engine, packer, max_rows=8, max_tokens=4096)
+    key = batch.admit(RowState.begin(prompt, 64, mask_id), Unmask(Threshold(), Blocks(), NoCache()))
+    while batch.active:
+        batch.step()
+    row = batch.leave(key)
+
+Each step asks every unfinished row's scheme, packs all asks into one run, or into two where some
+look at kept keys and some do not, and lets each scheme decide on its own answers; the rails apply.
+Rows never see each other, so an answer does not depend on who else is there.
+
+A row has a key, not a place: numbers are never used again. Memory is bounded from the start:
+`max_tokens` is rows times the longest of them, which is what a padded run feeds and what kept keys
+need room for; a scheme that asks several things at once counts as so many rows. A row that leaves
+gives its place back at once.
+
+One thread owns a batch. If the engine fails, nothing has changed and the step can be taken again.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from dawn_runtime.arrays import KvArray
+from dawn_runtime.checks import check_integer
+from dawn_runtime.decoding import rails
+from dawn_runtime.decoding.ask import Answer, Ask, Decision
+from dawn_runtime.decoding.kv import KvStore, kv_bytes
+from dawn_runtime.decoding.packing import Packer
+from dawn_runtime.decoding.row import RowState
+from dawn_runtime.decoding.schemes.base import Scheme
+from dawn_runtime.engine.checks import check_outputs
+from dawn_runtime.engine.device import KvMemory, ResidentEngine
+from dawn_runtime.engine.exclusive import exclusive
+from dawn_runtime.engine.protocol import Engine, StepInputs, StepOutputs
+from dawn_runtime.errors import BatchFullError, DawnError
+
+
+@dataclass(slots=True)
+class _Member:
+    """One row of the batch: how it is decoded, and when that must have ended."""
+
+    row: RowState
+    scheme: Scheme
+    last_step: int
+    engine_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Run:
+    """One run of the engine: whose asks, what went in and came back, and the time it took."""
+
+    owners: list[tuple[int, int]]
+    asks: list[Ask]
+    inputs: StepInputs
+    outputs: StepOutputs
+    seconds: float
+
+    @property
+    def width(self) -> int:
+        """S, tokens of each batch row."""
+        return int(self.inputs.input_ids.shape[1])
+
+    @property
+    def slots(self) -> int:
+        """P, kept keys that each batch row was given."""
+        return int(self.inputs.attention_mask.shape[-1]) - self.width
+
+
+class Batch:
+    """Rows under way; see the module.
+
+    Args:
+        engine: Runs the model.
+        packer: Turns asks into arrays.
+        max_rows: Most rows at a time, >= 1.
+        max_tokens: Most rows times tokens of the longest, >= 1.
+
+    Attributes:
+        forwards: Runs of the engine so far.
+        engine_seconds: Time spent inside the engine so far.
+
+    Raises:
+        OptionError: A bound is out of range.
+    """
+
+    def __init__(self, engine: Engine, packer: Packer, *, max_rows: int, max_tokens: int) -> None:
+        self._engine, self._packer = engine, packer
+        self._max_rows = check_integer("batch", "max_rows", max_rows, minimum=1)
+        self._max_tokens = check_integer("batch", "max_tokens", max_tokens, minimum=1)
+        self._members: dict[int, _Member] = {}
+        self._next_key = 0
+        self._store: KvMemory | None = None
+        self.forwards = 0
+        self.engine_seconds = 0.0
+
+    @property
+    def rows(self) -> Mapping[int, RowState]:
+        """All rows as they are now, by key."""
+        return MappingProxyType({key: member.row for key, member in self._members.items()})
+
+    def row(self, key: int) -> RowState:
+        """Returns a row as it is now.
+
+        Raises:
+            DawnError: No such row is here.
+        """
+        return self._member(key).row
+
+    @property
+    def active(self) -> tuple[int, ...]:
+        """Keys of the rows that are not finished."""
+        return tuple(key for key, member in self._members.items() if not member.row.finished)
+
+    @property
+    def kv_bytes_bound(self) -> int:
+        """Most bytes that kept keys and values take, whoever joins."""
+        return kv_bytes(self._engine.describe(), self._kept_tokens)
+
+    def is_finished(self, key: int) -> bool:
+        """Tells whether a row is finished.
+
+        Raises:
+            DawnError: No such row is here.
+        """
+        return self._member(key).row.finished
+
+    def steps(self, key: int) -> int:
+        """Returns how many steps a row has taken.
+
+        Raises:
+            DawnError: No such row is here.
+        """
+        return self._member(key).row.step
+
+    def engine_seconds_of(self, key: int) -> float:
+        """Returns the time of the runs that a row took part in."""
+        return self._member(key).engine_seconds
+
+    def admit(self, row: RowState, scheme: Scheme) -> int:
+        """Takes a row in; it is part of the next step.
+
+        Args:
+            row: As it begins.
+            scheme: How it is decoded.
+
+        Returns:
+            Its key.
+
+        Raises:
+            BatchFullError: There is no room for it; try again when another has left.
+            OptionError: The scheme does not suit the model.
+        """
+        scheme.suits(row.shift)
+        here = sum(member.scheme.most_asks() for member in self._members.values())
+        rows = here + scheme.most_asks()
+        longest = max([row.length, *(member.row.length for member in self._members.values())])
+        if rows > self._max_rows:
+            raise BatchFullError(
+                f"{here} of {self._max_rows} rows are taken and this needs {scheme.most_asks()}; "
+                "let one leave first, or ask for a larger max_rows"
+            )
+        if rows * longest > self._max_tokens:
+            raise BatchFullError(
+                f"{rows} rows of up to {longest} tokens exceed the {self._max_tokens} tokens of "
+                "the batch; let one leave first, or ask for a larger max_tokens"
+            )
+        key, self._next_key = self._next_key, self._next_key + 1
+        self._members[key] = _Member(row, scheme, row.step + scheme.bound(row))
+        return key
+
+    def leave(self, key: int) -> RowState:
+        """Lets a row go, finished or not, and frees what it held.
+
+        Raises:
+            DawnError: No such row is here.
+        """
+        row = self._member(key).row
+        del self._members[key]
+        self._arrange(())
+        return row
+
+    def step(self) -> tuple[int, ...]:
+        """Takes every unfinished row one step further and returns their keys.
+
+        Raises:
+            DawnError: A scheme takes more steps than it promised.
+            EngineError: The engine failed or returned NaN or infinity.
+        """
+        with exclusive(self._engine):
+            return self._step()
+
+    def _step(self) -> tuple[int, ...]:
+        asks = {key: self._members[key].scheme.ask(self._members[key].row) for key in self.active}
+        if self._store is None and any(ask.store.size for own in asks.values() for ask in own):
+            self._store = self._memory()
+        runs = [run for cached in (False, True) if (run := self._run(asks, cached=cached))]
+        runs, answers = self._answered(runs)
+        after = {key: self._decided(key, own) for key, own in answers.items()}
+        for key, (row, _) in after.items():
+            self._members[key].row = row
+        self._save(runs, {key: decision for key, (_, decision) in after.items()})
+        self._note_time(runs)
+        return tuple(asks)
+
+    def _member(self, key: int) -> _Member:
+        try:
+            return self._members[key]
+        except KeyError:
+            raise DawnError(f"the batch has no row {key!r}; it has left or never joined") from None
+
+    def _run(self, asks: Mapping[int, Sequence[Ask]], *, cached: bool) -> _Run | None:
+        """Runs all asks that look at kept keys, or all that do not; None if there are none."""
+        chosen = [
+            ((key, number), ask)
+            for key, own in asks.items()
+            for number, ask in enumerate(own)
+            if bool(ask.kept.size) == cached
+        ]
+        if not chosen:
+            return None
+        owners, packed = [owner for owner, _ in chosen], [ask for _, ask in chosen]
+        past: tuple[KvArray, ...] = ()
+        if cached and self._store is not None:
+            past = self._store.read([key for key, _ in owners])
+        inputs = self._packer.pack(packed, past, resident=self._resident)
+        return self._timed(owners, packed, inputs)
+
+    def _timed(self, owners: list[tuple[int, int]], asks: list[Ask], inputs: StepInputs) -> _Run:
+        started = time.perf_counter()
+        outputs = self._engine.run(inputs)
+        seconds = time.perf_counter() - started
+        check_outputs(inputs, outputs, self._engine.describe())
+        return _Run(owners, asks, inputs, outputs, seconds)
+
+    def _answered(self, runs: list[_Run]) -> tuple[list[_Run], dict[int, list[Answer]]]:
+        """The answers of every row; runs of rows that are stuck are repeated for their logits.
+
+        A run is repeated whole, so that keys that stay on a device are where they were.
+        """
+        answers = self._answers(runs)
+        members = self._members
+        stuck = {
+            key for key, own in answers.items() if members[key].scheme.stuck(members[key].row, own)
+        }
+        if not stuck:
+            return runs, answers
+        again = [
+            self._timed(run.owners, run.asks, replace(run.inputs, want_logits=True))
+            if run.outputs.logits is None and any(key in stuck for key, _ in run.owners)
+            else run
+            for run in runs
+        ]
+        return again, self._answers(again)
+
+    @property
+    def _resident(self) -> bool:
+        """Whether kept keys lie in memory of the engine's own."""
+        return isinstance(self._engine, ResidentEngine) and not isinstance(self._store, KvStore)
+
+    def _answers(self, runs: Sequence[_Run]) -> dict[int, list[Answer]]:
+        """The answers of every row, in the order of its asks."""
+        found: dict[int, dict[int, Answer]] = {}
+        for run in runs:
+            for place, (key, number) in enumerate(run.owners):
+                answer = self._packer.answer(run.asks[place], run.outputs, place, run.slots)
+                found.setdefault(key, {})[number] = answer
+        return {key: [own[number] for number in sorted(own)] for key, own in found.items()}
+
+    def _decided(self, key: int, answers: list[Answer]) -> tuple[RowState, Decision]:
+        """The row after the step, and what its scheme decided."""
+        member = self._members[key]
+        decision = member.scheme.decide(member.row, answers)
+        row = rails.apply(member.row, decision, answers)
+        if not row.finished and row.step >= member.last_step:
+            raise DawnError(
+                f"scheme {member.scheme.name!r} is unfinished after {row.step} steps, "
+                f"where it promised to need at most {member.last_step}"
+            )
+        return row, decision
+
+    def _save(self, runs: Sequence[_Run], decisions: Mapping[int, Decision]) -> None:
+        """Writes the keys that rows keep of the step into the memory."""
+        if self._store is None:
+            return
+        self._arrange([key for key, one in decisions.items() if one.layout is not None])
+        for run in runs:
+            for place, (key, number) in enumerate(run.owners):
+                ask, kept = run.asks[place], self._members[key].row.kept
+                if kept is not None and ask.store.size and number in decisions[key].keep:
+                    slots = kept.slots(ask.positions[ask.store])
+                    fed = ask.store + self._packer.begin(ask, run.width)
+                    self._store.write(key, slots, run.outputs.present, place, fed)
+
+    def _arrange(self, rewritten: Sequence[int]) -> None:
+        """Gives a place to every row that keeps keys, and to no other.
+
+        Args:
+            rewritten: Rows whose kept keys are all written next.
+        """
+        if self._store is not None:
+            slots = {
+                key: self._packer.aligned(len(member.row.kept.positions))
+                for key, member in self._members.items()
+                if member.row.kept is not None
+            }
+            self._store.arrange(slots, rewritten)
+
+    def _memory(self) -> KvMemory:
+        """Memory for kept keys, made when a row first keeps one."""
+        if isinstance(self._engine, ResidentEngine):
+            return self._engine.kv_memory(self._kept_tokens)
+        return KvStore(self._engine.describe(), self._kept_tokens)
+
+    @property
+    def _kept_tokens(self) -> int:
+        """Most tokens that keys are kept of, those that fill up to the alignment included."""
+        return self._max_tokens + self._max_rows * (self._packer.aligned(1) - 1)
+
+    def _note_time(self, runs: Sequence[_Run]) -> None:
+        self.forwards += len(runs)
+        for run in runs:
+            self.engine_seconds += run.seconds
+            for key in {key for key, _ in run.owners}:
+                self._members[key].engine_seconds += run.seconds

@@ -1,0 +1,8 @@
+"""Ways of decoding behind the seam of `dawn_runtime.decoding.ask`; one scheme a file."""
+
+from dawn_runtime.decoding.schemes.base import SCHEMES, Scheme, fitted
+from dawn_runtime.decoding.schemes.freedave import FreeDave
+from dawn_runtime.decoding.schemes.unmask import Unmask
+from dawn_runtime.decoding.schemes.wino import Wino
+
+__all__ = ["SCHEMES", "FreeDave", "Scheme", "Unmask", "Wino", "fitted"]

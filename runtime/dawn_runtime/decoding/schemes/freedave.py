@@ -1,0 +1,268 @@
+"""FreeDave: drafts are checked as rows of the same run (arXiv 2510.00294).
+
+With predictions of the present state in hand, open positions of the block ranked by confidence,
+draft j is the state with the j best of them filled in. All drafts run side by side. Each is what
+decoding one token at a time would have come to, if every guess before it was right: draft 1 is
+always right, and draft j + 1 is if the token it adds is the one that the best rule would add to
+draft j, as j's own run tells. The longest right draft is committed, and its run has the predictions
+of the new state, so no run is wasted. A block opens with one run that commits nothing; its last
+open position is filled from the predictions in hand without one.
+
+At temperature 0 the tokens are those of one token per step, with the same cache, in fewer runs; a
+batch of other size may flip a tie in the last bit of a confidence.
+
+    draft 1   the _  _  at        run 1 would add "sat" at position 2
+    draft 2   the _ sat at        which is what draft 2 has: right; run 2 would add "cat"
+    draft 3   the dog sat at      which is not what draft 3 has: two tokens are committed
+
+With a `threshold` (FreeDave++) the base rule fills every position that reaches it: draft 0 is that
+state, the others add the next best one by one, and a draft is right if all it adds is among what
+the rule would add to an earlier right one. That is as good as the threshold rule, not equal to it.
+
+With a cache a block opens with a full pass whose keys are kept, and drafts feed what the cache
+recomputes: exactly those rows. A model that predicts the next token then has no row for the first
+position of a block, so that position is committed by the opening run, whatever its confidence.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+import numpy as np
+
+from dawn_runtime.arrays import BoolArray, FloatArray, IntArray
+from dawn_runtime.checks import check_integer, check_number
+from dawn_runtime.decoding.ask import Answer, Ask, Decision, nothing
+from dawn_runtime.decoding.caches import Cache, NoCache
+from dawn_runtime.decoding.row import RowState
+from dawn_runtime.decoding.schemes.base import SCHEMES, Scheme, only_blocks
+from dawn_runtime.decoding.schemes.predictions import all_masks, without_mask
+from dawn_runtime.decoding.windows import Blocks, Window
+from dawn_runtime.errors import OptionError
+
+_OWNER = "scheme 'freedave'"
+_MOST_DRAFTS = 64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Hand:
+    """Predictions of the open positions of a block, best first.
+
+    Attributes:
+        positions: int64 [n].
+        tokens: int64 [n].
+        confidence: float32 [n], descending; the lowest position first where equal.
+        stale: Whether something was committed since they were made, so that the present state has
+            to run too.
+    """
+
+    positions: IntArray
+    tokens: IntArray
+    confidence: FloatArray
+    stale: bool = False
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def some(self, which: slice | BoolArray) -> "Hand":
+        """Returns some of them, in the same order."""
+        return Hand(self.positions[which], self.tokens[which], self.confidence[which])
+
+    def and_then(self, other: "Hand") -> "Hand":
+        """Returns these and others behind them."""
+        return Hand(
+            np.concatenate([self.positions, other.positions]),
+            np.concatenate([self.tokens, other.tokens]),
+            np.concatenate([self.confidence, other.confidence]),
+        )
+
+    def committed(
+        self,
+        *,
+        keep: tuple[int, ...] = (),
+        layout: IntArray | None = None,
+        memory: "Hand | None" = None,
+    ) -> Decision:
+        """Returns the decision to commit all of these; arguments as in `Decision`."""
+        left = memory if memory is not None and len(memory) else None
+        return Decision(
+            self.positions, self.tokens, self.confidence, keep=keep, layout=layout, memory=left
+        )
+
+
+@SCHEMES.register
+@dataclass(frozen=True, slots=True)
+class FreeDave(Scheme):
+    """Drafts and verification in one run.
+
+    Attributes:
+        drafts: Drafts that run side by side, >= 1; published: 4 for LLaDA, 8 for Dream.
+        threshold: The base rule fills every position of at least this confidence; 0, the default,
+            is one token at a time.
+        window: Blocks, or the whole answer as one.
+        cache: Refreshed at each block, if there is one.
+
+    Raises:
+        OptionError: An option is out of range, or window or cache are others.
+    """
+
+    name: ClassVar[str] = "freedave"
+
+    drafts: int = 4
+    threshold: float = 0.0
+    window: Window = field(default_factory=Blocks)
+    cache: Cache = field(default_factory=NoCache)
+
+    def __post_init__(self) -> None:
+        drafts = check_integer(_OWNER, "drafts", self.drafts, minimum=1, maximum=_MOST_DRAFTS)
+        object.__setattr__(self, "drafts", drafts)
+        object.__setattr__(self, "threshold", check_number(_OWNER, "threshold", self.threshold))
+        only_blocks(self.name, self.window)
+        if getattr(self.cache, "refresh", "block") != "block":
+            raise OptionError(f"{_OWNER}: a cache is refreshed at each block; got {self.cache}")
+
+    def bound(self, row: RowState) -> int:
+        """Each block opens with a step that may commit nothing; every other commits a token."""
+        return 2 * int(row.masked.sum())
+
+    def most_asks(self) -> int:
+        """Returns the number of drafts."""
+        return self.drafts
+
+    def ask(self, row: RowState) -> tuple[Ask, ...]:
+        """Asks for the opening of a block, or for its drafts."""
+        hand: Hand | None = row.memory
+        if hand is None:
+            return (self._opening(row),)
+        return tuple(self._draft(row, hand, count) for count in self._counts(hand))
+
+    def decide(self, row: RowState, answers: Sequence[Answer]) -> Decision:
+        """Takes the opening's predictions in hand, or commits the longest right draft."""
+        hand: Hand | None = row.memory
+        if hand is None:
+            return self._opened(row, answers[0])
+        counts = self._counts(hand)
+        hands = [self._ranked(row, answer) for answer in answers]
+        right = self._right(hand, counts, hands)
+        return self._committed(hand, counts[right], hands[right])
+
+    def stuck(self, row: RowState, answers: Sequence[Answer]) -> bool:
+        """Tells whether a draft has open positions, and all are predicted to be the mask."""
+        return any(all_masks(answer.tokens, row.mask_id) for answer in answers)
+
+    @property
+    def _caching(self) -> bool:
+        return not isinstance(self.cache, NoCache)
+
+    def _opening(self, row: RowState) -> Ask:
+        """A full pass, whose keys are kept if there is a cache."""
+        span, every = self.window.span(row), np.arange(row.length)
+        first_only = self._caching and row.shift == 1 and bool(row.masked[span[0]])
+        open_ = span[0] + np.flatnonzero(row.masked[span[0] : span[1]])
+        return Ask(
+            tokens=row.ids,
+            positions=every,
+            predict=np.maximum(open_ - row.shift, 0),
+            store=self.cache.keeps(row, span),
+            note=(open_, first_only),
+        )
+
+    def _opened(self, row: RowState, answer: Answer) -> Decision:
+        """What follows from a full pass at the beginning of a block."""
+        open_, first_only = answer.ask.note
+        hand = self._ranked(row, answer)
+        layout = answer.ask.store if self._caching else None
+        if first_only:
+            first = hand.positions == open_[0]
+            left = replace(hand.some(~first), stale=True)
+            return hand.some(first).committed(keep=(0,), layout=layout, memory=left)
+        if len(hand) == 1:
+            return hand.committed(keep=(0,), layout=layout)
+        return hand.some(slice(0)).committed(keep=(0,), layout=layout, memory=hand)
+
+    def _counts(self, hand: Hand) -> list[int]:
+        """How many of the positions in hand each draft fills in."""
+        if hand.stale:
+            return list(range(min(self.drafts, len(hand) + 1)))
+        least = max(int((hand.confidence >= self.threshold).sum()), 1) if self.threshold else 1
+        return list(range(least, min(least + self.drafts, len(hand) + 1)))
+
+    def _draft(self, row: RowState, hand: Hand, count: int) -> Ask:
+        """The row with the best so many filled in."""
+        ids, masked = row.ids.copy(), row.masked.copy()
+        filled = hand.some(slice(count))
+        ids[filled.positions], masked[filled.positions] = filled.tokens, False
+        fed = self._fed(row)
+        positions = np.flatnonzero(fed)
+        open_ = self._predictable(row, masked, fed)
+        kept = row.kept
+        slots = nothing() if kept is None else np.flatnonzero(~fed[kept.positions])
+        return Ask(
+            tokens=ids[positions],
+            positions=positions,
+            kept=slots,
+            predict=np.searchsorted(positions, np.maximum(open_ - row.shift, 0)),
+            note=(open_, False),
+        )
+
+    def _fed(self, row: RowState) -> BoolArray:
+        """Which positions a draft feeds, [L]."""
+        if not self._caching:
+            return np.ones(row.length, dtype=bool)
+        fed = np.zeros(row.length, dtype=bool)
+        begin, end = self.cache.recomputed(row, self.window.span(row))
+        fed[begin:end] = True
+        return fed
+
+    def _predictable(self, row: RowState, masked: BoolArray, fed: BoolArray) -> IntArray:
+        """Open positions whose predictions decide what follows a draft.
+
+        Without a cache a draft that fills its block says already what the next one begins with.
+        """
+        begin, end = self.window.span(row)
+        if not masked[begin:end].any():
+            if self._caching or not masked.any():
+                return nothing()
+            begin, end = self.window.span(row.assumed(masked))
+        return begin + np.flatnonzero(masked[begin:end])
+
+    def _ranked(self, row: RowState, answer: Answer) -> Hand:
+        """Predictions of an answer, best first."""
+        open_, _ = answer.ask.note
+        tokens, confidence = without_mask(
+            answer.tokens, answer.confidence, answer.logits, row.mask_id
+        )
+        order = np.argsort(-confidence, kind="stable")
+        return Hand(open_[order], tokens[order], confidence[order])
+
+    def _right(self, hand: Hand, counts: list[int], hands: list[Hand]) -> int:
+        """Number of the longest draft that the base rule confirms."""
+        right = 0
+        while True:
+            added = self._base(hands[right])
+            confirmed = [
+                number
+                for number in range(right + 1, len(counts))
+                if all(
+                    added.get(int(hand.positions[i])) == int(hand.tokens[i])
+                    for i in range(counts[right], counts[number])
+                )
+            ]
+            if not confirmed:
+                return right
+            right = confirmed[-1]
+
+    def _base(self, hand: Hand) -> dict[int, int]:
+        """What the base rule would add: position -> token."""
+        count = 1
+        if self.threshold:
+            count = max(int((hand.confidence >= self.threshold).sum()), 1)
+        best = hand.some(slice(count))
+        return dict(zip(best.positions.tolist(), best.tokens.tolist(), strict=True))
+
+    def _committed(self, hand: Hand, count: int, after: Hand) -> Decision:
+        """Commits a draft, and the last position behind it if one is left."""
+        draft = hand.some(slice(count))
+        return (
+            draft.and_then(after).committed() if len(after) == 1 else draft.committed(memory=after)
+        )

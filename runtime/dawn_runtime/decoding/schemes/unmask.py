@@ -1,0 +1,203 @@
+"""Unmask: a policy chooses among the candidates of a window, step by step, and nothing is undone.
+
+What most published rules are. The four parts are independent of each other:
+
+    policy     which candidates are committed now
+    window     which undecided positions are candidates, and what is in sight
+    cache      what is computed anew, and whose keys are looked at as they are
+    sampling   which token a candidate gets
+
+    Unmask(Threshold(0.9), Blocks(32), NoCache())
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from dawn_runtime.arrays import FloatArray, IntArray, read_only
+from dawn_runtime.decoding.ask import Answer, Ask, Decision, nothing
+from dawn_runtime.decoding.caches import Cache, FullPass
+from dawn_runtime.decoding.row import RowState
+from dawn_runtime.decoding.sampling import GREEDY, Sampling
+from dawn_runtime.decoding.schemes.base import Scheme
+from dawn_runtime.decoding.schemes.plan import RowPlan, make_plan
+from dawn_runtime.decoding.schemes.predictions import all_masks, without_mask
+from dawn_runtime.decoding.windows import Window
+from dawn_runtime.policies import Policy, RowView
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Past:
+    """What `Unmask` remembers of a row of length L.
+
+    Attributes:
+        policy: What `Policy.remember` returned.
+        full: The last full pass, None if the row keeps nothing of it.
+        confidence: float32 [L] the last prediction made at each position, NaN if there was none.
+            None unless the policy needs predictions of known positions.
+        key_means: float32 [L] mean attention that each position drew in the last full pass, 0 where
+            it was not visible. None unless the policy needs the evidence of all rows.
+    """
+
+    policy: Any = None
+    full: FullPass | None = None
+    confidence: FloatArray | None = None
+    key_means: FloatArray | None = None
+
+
+_NO_PAST = Past()
+
+
+@dataclass(frozen=True, slots=True)
+class Unmask(Scheme):
+    """Commits what a policy chooses, at least one candidate in each step.
+
+    Attributes:
+        policy: Chooses.
+        window: Where.
+        cache: What is computed for it.
+        sampling: How tokens are drawn.
+    """
+
+    name: ClassVar[str] = "unmask"
+
+    policy: Policy
+    window: Window
+    cache: Cache
+    sampling: Sampling = GREEDY
+
+    def ask(self, row: RowState) -> tuple[Ask, ...]:
+        """Asks for one pass, full or cached."""
+        past: Past = row.memory or _NO_PAST
+        plan = make_plan(row, self.window, self.cache, self.policy.needs, past.full)
+        predicting = np.maximum(plan.predicted - row.shift, 0) if row.shift else plan.predicted
+        return (
+            Ask(
+                tokens=row.ids[plan.fed],
+                positions=plan.fed,
+                kept=plan.slots,
+                predict=plan.rows(predicting),
+                evidence=plan.rows(plan.evidence),
+                store=plan.rows(plan.stored),
+                logits=self.policy.needs.logits or not self.sampling.is_greedy,
+                note=plan,
+            ),
+        )
+
+    def decide(self, row: RowState, answers: Sequence[Answer]) -> Decision:
+        """Lets the policy choose, and takes the most confident candidate if it chooses none."""
+        (answer,) = answers
+        plan: RowPlan = answer.ask.note
+        view = self.view(row, answer)
+        chosen = self.chosen(view, row.mask_id)
+        # Without a stored key there is nothing to keep slots for.
+        forget = plan.layout is not None and not plan.stored.size
+        return Decision(
+            commit=chosen,
+            tokens=view.tokens[chosen],
+            confidence=view.confidence[chosen],
+            keep=(0,),
+            layout=nothing() if forget else plan.layout,
+            memory=self._past(row, plan, view),
+        )
+
+    def stuck(self, row: RowState, answers: Sequence[Answer]) -> bool:
+        """Tells whether every candidate is predicted to be the mask."""
+        plan: RowPlan = answers[0].ask.note
+        return all_masks(answers[0].tokens[_rows_of(plan)], row.mask_id)
+
+    def view(self, row: RowState, answer: Answer) -> RowView:
+        """Returns what the policy sees of a row.
+
+        A prediction of the mask itself decides nothing; see `predictions`.
+
+        Args:
+            row: The row as it was asked for.
+            answer: What came back.
+        """
+        plan: RowPlan = answer.ask.note
+        past: Past = row.memory or _NO_PAST
+        tokens = np.full(row.length, -1, dtype=np.int64)
+        confidence = _last_known(row, past)
+        tokens[plan.predicted], confidence[plan.predicted] = answer.tokens, answer.confidence
+        confidence[row.masked & (tokens == row.mask_id)] = 0.0
+        if self.sampling.is_greedy and all_masks(tokens[plan.candidates], row.mask_id):
+            logits = None if answer.logits is None else answer.logits[_rows_of(plan)]
+            tokens[plan.candidates], confidence[plan.candidates] = without_mask(
+                tokens[plan.candidates], confidence[plan.candidates], logits, row.mask_id
+            )
+        view = RowView(
+            candidates=read_only(plan.candidates),
+            masked=row.masked,
+            window=plan.window,
+            tokens=read_only(tokens),
+            confidence=read_only(confidence),
+            attention=answer.attention,
+            attention_rows=read_only(plan.evidence),
+            attention_keys=read_only(np.concatenate([plan.attended, plan.fed])),
+            step=row.step,
+            predicted=read_only(plan.predicted),
+            logits=answer.logits,
+            decided=row.decided,
+            memory=past.policy,
+            last_key_means=None if plan.layout is not None else past.key_means,
+        )
+        if not self.sampling.is_greedy:
+            view = self.sampling.apply(view, row.mask_id)
+        if not self.policy.needs.logits:  # they are there if sampling or another row reads them
+            view = replace(view, logits=None)
+        if self.policy.needs.history:
+            view = replace(view, memory=self.policy.remember(view))
+        return view
+
+    def chosen(self, view: RowView, mask_id: int) -> IntArray:
+        """Returns the positions that are committed, at least one; int64 [n].
+
+        They are those of the policy's answer that are candidates and not predicted to be the mask;
+        if there are none, the most confident such candidate, the lowest position on ties.
+
+        Args:
+            view: As from `view`.
+            mask_id: Id of an undecided position.
+        """
+        real: IntArray = view.candidates[view.tokens[view.candidates] != mask_id]
+        chosen: IntArray = real[np.isin(real, self.policy.select(view))]
+        if chosen.size:
+            return chosen
+        best = int(np.argmax(view.confidence[real]))
+        return real[best : best + 1]
+
+    def _past(self, row: RowState, plan: RowPlan, view: RowView) -> Past:
+        """What the next step has to know of this one."""
+        past: Past = row.memory or _NO_PAST
+        needs = self.policy.needs
+        full, means = past.full, past.key_means
+        if plan.layout is not None:
+            full, means = None, None
+            if plan.stored.size:
+                full = FullPass(plan.window, row.decided)
+                means = _spread_means(row, view) if needs.evidence == "all" else None
+        keeps = full is not None and needs.known_predictions
+        memory = view.memory if needs.history else None
+        return Past(memory, full, view.confidence if keeps else None, means)
+
+
+def _rows_of(plan: RowPlan) -> IntArray:
+    """Which of the predictions are those of the candidates."""
+    return np.searchsorted(plan.predicted, plan.candidates)
+
+
+def _spread_means(row: RowState, view: RowView) -> FloatArray:
+    """Mean attention that each position drew, 0 where it was not looked at; float32 [L]."""
+    means = np.zeros(row.length, dtype=np.float32)
+    means[view.attention_keys] = view.key_means()
+    return read_only(means)
+
+
+def _last_known(row: RowState, past: Past) -> FloatArray:
+    """Confidence that is kept of known positions, NaN elsewhere; float32 [L], to be filled."""
+    if past.confidence is None:
+        return np.full(row.length, np.nan, dtype=np.float32)
+    return np.where(row.masked, np.float32(np.nan), past.confidence)

@@ -1,0 +1,142 @@
+"""One answer on its way: its row, its limits, and the result it ends with."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from dawn_runtime.arrays import IntArray
+from dawn_runtime.checks import check_integer, check_number
+from dawn_runtime.decoding import RowState, Scheme, Unmask
+from dawn_runtime.policies import Policy
+from dawn_runtime.results import FinishReason, Hole, Result
+from dawn_runtime.tokenizer import Tokenizer, whole_characters
+
+_LONGEST = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When to stop before all is decided; what is there by then is the result.
+
+    Attributes:
+        timeout: Seconds from the first step on, looked at before every step; None waits for ever.
+        max_forwards: Most runs of the engine for an answer; None is as many as it takes.
+
+    Raises:
+        OptionError: A limit is out of range.
+    """
+
+    timeout: float | None = None
+    max_forwards: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.timeout is not None:
+            check_number("limit", "timeout", self.timeout, maximum=_LONGEST)
+        if self.max_forwards is not None:
+            check_integer("limit", "max_forwards", self.max_forwards, minimum=0)
+
+
+class Request:
+    """An answer that is wanted: where it begins, how it is decoded, when to stop.
+
+    Args:
+        row: Where it begins.
+        scheme: How it is decoded.
+        limits: When to stop early.
+        fallback: Whether its policy is the plain rule that another handed over to.
+        tokenizer: For the text of the result; None leaves it out.
+        is_template: Whether the result lists its holes.
+
+    Attributes:
+        row: Where it begins; once it has left its batch, where it ended.
+        scheme: As given.
+        seconds: Wall time of the steps that it took part in.
+        engine_seconds: Part of it inside the engine.
+    """
+
+    def __init__(
+        self,
+        row: RowState,
+        scheme: Scheme,
+        limits: Limits,
+        *,
+        fallback: bool = False,
+        tokenizer: Tokenizer | None = None,
+        is_template: bool = False,
+    ) -> None:
+        self.row, self.scheme = row, scheme
+        self.seconds = self.engine_seconds = 0.0
+        self._limits, self._fallback = limits, fallback
+        self._tokenizer, self._is_template = tokenizer, is_template
+        self._begun: float | None = None
+        self._stopped: FinishReason | None = None
+
+    def cancel(self) -> None:
+        """Stops before the next step; may be called from another thread."""
+        self._stopped = self._stopped or "cancelled"
+
+    def due(self, steps: int) -> bool:
+        """Tells whether another step may follow; a limit that is reached by now stops it.
+
+        Args:
+            steps: Steps that its row has taken.
+        """
+        now = time.perf_counter()
+        self._begun = now if self._begun is None else self._begun
+        if self._stopped is None:
+            limits = self._limits
+            if limits.max_forwards is not None and steps >= limits.max_forwards:
+                self._stopped = "max_forwards"
+            elif limits.timeout is not None and now - self._begun >= limits.timeout:
+                self._stopped = "timeout"
+        return self._stopped is None
+
+    def result(
+        self, *, seconds: float | None = None, engine_seconds: float | None = None
+    ) -> Result:
+        """Returns what there is: the whole answer, or as much as was decided when it stopped.
+
+        Args:
+            seconds: Wall time to name; by default that of its own steps.
+            engine_seconds: The same inside the engine.
+        """
+        row = self.row
+        return Result(
+            text=self._text(row.answer, whole=row.finished),
+            tokens=row.answer,
+            forwards=row.step,
+            rows_fed=row.fed,
+            seconds=self.seconds if seconds is None else seconds,
+            engine_seconds=self.engine_seconds if engine_seconds is None else engine_seconds,
+            trace=row.trace(),
+            policy=self._rule.name,
+            options=self._rule.options(),
+            fallback=self._fallback,
+            finish_reason=self._finish_reason(),
+            prompt_tokens=row.start,
+            holes=tuple(self._hole(*span) for span in row.holes() if self._is_template),
+        )
+
+    @property
+    def _rule(self) -> Scheme | Policy:
+        """What a user calls the policy: that of `Unmask`, or the scheme itself."""
+        return self.scheme.policy if isinstance(self.scheme, Unmask) else self.scheme
+
+    def _finish_reason(self) -> FinishReason:
+        if self._stopped is not None and not self.row.finished:
+            return self._stopped
+        return "length" if self.row.end is None else "end"
+
+    def _hole(self, begin: int, end: int) -> Hole:
+        row = self.row
+        undecided = np.flatnonzero(row.masked[begin:end])
+        tokens = row.ids[begin : begin + int(undecided[0]) if undecided.size else end]
+        return Hole(begin - row.start, tokens, self._text(tokens, whole=not undecided.size))
+
+    def _text(self, ids: IntArray, *, whole: bool) -> str | None:
+        """Text of ids; if more of them were to follow, without the beginning of a character."""
+        if self._tokenizer is None:
+            return None
+        text = self._tokenizer.decode(ids)
+        return text if whole else whole_characters(text)
