@@ -14,10 +14,24 @@ their libraries when they are opened. `dawn_runtime.contract` describes the grap
 from dawn_runtime._version import __version__
 from dawn_runtime.artifact import Artifact
 from dawn_runtime.decoder import Decoder
-from dawn_runtime.decoding import Blocks, Commit, Dual, NoCache, Prefix, Pruned, Single, Sliding
+from dawn_runtime.decoding import (
+    Blocks,
+    Commit,
+    Dual,
+    FreeDave,
+    NoCache,
+    Prefix,
+    Pruned,
+    Scheme,
+    Single,
+    Sliding,
+    Unmask,
+    Wino,
+)
 from dawn_runtime.engine import Engine, EngineInfo, StepInputs, StepOutputs, open_engine
 from dawn_runtime.errors import (
     ArtifactError,
+    BatchFullError,
     DawnError,
     DependencyError,
     EngineError,
@@ -25,6 +39,7 @@ from dawn_runtime.errors import (
     PromptError,
 )
 from dawn_runtime.manifest import Manifest
+from dawn_runtime.open_batch import Event, OpenBatch
 from dawn_runtime.policies import (
     Dapd,
     Dawn,
@@ -44,6 +59,7 @@ from dawn_runtime.streams import CommitStream, TextStream
 __all__ = [
     "Artifact",
     "ArtifactError",
+    "BatchFullError",
     "Blocks",
     "Commit",
     "CommitStream",
@@ -56,14 +72,17 @@ __all__ = [
     "Engine",
     "EngineError",
     "EngineInfo",
+    "Event",
     "Factor",
     "Filling",
+    "FreeDave",
     "Hole",
     "Klass",
     "LocalLeap",
     "Manifest",
     "NoCache",
     "OnePerStep",
+    "OpenBatch",
     "OptionError",
     "Policy",
     "Prefix",
@@ -71,6 +90,7 @@ __all__ = [
     "Pruned",
     "Result",
     "RowView",
+    "Scheme",
     "Settings",
     "Single",
     "Sliding",
@@ -78,6 +98,8 @@ __all__ = [
     "StepOutputs",
     "TextStream",
     "Threshold",
+    "Unmask",
+    "Wino",
     "__version__",
     "open_engine",
 ]

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 from dawn_runtime.arrays import IntArray
 from dawn_runtime.artifact import Artifact
 from dawn_runtime.chat import ChatTemplate
-from dawn_runtime.checks import check_integer, shown
+from dawn_runtime.checks import check_choice, check_integer, shown
 from dawn_runtime.companions import open_companions
-from dawn_runtime.decoding import Packer, RowState
+from dawn_runtime.decoding import PADDINGS, Batch, Packer, Padding, RowState
 from dawn_runtime.engine import Engine, open_engine
 from dawn_runtime.errors import EngineError, OptionError, PromptError
-from dawn_runtime.generation import Generation
+from dawn_runtime.generation import Generation, RequestBatch
 from dawn_runtime.given import Checked, Message, listed
 from dawn_runtime.manifest import Manifest
+from dawn_runtime.open_batch import OpenBatch
 from dawn_runtime.prompts import Filling, Prompt, PromptReader, Template, located, the_one
 from dawn_runtime.request import Request
 from dawn_runtime.results import Result
@@ -254,6 +255,34 @@ class Decoder:
         """
         return CommitStream(self._begin([the_one(prompt, messages, input_ids)], settings))
 
+    def batch(
+        self, *, max_rows: int = 8, max_tokens: int = 4096, padding: Padding = "right"
+    ) -> OpenBatch:
+        """Opens a batch that requests join and leave while others are under way.
+
+            with decoder.batch(max_rows=8, max_tokens=4096) as batch:
+                key = batch.admit("What is 3 + 4?", max_new_tokens=64, policy="dawn")
+                while not batch.finished(key):
+                    events = batch.step()
+                result = batch.leave(key)
+
+        Args:
+            max_rows: Most rows at a time; a request takes one, of a scheme that runs several drafts
+                as many as it has drafts.
+            max_tokens: Most rows times tokens of the longest, prompt and answer: what a run feeds
+                at most, and what kept keys have room for (`OpenBatch.kv_bytes_bound`).
+            padding: As in `Settings`.
+
+        Raises:
+            OptionError: A bound is out of range.
+            EngineError: The decoder is closed.
+        """
+        self._check_open()
+        check_choice("batch", "padding", padding, PADDINGS)
+        packer = replace(self._packer, padding=padding)
+        rows = Batch(self._engine, packer, max_rows=max_rows, max_tokens=max_tokens)
+        return OpenBatch(RequestBatch(rows), self._one, self._reader.tokenizer)
+
     @property
     def engine_name(self) -> str:
         """Back end and device that run the model, such as `onnxruntime-cpu`."""
@@ -283,8 +312,7 @@ class Decoder:
 
     def _begin(self, prompts: Sequence[Checked | Filling], settings: Settings) -> Generation:
         """Checks everything that can be checked before the first run of the engine."""
-        if self._is_closed:
-            raise EngineError("the decoder is closed; open the artifact again")
+        self._check_open()
         plan = make_plan(settings, self.manifest.decoding)
         if any(isinstance(prompt, Filling) for prompt in prompts):
             refuse_length(settings)
@@ -294,6 +322,17 @@ class Decoder:
             with located(where):
                 requests.append(self._request(prompt, plan))
         return Generation(self._engine, replace(self._packer, padding=plan.padding), requests)
+
+    def _one(self, prompt: Checked | Filling, settings: Settings) -> Request:
+        """The same for a request by itself."""
+        self._check_open()
+        if isinstance(prompt, Filling):
+            refuse_length(settings)
+        return self._request(prompt, make_plan(settings, self.manifest.decoding))
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise EngineError("the decoder is closed; open the artifact again")
 
     def _request(self, prompt: Checked | Filling, plan: Plan) -> Request:
         """What is wanted of one prompt."""

@@ -39,13 +39,18 @@ class RequestBatch:
         """Time inside the engine so far."""
         return self._batch.engine_seconds
 
+    @property
+    def kv_bytes_bound(self) -> int:
+        """Most bytes that kept keys and values take, whoever joins."""
+        return self._batch.kv_bytes_bound
+
     def is_over(self, key: int) -> bool:
         """Tells whether no step follows for a request: all is decided, or it was stopped.
 
         Raises:
             DawnError: No such request is here.
         """
-        self._request(key)
+        self.request(key)
         return key not in self._inside
 
     def row(self, key: int) -> RowState:
@@ -54,7 +59,7 @@ class RequestBatch:
         Raises:
             DawnError: No such request is here.
         """
-        return self._batch.row(key) if key in self._inside else self._request(key).row
+        return self._batch.row(key) if key in self._inside else self.request(key).row
 
     def admit(self, request: Request) -> int:
         """Takes a request in and returns its key; errors as for `Batch.admit`."""
@@ -68,7 +73,7 @@ class RequestBatch:
         Raises:
             DawnError: No such request is here.
         """
-        request = self._request(key)
+        request = self.request(key)
         self._release(key)
         del self._requests[key]
         return request
@@ -97,7 +102,12 @@ class RequestBatch:
                 self._release(key)
         return moved
 
-    def _request(self, key: int) -> Request:
+    def request(self, key: int) -> Request:
+        """Returns a request that has not left.
+
+        Raises:
+            DawnError: No such request is here.
+        """
         try:
             return self._requests[key]
         except KeyError:

@@ -7,7 +7,7 @@ from dawn_runtime.decoding.kv import Kept, KvStore, kv_bytes
 from dawn_runtime.decoding.packing import PADDINGS, Packer, Padding
 from dawn_runtime.decoding.row import Commit, RowState
 from dawn_runtime.decoding.sampling import Sampling
-from dawn_runtime.decoding.schemes import SCHEMES, Scheme, Unmask
+from dawn_runtime.decoding.schemes import SCHEMES, FreeDave, Scheme, Unmask, Wino
 from dawn_runtime.decoding.windows import WINDOWS, Blocks, Pruned, Single, Sliding, Window
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Commit",
     "Decision",
     "Dual",
+    "FreeDave",
     "FullPass",
     "Kept",
     "KvStore",
@@ -38,5 +39,6 @@ __all__ = [
     "Sliding",
     "Unmask",
     "Window",
+    "Wino",
     "kv_bytes",
 ]

@@ -35,7 +35,8 @@ from dawn_runtime.engine.checks import check_outputs
 from dawn_runtime.engine.device import KvMemory, ResidentEngine
 from dawn_runtime.engine.exclusive import exclusive
 from dawn_runtime.engine.protocol import Engine, StepInputs, StepOutputs
-from dawn_runtime.errors import BatchFullError, DawnError
+from dawn_runtime.errors import BatchFullError, DawnError, OptionError
+from dawn_runtime.wording import counted
 
 
 @dataclass(slots=True)
@@ -151,9 +152,10 @@ class Batch:
 
         Raises:
             BatchFullError: There is no room for it; try again when another has left.
-            OptionError: The scheme does not suit the model.
+            OptionError: The scheme does not suit the model, or the row would never fit.
         """
         scheme.suits(row.shift)
+        self._check_size(scheme.most_asks(), row.length)
         here = sum(member.scheme.most_asks() for member in self._members.values())
         rows = here + scheme.most_asks()
         longest = max([row.length, *(member.row.length for member in self._members.values())])
@@ -170,6 +172,14 @@ class Batch:
         key, self._next_key = self._next_key, self._next_key + 1
         self._members[key] = _Member(row, scheme, row.step + scheme.bound(row))
         return key
+
+    def _check_size(self, rows: int, length: int) -> None:
+        """Refuses what would not fit an empty batch either."""
+        if rows > self._max_rows or rows * length > self._max_tokens:
+            raise OptionError(
+                f"a request of {counted(rows, 'row')} of {counted(length, 'token')} never fits a "
+                f"batch of {self._max_rows} rows and {self._max_tokens} tokens; open a larger one"
+            )
 
     def leave(self, key: int) -> RowState:
         """Lets a row go, finished or not, and frees what it held.
