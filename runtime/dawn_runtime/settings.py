@@ -152,11 +152,11 @@ def _scheme(settings: Settings, defaults: DecodingDefaults) -> Scheme:
     if isinstance(policy, Scheme) or (isinstance(policy, str) and policy in SCHEMES):
         return fitted(policy, options, window, cache, sampling)
     if isinstance(policy, str) and policy not in POLICIES:
-        raise OptionError(unknown("policy", policy, rules()))
+        raise OptionError(unknown("policy", policy, known_rules()))
     return Unmask(POLICIES.make(policy, options), window, cache, sampling)
 
 
-def rules() -> tuple[str, ...]:
+def known_rules() -> tuple[str, ...]:
     """Returns every name that `policy` may have, policies and schemes, in alphabetical order."""
     return tuple(sorted((*POLICIES.names(), *SCHEMES.names())))
 

@@ -21,9 +21,8 @@ from dawn_runtime.decoder import Decoder
 from dawn_runtime.decoding import CACHES, WINDOWS
 from dawn_runtime.errors import OptionError
 from dawn_runtime.manifest import Manifest
-from dawn_runtime.policies import POLICIES
 from dawn_runtime.results import Result
-from dawn_runtime.settings import Settings, make_plan
+from dawn_runtime.settings import Settings, known_rules, make_plan
 
 _HEAD = (
     f"{'policy':<14}{'cache':<18}{'tokens/s':>9}{'x first':>8}{'forwards':>9}{'rows fed':>9}"
@@ -89,7 +88,7 @@ def _parser() -> Parser:
         "--policy",
         action="append",
         metavar="NAME",
-        help=f"one of {', '.join(POLICIES.names())}; may be repeated; default: the artifact's",
+        help=f"one of {', '.join(known_rules())}; may be repeated; default: the artifact's",
     )
     parser.add_argument(
         "--set",

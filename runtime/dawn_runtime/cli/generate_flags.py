@@ -9,8 +9,7 @@ from dawn_runtime.cli.common import Parser, count, key_values
 from dawn_runtime.cli.engine_flags import add_engine_flags
 from dawn_runtime.decoding import CACHES, PADDINGS, WINDOWS
 from dawn_runtime.errors import OptionError, PromptError
-from dawn_runtime.policies import POLICIES
-from dawn_runtime.settings import Settings
+from dawn_runtime.settings import Settings, known_rules
 
 BATCH: Final = 8
 """Prompts of a file decoded together, unless said otherwise."""
@@ -68,7 +67,7 @@ def parser() -> Parser:
 
 def _add_rules(parser: Parser) -> None:
     rules = parser.add_argument_group("decoding")
-    rules.add_argument("--policy", metavar="NAME", help=_choices(POLICIES.names()))
+    rules.add_argument("--policy", metavar="NAME", help=_choices(known_rules()))
     rules.add_argument(
         "--set",
         action="append",
