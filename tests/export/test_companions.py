@@ -147,8 +147,8 @@ def test_templates_without_a_default_are_named_and_none_is_taken(tmp_path: Path)
     write_qwen2_files(source, chat_template=listed)
     warnings = companions(source, tmp_path / "out")
     assert (
-        "tokenizer_config.json has chat templates named rag, tool_use, but none named default: none "
-        "is taken"
+        "tokenizer_config.json has chat templates named rag, tool_use, but none named default: "
+        "none is taken"
     ) in warnings
     assert any("give whole prompts, or add a chat_template.jinja" in one for one in warnings)
     assert not (tmp_path / "out" / "chat_template.jinja").exists()
