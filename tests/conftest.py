@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import signal
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,15 @@ from support.golden import GOLDEN
 # No test is timed: one that is slow on a busy machine is not wrong.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+# A shell that starts us in the background (`nohup`, `&` in a script) has us ignore these, and so
+# would every command that a test starts and interrupts.
+for _number, _usual in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _usual)
 
 Exported = Callable[..., Path]
 

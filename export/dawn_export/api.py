@@ -107,6 +107,11 @@ def real_place(output: str | Path) -> Path:
         place = Path(output).resolve()
         str(place).encode()
         place.exists()  # fails where no name could ever be
+    except FileNotFoundError as error:  # a name that is not there yet raises nothing
+        raise OutputError(
+            f"{str(output)!r}: the working directory is gone, perhaps replaced; "
+            "change into it again"
+        ) from error
     except (OSError, RuntimeError, ValueError) as error:
         raise OutputError(f"{str(output)!r}: no usable path ({error}); give another one") from error
     return place

@@ -53,7 +53,7 @@ def test_an_artifact_is_no_checkpoint_and_a_file_is_no_folder(tmp_path: Path) ->
         SourceError, match="is an artifact, which dawn-export has written; give the"
     ):
         find_source(str(tmp_path))
-    with pytest.raises(SourceError, match=r"config\.json: is a file; give the folder that holds"):
+    with pytest.raises(SourceError, match=r"config\.json: is a file; give the folder of a"):
         find_source(str(tmp_path / "config.json"))
 
 

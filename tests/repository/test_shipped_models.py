@@ -67,3 +67,16 @@ def test_dawn_takes_fewer_forwards_than_one_token_per_step(decoder: Decoder) -> 
         for policy in ("dawn", "one-per-step")
     }
     assert forwards["dawn"] < forwards["one-per-step"] / 2
+
+
+def test_the_shipped_artifact_is_small_and_what_the_exporter_writes(
+    shipped: Callable[..., Path],
+) -> None:
+    folder, anew = ROOT / "models" / "tiny-dream-int8", shipped("tiny-dream", "int8")
+    assert {path.name for path in folder.iterdir()} == {path.name for path in anew.iterdir()}
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 4_000_000
+    for path in folder.iterdir():
+        assert path.read_bytes() == (anew / path.name).read_bytes(), (
+            f"{path.name} is not what the exporter writes; run dawn-export --model "
+            "models/tiny-dream --output models/tiny-dream-int8 --precision int8 --force"
+        )

@@ -101,7 +101,7 @@ def test_the_default_is_the_policy_of_the_artifact(run: Run) -> None:
         (["--set", "x"], "--set 'x' is not KEY=VALUE"),
         (["--prompt-tokens", "2000000000"], "a prompt of 2000000000 tokens and 128 new ones exc"),
         (["--new-tokens", "9" * 5000], "argument --new-tokens: got '999"),
-        (["--batch", "2000000000"], "--batch is 2000000000; expected at most 4096 rows"),
+        (["--batch", "2000000000"], "--batch is 2000000000: 512000000000 tokens in all"),
         (["--policy", ""], "unknown policy: ''"),
         (["--cache", ""], "unknown cache: ''"),
         (["--new-tokens", "999"], "and 999 new ones exceed the context of 256"),

@@ -14,7 +14,6 @@ from dawn_runtime import (
     Decoder,
     Engine,
     EngineError,
-    Result,
     StepInputs,
     open_engine,
 )
@@ -45,6 +44,8 @@ def engines(artifact: Artifact, host: HostDevice) -> Iterator[tuple[OrtDeviceEng
     graph, manifest = artifact.path(GRAPH_FILE), artifact.manifest
     bound = OrtDeviceEngine(graph, manifest, host, threads=1)
     plain = OrtEngine(graph, manifest, threads=1)
+    # Only the engine of the CPU asks for aligned keys; here both run its kernels.
+    bound._info = replace(bound.describe(), alignment=plain.describe().alignment)
     yield bound, plain
     bound.close()
     plain.close()
@@ -67,15 +68,6 @@ def assert_same(left: Any, right: Any) -> None:
         np.testing.assert_array_equal(getattr(left, name), getattr(right, name), err_msg=name)
     for one, other in zip(left.present, right.present, strict=True):
         np.testing.assert_array_equal(one, other)
-
-
-def assert_commits_agree(left: Result, right: Result) -> None:
-    """The same commits. Only the engine of the CPU asks for aligned keys, so its sums may round
-    otherwise, in the last bits."""
-    placed = [[(c.step, c.position, c.token) for c in one.trace] for one in (left, right)]
-    assert placed[0] == placed[1]
-    confidence = [[commit.confidence for commit in one.trace] for one in (left, right)]
-    np.testing.assert_allclose(confidence[0], confidence[1], rtol=1e-3)
 
 
 @pytest.mark.parametrize("queries", [0, 4])
@@ -250,8 +242,7 @@ def test_decoding_is_that_of_the_cpu_engine(
         )
         for engine in engines
     )
-    for one, other in zip(bound, plain, strict=True):
-        assert_commits_agree(one, other)
+    assert [result.trace for result in bound] == [result.trace for result in plain]
 
 
 def test_the_engine_offers_all_that_a_device_can(engines: tuple[OrtDeviceEngine, Engine]) -> None:

@@ -22,9 +22,6 @@ _OPENERS = {
 _OWNERS = {"low_memory": "onnxruntime-cpu", "cuda_graphs": "onnxruntime-cuda"}
 """Option -> the one engine that has it."""
 
-_MOST_THREADS = 4096
-"""More than any machine has cores; native code takes any number and dies of it."""
-
 ENGINES = ("auto", *_OPENERS)
 """Names `open_engine` takes; `auto` is what the artifact and the installed packages are for."""
 

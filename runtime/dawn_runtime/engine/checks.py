@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dawn_runtime import contract
 from dawn_runtime.checks import check_integer
 from dawn_runtime.engine.protocol import EngineInfo, StepInputs, StepOutputs
-from dawn_runtime.errors import EngineError, OptionError
+from dawn_runtime.errors import EngineError
 from dawn_runtime.manifest import Dims
 
 MOST_THREADS: Final = 1024
@@ -139,13 +139,7 @@ def check_threads(threads: int | None) -> int | None:
     """
     if threads is None:
         return None
-    number = check_integer("engine", "threads", threads, minimum=1)
-    if number > MOST_THREADS:
-        raise OptionError(
-            f"engine: threads is {number}; expected at most {MOST_THREADS}, since more than the "
-            "machine has cores never help"
-        )
-    return number
+    return check_integer("engine", "threads", threads, minimum=1, maximum=MOST_THREADS)
 
 
 def not_finite(info: EngineInfo, name: str) -> EngineError:

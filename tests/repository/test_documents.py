@@ -1,0 +1,108 @@
+"""README.md and docs/: their blocks run as they stand, top to bottom, in a clean copy."""
+
+import importlib
+import os
+import re
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from dawn_runtime.cli.common import DONE, Parser
+from support.hub_server import Hub, serving
+from support.markdown import RUNS, Block, as_script, blocks, commands
+
+ROOT = Path(__file__).parent.parent.parent
+README = blocks(ROOT / "README.md")
+DOCUMENTS = [block for path in sorted((ROOT / "docs").glob("*.md")) for block in blocks(path)]
+EVERY = [block for block in (*README, *DOCUMENTS) if block.language in RUNS]
+NEEDS = ("an NVIDIA GPU", "a Jetson board", "minutes", "a download")
+"""What a block may ask for instead of being run; its commands are then parsed alone."""
+
+
+def test_blocks_are_run_or_say_what_they_need() -> None:
+    assert {block.needs for block in EVERY} <= {"", *NEEDS}
+    assert sum(not block.needs for block in README if block.language in RUNS) >= 5
+
+
+def copy_of_the_repository(folder: Path) -> Path:
+    """What a clone of this working tree would hold, with nothing that was built in it."""
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True).stdout.split(b"\0")
+    for name in map(os.fsdecode, filter(None, names)):
+        if (ROOT / name).is_file():
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes((ROOT / name).read_bytes())
+    return folder
+
+
+def bare_environment(hub: Hub, home: Path) -> dict[str, str]:
+    """The variables of a user who has a Python and no environment of ours."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("HF_", "PYTEST_", "VIRTUAL_ENV", "PYTHON"))
+    }
+    ours = str(ROOT / ".venv")
+    path = [part for part in kept["PATH"].split(os.pathsep) if not part.startswith(ours)]
+    bare = str(Path(sys.base_prefix) / "bin")
+    return {
+        **kept,
+        "PATH": os.pathsep.join([bare, *path]),
+        "HF_ENDPOINT": hub.endpoint,
+        "HF_HOME": str(home),
+    }
+
+
+def test_the_readme_runs_from_top_to_bottom(tmp_path: Path) -> None:
+    """`--model dream` is answered by a hub on this machine, with the small model in its place."""
+    copy = copy_of_the_repository(tmp_path / "copy")
+    dream = Hub({"Dream-org/Dream-v0-Instruct-7B": copy / "models" / "tiny-dream"})
+    with serving(dream) as hub:
+        finished = subprocess.run(
+            ["bash", "-c", as_script(README)],
+            cwd=copy,
+            env=bare_environment(hub, tmp_path / "home"),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert finished.returncode == 0, f"{finished.stdout[-3000:]}\n{finished.stderr[-5000:]}"
+    assert_every_block_shows_something(finished.stdout)
+
+
+def assert_every_block_shows_something(output: str) -> None:
+    """A command that prints nothing, or an empty answer, tells its reader nothing."""
+    for part in output.split("### ")[1:]:
+        place, _, shown = part.partition("\n")
+        assert shown.strip(), f"{place} prints nothing"
+        assert "\n\n\n" not in shown, f"{place} prints an empty answer:\n{shown}"
+
+
+@pytest.mark.parametrize("block", EVERY, ids=lambda block: block.place)
+def test_every_command_of_a_document_parses(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
+    parse = Parser.parse_intermixed_args
+
+    def parse_and_stop(parser: Parser, *arguments: object) -> NoReturn:
+        parse(parser, *arguments)
+        raise SystemExit(DONE)
+
+    monkeypatch.setattr(Parser, "parse_intermixed_args", parse_and_stop)
+    scripts = {
+        point.name: point.value
+        for point in metadata.entry_points(group="console_scripts")
+        if point.name.startswith("dawn-")
+    }
+    for name, *arguments in commands(block):
+        module, _, function = scripts[name].partition(":")
+        assert getattr(importlib.import_module(module), function)(arguments) == DONE, block.text
+
+
+def test_no_command_of_a_document_names_a_script_that_is_not_there() -> None:
+    for block in EVERY:
+        for name in re.findall(r"\b(?:scripts|docker|tests)/[\w./-]+\.\w+", block.text):
+            assert (ROOT / name).exists(), f"{block.place} names {name}"
