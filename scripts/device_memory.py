@@ -27,7 +27,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from dawn_models import ModelConfig, parameter_shapes, read_config
-from dawn_runtime.doctor.memory import gpu_copies
+from dawn_runtime.machine.memory import gpu_copies
 from make_random_checkpoint import GEOMETRIES
 
 BYTES = {"fp16": 2.0, "int8": 1.0, "int4": 0.5 + 2 / 128}

@@ -15,8 +15,8 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from dawn_runtime.doctor.versions import DISTRIBUTION
 from dawn_runtime.engine.ort.releases import KNOWN_WRONG, OLDEST, TESTED, WHEELS
+from dawn_runtime.machine.packages import DISTRIBUTION
 
 ROOT = Path(__file__).parent.parent.parent
 TOOLS = {"pip", "setuptools", DISTRIBUTION}

@@ -11,7 +11,6 @@ import pytest
 from dawn_runtime.artifact import Artifact
 from dawn_runtime.doctor.finding import Finding
 from dawn_runtime.doctor.numbers import Trials, needed_labels, number_findings, try_all
-from dawn_runtime.doctor.providers import CPU, OnnxRuntime
 from dawn_runtime.engine import open_engine
 from dawn_runtime.engine.canary import CANARIES, Canary, case_of, complaint, needed_canaries
 from dawn_runtime.engine.canary.onnx_writer import encoded
@@ -19,6 +18,7 @@ from dawn_runtime.engine.ort import releases as ort_releases
 from dawn_runtime.engine.ort import session as ort_session
 from dawn_runtime.engine.ort.session import CPU_PROVIDER, try_canary
 from dawn_runtime.errors import EngineError
+from dawn_runtime.machine.providers import CPU, OnnxRuntime
 from dawn_runtime.manifest import GRAPH_FILE
 
 onnx = pytest.importorskip("onnx")

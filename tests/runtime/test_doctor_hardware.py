@@ -8,19 +8,20 @@ import pytest
 
 from dawn_runtime.contract import KV_DTYPES
 from dawn_runtime.doctor.finding import Finding
-from dawn_runtime.doctor.gpu import gpu_findings, precisions
+from dawn_runtime.doctor.gpu import gpu_findings
 from dawn_runtime.doctor.jetson import jetson_finding, parse_l4t
-from dawn_runtime.doctor.memory import (
+from dawn_runtime.doctor.memory import memory_finding
+from dawn_runtime.doctor.nvrtc import nvrtc_findings
+from dawn_runtime.engine.fake import fake_manifest
+from dawn_runtime.machine.driver import Cuda, Gpu, parse_cuda, precisions, query
+from dawn_runtime.machine.memory import (
     ACTIVATION_BYTES,
     BASE_BYTES,
-    memory_finding,
     need,
     parse_meminfo,
     read_available,
 )
-from dawn_runtime.doctor.nvrtc import Nvrtc, nvrtc_findings, read_nvrtc
-from dawn_runtime.engine.fake import fake_manifest
-from dawn_runtime.machine.driver import Cuda, Gpu, parse_cuda, query
+from dawn_runtime.machine.nvrtc import Nvrtc, read_nvrtc
 
 ORIN = Gpu("Orin", (8, 7), integrated=True, free_bytes=2**30, total_bytes=2**33)
 

@@ -7,26 +7,17 @@ from typing import Any
 import pytest
 
 from dawn_runtime.doctor.finding import Finding, table
-from dawn_runtime.doctor.providers import (
-    CPU,
-    OnnxRuntime,
-    failure_of,
-    opset_finding,
-    provider_findings,
-)
-from dawn_runtime.doctor.tensorrt import (
-    linked_major,
-    major_of,
-    newest_opset,
-    tensorrt_findings,
-    versions_in,
-)
-from dawn_runtime.doctor.versions import package_findings, python_finding, read_requirements
+from dawn_runtime.doctor.providers import opset_finding, provider_findings
+from dawn_runtime.doctor.tensorrt import tensorrt_findings
+from dawn_runtime.doctor.versions import package_findings, python_finding
 from dawn_runtime.errors import ArtifactError, EngineError
 from dawn_runtime.machine.elf import needed_libraries
 from dawn_runtime.machine.isolated import Answer, ask, read_answer
 from dawn_runtime.machine.onnx_bytes import GraphVersions, graph_versions, minimal_model
+from dawn_runtime.machine.packages import read_requirements
+from dawn_runtime.machine.providers import CPU, OnnxRuntime, failure_of
 from dawn_runtime.machine.requirements import parse_requirements
+from dawn_runtime.machine.tensorrt import linked_major, major_of, newest_opset, versions_in
 
 CUDA = "CUDAExecutionProvider"
 

@@ -289,7 +289,7 @@ def test_a_provider_that_does_not_load_is_an_error_with_the_reason(
     named = [CUDA_PROVIDER, CPU_PROVIDER]
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: named)
     reason = "libcublasLt.so.13: cannot open shared object file"
-    monkeypatch.setattr("dawn_runtime.doctor.providers.load_failure", lambda _: reason)
+    monkeypatch.setattr("dawn_runtime.machine.providers.load_failure", lambda _: reason)
     with pytest.raises(EngineError) as caught:
         open_session("onnxruntime-cuda", artifact.path(GRAPH_FILE), named, activations="fp32")
     message = str(caught.value)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from dawn_runtime import EngineInfo
 from dawn_runtime.cuda import DeviceArray, DeviceKv, PresentMemory
 from dawn_runtime.decoding import kv_bytes
-from dawn_runtime.doctor.memory import gpu_copies
+from dawn_runtime.machine.memory import gpu_copies
 from support.host_device import HostDevice
 
 INFO = EngineInfo("test", 3, 2, 4, 32, 96, "float16")

@@ -11,8 +11,8 @@ from dawn_calibration.errors import CalibrationError
 from dawn_calibration.ranges.histogram import BINS
 from dawn_calibration.ranges.options import RangeOptions
 from dawn_calibration.ranges.sites import Site
-from dawn_runtime.doctor.memory import read_available
 from dawn_runtime.errors import OptionError
+from dawn_runtime.machine.memory import read_available
 
 _COUNT_BYTES: Final = 8
 _VALUE_BYTES: Final = 4

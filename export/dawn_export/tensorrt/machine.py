@@ -9,13 +9,12 @@ from dawn_export.errors import ExportError
 from dawn_export.options import INT4_OPSET
 from dawn_export.tensorrt.options import EngineOptions
 from dawn_runtime.artifact import Artifact
-from dawn_runtime.doctor.gpu import precisions
-from dawn_runtime.doctor.memory import need, read_available
-from dawn_runtime.doctor.tensorrt import newest_opset
 from dawn_runtime.engine.tensorrt.module import TensorRT
 from dawn_runtime.engine.tensorrt.plans import NO_DRIVER, Machine
 from dawn_runtime.errors import OptionError
-from dawn_runtime.machine.driver import Cuda, Gpu
+from dawn_runtime.machine.driver import Cuda, Gpu, precisions
+from dawn_runtime.machine.memory import need, read_available
+from dawn_runtime.machine.tensorrt import newest_opset
 from dawn_runtime.manifest import WEIGHTS_FILE, Manifest
 
 

@@ -18,8 +18,8 @@ from dawn_export.verification.first_layers import first_layers, first_layers_gra
 from dawn_export.verification.written_weights import check_values
 from dawn_export.weights.layout import StoredWeight
 from dawn_models import Checkpoint
-from dawn_runtime.doctor.memory import read_available
 from dawn_runtime.engine.ort.cpu import ACTIVATIONS
+from dawn_runtime.machine.memory import read_available
 from dawn_runtime.manifest import GRAPH_FILE, Manifest
 
 

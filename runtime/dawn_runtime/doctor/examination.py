@@ -6,23 +6,25 @@ from pathlib import Path
 from typing import Final
 
 from dawn_runtime.artifact import Artifact, read_manifest
-from dawn_runtime.doctor import jetson, memory, tensorrt, versions
+from dawn_runtime.doctor import jetson
 from dawn_runtime.doctor.finding import Finding
 from dawn_runtime.doctor.gpu import gpu_findings
 from dawn_runtime.doctor.integrity import integrity_findings
+from dawn_runtime.doctor.memory import memory_finding
 from dawn_runtime.doctor.numbers import needed_labels, number_findings, read_trials
-from dawn_runtime.doctor.nvrtc import Nvrtc, nvrtc_findings, read_nvrtc
-from dawn_runtime.doctor.providers import (
-    CPU,
-    OnnxRuntime,
-    opset_finding,
-    provider_findings,
-    read_onnxruntime,
-)
+from dawn_runtime.doctor.nvrtc import nvrtc_findings
+from dawn_runtime.doctor.providers import opset_finding, provider_findings
 from dawn_runtime.doctor.target import target_findings
+from dawn_runtime.doctor.tensorrt import read_linked, tensorrt_findings
+from dawn_runtime.doctor.versions import package_findings, python_finding
 from dawn_runtime.errors import ArtifactError, OptionError
 from dawn_runtime.machine.driver import Cuda, read_cuda
+from dawn_runtime.machine.memory import need, read_available
+from dawn_runtime.machine.nvrtc import Nvrtc, read_nvrtc
 from dawn_runtime.machine.onnx_bytes import GraphVersions, graph_versions
+from dawn_runtime.machine.packages import installed_version, read_requirements
+from dawn_runtime.machine.providers import CPU, OnnxRuntime, read_onnxruntime
+from dawn_runtime.machine.tensorrt import read_installed
 from dawn_runtime.manifest import GRAPH_FILE, Manifest
 
 DEFAULT_LENGTH: Final = 1024
@@ -128,20 +130,16 @@ def machine_findings(
     """
     needed = needed_devices(manifest)
     on_cpu = "cpu" in needed
-    linked_tensorrt, linked_cuda, wrong = tensorrt.read_linked(found.folder)
+    linked_tensorrt, linked_cuda, wrong = read_linked(found.folder)
     board = jetson.jetson_finding(
         jetson.read_text(jetson.RELEASE_FILE), jetson.read_text(jetson.MODEL_FILE)
     )
     return [
-        versions.python_finding(sys.version_info[:3], platform.python_implementation()),
-        *versions.package_findings(
-            versions.read_requirements(), versions.installed_version, ["cpu"] if on_cpu else []
-        ),
+        python_finding(sys.version_info[:3], platform.python_implementation()),
+        *package_findings(read_requirements(), installed_version, ["cpu"] if on_cpu else []),
         *provider_findings(found, needed=[CPU] if on_cpu else []),
         *wrong,
-        *tensorrt.tensorrt_findings(
-            tensorrt.read_installed(), linked_tensorrt, graph, needed="tensorrt" in needed
-        ),
+        *tensorrt_findings(read_installed(), linked_tensorrt, graph, needed="tensorrt" in needed),
         *gpu_findings(
             cuda,
             provider_cuda=linked_cuda,
@@ -165,14 +163,12 @@ def memory_findings(
     if length > limit:
         raise OptionError(f"--length {length}: the model takes at most {limit} tokens")
     needed = needed_devices(manifest)
-    available, at = memory.read_available(), f"length {length}, batch {batch}"
-    need = memory.need(manifest, length, batch, on_gpu=False)
-    findings = [memory.memory_finding(need, available, f"CPU, {at}", needed="cpu" in needed)]
+    available, at = read_available(), f"length {length}, batch {batch}"
+    wanted = need(manifest, length, batch, on_gpu=False)
+    findings = [memory_finding(wanted, available, f"CPU, {at}", needed="cpu" in needed)]
     for gpu in cuda.gpus:
         # A GPU that shares memory can take what the system has free, whatever its driver says.
         free = available if gpu.integrated else gpu.free_bytes
-        need = memory.need(manifest, length, batch, on_gpu=True)
-        findings.append(
-            memory.memory_finding(need, free, f"{gpu.name}, {at}", needed="gpu" in needed)
-        )
+        wanted = need(manifest, length, batch, on_gpu=True)
+        findings.append(memory_finding(wanted, free, f"{gpu.name}, {at}", needed="gpu" in needed))
     return findings

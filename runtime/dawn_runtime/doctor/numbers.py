@@ -13,7 +13,7 @@ from typing import Final
 
 from dawn_runtime.contract import KV_DTYPES
 from dawn_runtime.doctor.finding import Finding, level_of
-from dawn_runtime.doctor.providers import CPU, OnnxRuntime, short_name
+from dawn_runtime.doctor.providers import short_name
 from dawn_runtime.engine.canary import CANARIES, needed_canaries
 from dawn_runtime.engine.operators import CPU_ONLY
 from dawn_runtime.engine.ort.cpu import ACTIVATIONS
@@ -21,6 +21,7 @@ from dawn_runtime.engine.ort.releases import remedy
 from dawn_runtime.engine.ort.session import CUDA_PROVIDER, try_canary
 from dawn_runtime.errors import EngineError
 from dawn_runtime.machine.isolated import ask
+from dawn_runtime.machine.providers import CPU, OnnxRuntime
 
 _TRIED: Final = {CPU: ACTIVATIONS, CUDA_PROVIDER: tuple(KV_DTYPES)}
 """Provider that an engine of ours runs on -> activations that it can have there."""

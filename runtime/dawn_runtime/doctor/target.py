@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from dawn_runtime.doctor.finding import Finding
-from dawn_runtime.doctor.providers import OnnxRuntime
 from dawn_runtime.engine.operators import belongs_on_cpu
 from dawn_runtime.engine.ort.session import CUDA_PROVIDER
 from dawn_runtime.machine.driver import Cuda
+from dawn_runtime.machine.providers import OnnxRuntime
 from dawn_runtime.manifest import Manifest
 
 _FOR_GPU = "for the GPU export again with --target cuda, or build a plan of a --target tensorrt one"

@@ -4,15 +4,13 @@ The requirements are read from the metadata of the installed distribution, so th
 in one place, pyproject.toml.
 """
 
-from collections.abc import Callable, Sequence
-from importlib import metadata
+from collections.abc import Sequence
 from typing import Final
 
 from dawn_runtime.doctor.finding import Finding, level_of
 from dawn_runtime.engine.ort.releases import KNOWN_WRONG, OLDEST, WHEELS
-from dawn_runtime.machine.requirements import Requirement, parse_requirements, release
-
-DISTRIBUTION: Final = "dawn-edge"
+from dawn_runtime.machine.packages import DISTRIBUTION, InstalledVersion
+from dawn_runtime.machine.requirements import Requirement, release
 
 EXTRAS: Final = {
     "": "every use",
@@ -20,25 +18,6 @@ EXTRAS: Final = {
     "export": "exporting checkpoints",
 }
 """Extra -> what it is for; the others (`dev`) are not looked at."""
-
-InstalledVersion = Callable[[str], str | None]
-"""Name of a distribution -> its version, None if it is not installed."""
-
-
-def read_requirements() -> list[Requirement]:
-    """Returns what the installed distribution asks for; nothing if it is not installed."""
-    try:
-        return parse_requirements(metadata.requires(DISTRIBUTION) or [])
-    except metadata.PackageNotFoundError:
-        return []
-
-
-def installed_version(name: str) -> str | None:
-    """Returns the version of an installed distribution, None if there is none of that name."""
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def python_finding(version: tuple[int, ...], implementation: str) -> Finding:

@@ -134,5 +134,25 @@ def main() -> None:
     print(json.dumps(asdict(found)))
 
 
+PRECISION_SINCE: Final = {
+    "fp16": (7, 0),
+    "int8": (7, 2),
+    "bf16": (8, 0),
+    "fp8": (8, 9),
+    "fp4": (10, 0),
+}
+"""Precision -> first compute capability whose matrix units multiply in it.
+
+Source of FP8 (8.9: yes; 8.6: no) and of FP4 (12.0: yes; 8.9: no): "Hardware and Precision" of the
+TensorRT-RTX support matrix. FP4 from 10.0 and the rows of 7.0 to 8.0 are what the CUDA programming
+guide is known to say and were not looked up. 8.7 is Orin, 9.0 Hopper, 11.0 Thor (10.1 to DRIVE OS
+and CUDA 12), 12.0 RTX 50."""
+
+
+def precisions(capability: tuple[int, int]) -> tuple[str, ...]:
+    """Returns the precisions below float32 that a compute capability has matrix units for."""
+    return tuple(name for name, since in PRECISION_SINCE.items() if capability >= since)
+
+
 if __name__ == "__main__":
     main()

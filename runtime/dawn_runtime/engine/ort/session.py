@@ -199,7 +199,7 @@ _ON_CPU = "engine='onnxruntime-cpu'"
 
 def _does_not_load(engine: str, provider: str) -> str:
     """Says why a provider does not load, as a process of its own finds out."""
-    from dawn_runtime.doctor.providers import load_failure
+    from dawn_runtime.machine.providers import load_failure
 
     reason = load_failure(provider) or "it loads alone, but not with this graph"
     return (
