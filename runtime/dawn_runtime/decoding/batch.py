@@ -89,6 +89,8 @@ class Batch:
 
     def __init__(self, engine: Engine, packer: Packer, *, max_rows: int, max_tokens: int) -> None:
         self._engine, self._packer = engine, packer
+        # Asked once: Python looks at every method of a protocol, which takes longer than a row.
+        self._keeps_resident = isinstance(engine, ResidentEngine)
         self._max_rows = check_integer("batch", "max_rows", max_rows, minimum=1)
         self._max_tokens = check_integer("batch", "max_tokens", max_tokens, minimum=1)
         self._members: dict[int, _Member] = {}
@@ -268,7 +270,7 @@ class Batch:
     @property
     def _resident(self) -> bool:
         """Whether kept keys lie in memory of the engine's own."""
-        return isinstance(self._engine, ResidentEngine) and not isinstance(self._store, KvStore)
+        return self._keeps_resident and self._store is not None
 
     def _answers(self, runs: Sequence[_Run]) -> dict[int, list[Answer]]:
         """The answers of every row, in the order of its asks."""

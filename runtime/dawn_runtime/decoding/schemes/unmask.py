@@ -163,7 +163,10 @@ class Unmask(Scheme):
             mask_id: Id of an undecided position.
         """
         real: IntArray = view.candidates[view.tokens[view.candidates] != mask_id]
-        chosen: IntArray = real[np.isin(real, self.policy.select(view))]
+        answer = np.asarray(self.policy.select(view), dtype=np.int64)
+        selected = np.zeros(len(view.masked), dtype=bool)
+        selected[answer[(answer >= 0) & (answer < len(selected))]] = True
+        chosen: IntArray = real[selected[real]]
         if chosen.size:
             return chosen
         best = int(np.argmax(view.confidence[real]))
