@@ -1,7 +1,7 @@
 """Cache strategies: what they feed, when they refresh, and that they decode what `none` decodes."""
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from dawn_runtime import (
     Blocks,
-    DawnError,
     Dual,
     EngineError,
     NoCache,
@@ -25,10 +24,11 @@ from dawn_runtime import (
     Threshold,
 )
 from dawn_runtime.arrays import IntArray
-from dawn_runtime.decoding import Cache, RowState, decode, step
+from dawn_runtime.decoding import Cache, Packer, RowState, Unmask
+from dawn_runtime.decoding.batch import Batch
 from dawn_runtime.policies import Needs
 from support.caching import Recorder, begin_cached, run_cached, same_decisions
-from support.decoding import MASK, POLICIES, packer
+from support.decoding import MASK, POLICIES, begin, finished, states
 
 CACHES = [
     *(Prefix(), Dual(), Prefix("never"), Dual("never"), Prefix(3), Dual(3)),
@@ -39,8 +39,8 @@ CONFIDENCE_RULES = [policy for policy in POLICIES if policy.needs == Needs()]
 def decide(
     cache: Cache, policy: Policy, *, shift: int = 0, seed: int = 0, new: int = 21
 ) -> RowState:
-    state = begin_cached([[1, 2, 3, 4, 5]], new, policy, cache)
-    return run_cached(state, Recorder(seed), shift=shift).rows[0]
+    prompts = [[1, 2, 3, 4, 5]]
+    return run_cached(prompts, new, policy, cache, engine=Recorder(seed), shift=shift).row(0)
 
 
 # Exactness on the fake engine
@@ -81,8 +81,11 @@ def test_one_wrong_key_changes_what_is_decoded(break_key: str) -> None:
                 inputs = replace(inputs, past=(past, *inputs.past[1:]))
             return super().run(inputs)
 
-    state = begin_cached([[1, 2, 3, 4, 5]], 21, Threshold(0.6), Dual())
-    assert not same_decisions(run_cached(state, Broken()).rows[0], run_cached(state).rows[0])
+    broken, whole = (
+        run_cached([[1, 2, 3, 4, 5]], 21, Threshold(0.6), Dual(), engine=engine).row(0)
+        for engine in (Broken(), Recorder())
+    )
+    assert not same_decisions(broken, whole)
 
 
 @pytest.mark.parametrize("cache", [Dual(), Prefix(3), Dual("never")], ids=str)
@@ -97,11 +100,10 @@ def test_a_row_decodes_in_a_batch_what_it_decodes_alone(
     policy: Policy, cache: Cache, prompts: list[list[int]], shift: int, data: st.DataObject
 ) -> None:
     counts = data.draw(st.lists(st.integers(1, 14), min_size=len(prompts), max_size=len(prompts)))
-    state = begin_cached(prompts, counts, policy, cache, Blocks(5), end=True)
-    together = run_cached(state, shift=shift)
-    for index, row in enumerate(together.rows):
-        alone = begin_cached([prompts[index]], counts[index], policy, cache, Blocks(5), end=True)
-        (expected,) = run_cached(alone, shift=shift).rows
+    rest: Any = (policy, cache, Blocks(5))
+    together = run_cached(prompts, counts, *rest, end=True, shift=shift)
+    for key, row in together.rows.items():
+        expected = run_cached([prompts[key]], counts[key], *rest, end=True, shift=shift).row(0)
         assert same_decisions(row, expected)
         assert row.fed == expected.fed
 
@@ -112,8 +114,7 @@ def test_a_row_decodes_in_a_batch_what_it_decodes_alone(
 def fed_positions(cache: Cache, shift: int) -> list[list[int]]:
     """Three tokens given, two blocks of four, one token decided in a step."""
     engine = Recorder()
-    state = begin_cached([[1, 2, 3]], 8, OnePerStep(), cache, Blocks(4))
-    run_cached(state, engine, shift=shift)
+    run_cached([[1, 2, 3]], 8, OnePerStep(), cache, Blocks(4), engine=engine, shift=shift)
     return engine.fed()
 
 
@@ -148,28 +149,31 @@ def test_refresh_after_a_number_of_commits() -> None:
 
 def test_all_given_tokens_kept_and_a_single_window() -> None:
     engine = Recorder()
-    run_cached(begin_cached([[1, 2, 3]], 4, OnePerStep(), Dual(), Single()), engine)
+    run_cached([[1, 2, 3]], 4, OnePerStep(), Dual(), Single(), engine=engine)
     assert engine.fed() == [list(range(7)), *[[3, 4, 5, 6]] * 3]
 
 
 def test_greedy_decoding_fetches_keys_in_full_passes_only() -> None:
     engine = Recorder()
-    run_cached(begin_cached([[1, 2, 3]], 8, OnePerStep(), Dual(), Blocks(4)), engine, shift=1)
+    run_cached([[1, 2, 3]], 8, OnePerStep(), Dual(), Blocks(4), engine=engine, shift=1)
     assert [inputs.want_present for inputs in engine.seen] == [True, *[False] * 3] * 2
     assert not any(inputs.want_logits for inputs in engine.seen)
 
 
 def test_rows_due_a_full_pass_do_not_make_the_others_take_one() -> None:
     engine = Recorder()
-    state = begin_cached([[1, 2, 3], [4]], [8, 8], OnePerStep(), Dual(), Blocks(4))
-    state = replace(state, rows=(step(engine, packer(), state).rows[0], state.rows[1]))
-    state = replace(state, kv=None, rows=(replace(state.rows[0], kept=None), state.rows[1]))
-    engine.seen.clear()
-    last = run_cached(state, engine)
+    scheme = Unmask(OnePerStep(), Blocks(4), Dual())
+    first, second = begin([[1, 2, 3], [4]], 8)
+    batch = Batch(engine, Packer(0), max_rows=2, max_tokens=22)
+    batch.admit(first, scheme)
+    batch.step()
+    batch.admit(second, scheme)
+    finished(batch)
     sizes = [inputs.input_ids.shape for inputs in engine.seen]
-    assert sizes[:5] == [(2, 11), (2, 4), (2, 4), (1, 4), (1, 11)], "the first row is one ahead"
-    assert last.forwards == len(engine.seen)
-    assert [row.step for row in last.rows] == [8, 8]
+    assert sizes[0] == (1, 11), "the first row is one ahead"
+    assert sizes[1:7] == [(1, 9), (1, 4), (2, 4), (2, 4), (1, 11), (1, 4)]
+    assert batch.forwards == len(engine.seen)
+    assert [row.step for row in batch.rows.values()] == [8, 8]
 
 
 # What a policy sees in a cached step
@@ -192,8 +196,7 @@ class Watcher(Policy):
 @pytest.mark.parametrize("shift", [0, 1])
 def test_evidence_of_a_cached_step_is_that_of_its_candidates_over_all_keys(shift: int) -> None:
     views: list[RowView] = []
-    state = begin_cached([[1, 2, 3]], 8, Watcher(views), Dual(), Blocks(4))
-    run_cached(state, shift=shift)
+    run_cached([[1, 2, 3]], 8, Watcher(views), Dual(), Blocks(4), shift=shift)
     full, cached = views[0], views[1]
     assert full.attention_rows.tolist() == full.attention_keys.tolist() == EVERYTHING
     assert cached.attention_rows.tolist() == [4, 5, 6]
@@ -209,8 +212,7 @@ def test_evidence_of_a_cached_step_is_that_of_its_candidates_over_all_keys(shift
 @pytest.mark.parametrize("shift", [0, 1])
 def test_confidence_of_known_positions_is_the_last_one_computed(shift: int) -> None:
     views: list[RowView] = []
-    state = begin_cached([[1, 2, 3]], 8, Watcher(views), Dual(), Blocks(4))
-    run_cached(state, shift=shift)
+    run_cached([[1, 2, 3]], 8, Watcher(views), Dual(), Blocks(4), shift=shift)
     full, cached, later = views[:3]
     kept = slice(0, 3)
     np.testing.assert_array_equal(cached.confidence[kept], full.confidence[kept])
@@ -223,22 +225,14 @@ def test_confidence_of_known_positions_is_the_last_one_computed(shift: int) -> N
 
 def test_later_predictions_come_where_their_rows_are_fed() -> None:
     views: list[RowView] = []
-    run_cached(begin_cached([[1, 2, 3]], 8, Watcher(views), Prefix(), Blocks(4)))
+    run_cached([[1, 2, 3]], 8, Watcher(views), Prefix(), Blocks(4))
     assert views[1].predicted.tolist() == EVERYTHING[3:]
 
 
-# States and faults
+# Rows and faults
 
 
-def test_only_the_newest_state_can_be_stepped() -> None:
-    engine = Recorder()
-    first = step(engine, packer(), begin_cached([[1, 2]], 6, OnePerStep(), Dual()))
-    step(engine, packer(), first)
-    with pytest.raises(DawnError, match="those after 2 forwards, the state has 1; with a cache"):
-        step(engine, packer(), first)
-
-
-def test_a_state_can_be_stepped_again_after_a_failure() -> None:
+def test_a_step_can_be_taken_again_after_a_failure() -> None:
     class Flaky(Recorder):
         def run(self, inputs: StepInputs) -> StepOutputs:
             outputs = super().run(inputs)
@@ -246,34 +240,31 @@ def test_a_state_can_be_stepped_again_after_a_failure() -> None:
                 raise EngineError("lost power")
             return outputs
 
-    engine = Flaky()
-    state = begin_cached([[1, 2], [3]], [7, 9], OnePerStep(), Dual(2))
-    expected = run_cached(state)
-    state = step(engine, packer(), state)
+    asked: Any = ([[1, 2], [3]], [7, 9], OnePerStep(), Dual(2))
+    expected = run_cached(*asked)
+    batch = begin_cached(*asked, engine=Flaky())
+    batch.step()
     with pytest.raises(EngineError, match="lost power"):
-        step(engine, packer(), state)
+        batch.step()
     for _ in range(2):
-        state = step(engine, packer(), state)
+        batch.step()
     with pytest.raises(EngineError, match="lost power"):
-        step(engine, packer(), state)
-    state = run_cached(state, engine)
-    pairs = zip(state.rows, expected.rows, strict=True)
-    assert all(same_decisions(row, other) for row, other in pairs)
+        batch.step()
+    for key, row in finished(batch).rows.items():
+        assert same_decisions(row, expected.row(key))
 
 
 def test_finished_rows_keep_nothing() -> None:
-    state = begin_cached([[1], [2, 3]], [1, 6], OnePerStep(), Dual())
-    states = list(decode(Recorder(), packer(), state))
-    assert states[0].rows[0].kept is None
-    assert states[0].rows[1].kept is not None
-    assert states[-1].rows[1].kept is None
+    first, *_, last = states(begin_cached([[1], [2, 3]], [1, 6], OnePerStep(), Dual()))
+    assert first[0].kept is None
+    assert first[1].kept is not None
+    assert last[1].kept is None
 
 
 def test_a_masked_id_that_is_given_back_never_stays_in_the_cache() -> None:
     """Every kept key belongs to the token that stands there now or is fed again."""
-    state = begin_cached([[1, 2, 3]], 12, Threshold(0.5), Dual("never"), Blocks(4))
-    for after in decode(Recorder(), packer(), state):
-        row = after.rows[0]
+    batch = begin_cached([[1, 2, 3]], 12, Threshold(0.5), Dual("never"), Blocks(4))
+    for (row,) in states(batch):
         if row.kept is not None:
             stale = np.flatnonzero(~row.kept.current(row.ids))
             decided_now = np.flatnonzero(row.commit_step == row.step - 1)

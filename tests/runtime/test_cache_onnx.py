@@ -17,9 +17,11 @@ from dawn_runtime import (
     StepOutputs,
     open_engine,
 )
-from dawn_runtime.decoding import Blocks, Cache, Packer, RowState, make_plan
-from dawn_runtime.decoding.kv import Kept
+from dawn_runtime.decoding import Blocks, Cache, Kept, Packer, RowState, Unmask
+from dawn_runtime.decoding.caches import FullPass
+from dawn_runtime.decoding.schemes.unmask import Past
 from dawn_runtime.policies import Dawn
+from support.decoding import commit
 from support.golden import GOLDEN
 
 CLOSE = 1e-5
@@ -36,12 +38,12 @@ def opened(
     engine.close()
 
 
-def half_decoded(family: str) -> RowState:
+def half_decoded(family: str, shift: int) -> RowState:
     """A golden prompt whose first block and half of the second are decided."""
     golden = np.load(GOLDEN / f"{family}-random" / "decode.npz")
-    row = RowState.begin(golden["prompts"][0], LENGTH - 20, 254)
+    row = RowState.begin(golden["prompts"][0], LENGTH - 20, 254, shift=shift)
     decided = np.array([*range(20, 36), *range(37, 52, 2)])
-    return row.commit(decided, golden["threshold"][0][decided], np.ones(len(decided), np.float32))
+    return commit(row, decided, golden["threshold"][0][decided], 1)
 
 
 def both_passes(
@@ -49,18 +51,17 @@ def both_passes(
 ) -> tuple[Kept, list[tuple[StepInputs, StepOutputs]]]:
     """Runs a full pass and then a cached one over the same tokens."""
     artifact, engine = opened
-    row = half_decoded(artifact.manifest.family)
-    packer = Packer(artifact.manifest.prediction_shift, 254, 0)
-    full = make_plan(row, Blocks(BLOCK), cache, Dawn.needs, packer.prediction_shift)
-    inputs = packer.pack([row], [full])
+    row = half_decoded(artifact.manifest.family, artifact.manifest.prediction_shift)
+    packer, scheme = Packer(0), Unmask(Dawn(), Blocks(BLOCK), cache)
+    (full,) = scheme.ask(row)
+    inputs = packer.pack([full])
     outputs = engine.run(inputs)
-    assert full.layout is not None
-    kept = Kept.begin(row.ids, full.layout, full.stored, full.window, row.decided)
-    past = tuple(np.ascontiguousarray(array[:, :, full.layout]) for array in outputs.present)
-    cached = make_plan(
-        replace(row, kept=kept), Blocks(BLOCK), cache, Dawn.needs, packer.prediction_shift
-    )
-    inputs_cached = packer.pack([row], [cached], past)
+    stored = full.positions[full.store]
+    kept = Kept.empty(row.length, stored).renewed(stored, full.tokens[full.store])
+    past = tuple(np.ascontiguousarray(array[:, :, full.store]) for array in outputs.present)
+    memory = Past(full=FullPass(WINDOW, row.decided))
+    (cached,) = scheme.ask(replace(row, kept=kept, memory=memory))
+    inputs_cached = packer.pack([cached], past)
     views = [(inputs, outputs), (inputs_cached, engine.run(inputs_cached))]
     assert inputs_cached.input_ids.shape[1] < inputs.input_ids.shape[1]
     return kept, views

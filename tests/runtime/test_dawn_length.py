@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dawn_runtime import Dawn, OptionError, Pruned, RowView
-from dawn_runtime.decoding import CACHES, decode, make_plan
-from support.caching import Recorder, begin_cached
-from support.decoding import SCALED, packer
+from dawn_runtime.decoding import CACHES, Unmask
+from support.caching import begin_cached
+from support.decoding import SCALED, states
 
 MakeView = Callable[..., RowView]
 TAUS = st.floats(1e-9, 1.0)
@@ -89,13 +89,13 @@ def test_the_length_is_the_number_of_keys_looked_at_not_that_of_positions(
 @pytest.mark.parametrize("name", ["none", "prefix", "dual", "dual:refresh=3"])
 def test_the_keys_of_a_step_are_all_visible_positions_whatever_is_cached(name: str) -> None:
     cache, window = CACHES.parse(name), Pruned(block_length=6, near=4)
-    state = begin_cached([[1, 2, 3]], 20, SCALED, cache, window)
+    scheme = Unmask(SCALED, window, cache)
     steps = 0
-    for after in decode(Recorder(), packer(), state):
-        (row,) = after.rows
+    for (row,) in states(begin_cached([[1, 2, 3]], 20, SCALED, cache, window)):
         if not row.finished:
-            plan = make_plan(row, window, cache, SCALED.needs, 0)
-            keys = np.concatenate([plan.attended, plan.fed])
+            (ask,) = scheme.ask(row)
+            looked_at = [] if row.kept is None else row.kept.positions[ask.kept]
+            keys = np.concatenate([looked_at, ask.positions])
             assert sorted(keys.tolist()) == np.flatnonzero(window.visible(row)).tolist()
             steps += 1
     assert steps > 2

@@ -11,19 +11,18 @@ from hypothesis import strategies as st
 from dawn_runtime import Decoder, Filling, OptionError, PromptError
 from dawn_runtime.decoding import (
     Blocks,
-    DecodeState,
     Dual,
     NoCache,
     Pruned,
     RowState,
-    Rules,
     Single,
     Sliding,
+    Unmask,
     Window,
 )
 from dawn_runtime.engine.fake import FakeEngine, fake_manifest
-from support.caching import run_cached, same_decisions
-from support.decoding import MASK, POLICIES
+from support.caching import Recorder, same_decisions
+from support.decoding import MASK, POLICIES, batch_of, finished
 from support.text import TEXT_MANIFEST
 
 
@@ -129,9 +128,9 @@ def test_given_tokens_never_change_and_all_others_are_decided(
     template = np.array([7, *ids, MASK])
     rows = {}
     for cache in (NoCache(), Dual("never")):
-        row = RowState.fill(template.copy(), 0, MASK)
-        state = DecodeState((row,), (Rules(policy, window, cache),))
-        (rows[cache.name],) = run_cached(state, shift=shift).rows
+        row = RowState.fill(template.copy(), 0, MASK, shift=shift)
+        batch = batch_of(Recorder(), [row], Unmask(policy, window, cache))
+        rows[cache.name] = finished(batch).row(0)
     done = rows["none"]
     is_given = template != MASK
     np.testing.assert_array_equal(done.ids[is_given], template[is_given])

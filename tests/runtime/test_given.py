@@ -23,8 +23,8 @@ from dawn_runtime import (
     open_engine,
 )
 from dawn_runtime.decoding import Blocks, Dual, Pruned, Sampling, Sliding
-from dawn_runtime.generation import Limits
 from dawn_runtime.policies import Dapd, Dawn, Factor, Klass, LocalLeap, Threshold
+from dawn_runtime.request import Limits
 from support.text import TextRecorder
 
 QUESTION = [{"role": "user", "content": "hi"}]

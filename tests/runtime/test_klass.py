@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from dawn_runtime import Blocks, Klass, NoCache, OptionError, RowView, Threshold
-from dawn_runtime.decoding import DecodeState, Packer, RowState, Rules, decode
+from dawn_runtime.decoding import RowState, Unmask
 from dawn_runtime.engine.fake import FakeEngine, HashModel, fake_manifest
+from support.decoding import batch_of, states
 
 MakeView = Callable[..., RowView]
 MANIFEST = fake_manifest(vocab_size=16)
@@ -174,14 +175,12 @@ def test_memory_is_replaced_and_never_written(make_view: MakeView) -> None:
 
 def rows_after(prompts: list[list[int]], policies: list[Any]) -> tuple[RowState, ...]:
     """Decodes rows together on the hash model and returns them."""
-    rows = tuple(RowState.begin(np.array(p), 9, MANIFEST.tokens.mask) for p in prompts)
-    rules = tuple(Rules(policy, Blocks(4), NoCache()) for policy in policies)
-    packer = Packer(prediction_shift=0, mask_id=MANIFEST.tokens.mask, filler_id=0)
-    state = DecodeState(rows, rules)
-    for after in decode(FakeEngine(MANIFEST, HashModel(16)), packer, state):
-        state = after
-        assert all((row.memory is None) == row.finished for row in after.rows[:1])
-    return state.rows
+    rows = [RowState.begin(np.array(p), 9, MANIFEST.tokens.mask) for p in prompts]
+    schemes = [Unmask(policy, Blocks(4), NoCache()) for policy in policies]
+    after: tuple[RowState, ...] = ()
+    for after in states(batch_of(FakeEngine(MANIFEST, HashModel(16)), rows, [*schemes])):
+        assert all((row.memory is None) == row.finished for row in after[:1])
+    return after
 
 
 def test_every_row_has_its_own_memory_and_drops_it_at_the_end() -> None:

@@ -5,18 +5,27 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dawn_runtime import Blocks, Dual, EngineInfo, OnePerStep, Prefix, StepInputs, StepOutputs
-from dawn_runtime.decoding import KvStore, kv_bytes, step
+from dawn_runtime import (
+    Blocks,
+    Dual,
+    EngineError,
+    EngineInfo,
+    OnePerStep,
+    Prefix,
+    StepInputs,
+    StepOutputs,
+)
+from dawn_runtime.decoding import KvStore, kv_bytes
 from support.caching import Recorder, begin_cached, run_cached
-from support.decoding import packer
+from support.decoding import finished
 
 INFO = EngineInfo("test", 3, 2, 4, 32, 96, "float32")
 
 
-def filled(batch: int, slots: int, length: int = 8) -> KvStore:
+def filled(batch: int, slots: int, tokens: int = 32) -> KvStore:
     """A store in which every number tells its row, slot, part and head."""
-    store = KvStore(INFO, batch, length)
-    store.reserve(slots, store.rows)
+    store = KvStore(INFO, tokens)
+    store.arrange(dict.fromkeys(range(batch), slots), range(batch))
     for row in range(batch):
         store.write(row, np.arange(slots), present(row, slots), 0, np.arange(slots))
     return store
@@ -41,13 +50,13 @@ def holds(store: KvStore, row: int, slots: int) -> bool:
 
 
 @pytest.mark.parametrize(("dtype", "size"), [("float32", 4), ("float16", 2)])
-@pytest.mark.parametrize(("batch", "length"), [(1, 256), (4, 100)])
-def test_memory_is_two_arrays_a_layer_of_batch_length_heads_and_width(
-    batch: int, length: int, dtype: str, size: int
+@pytest.mark.parametrize("tokens", [256, 400])
+def test_memory_is_two_arrays_a_layer_of_tokens_heads_and_width(
+    tokens: int, dtype: str, size: int
 ) -> None:
     info = replace(INFO, kv_dtype=dtype)
-    expected = 2 * 3 * batch * length * 2 * 4 * size
-    assert kv_bytes(info, batch, length) == KvStore(info, batch, length).nbytes == expected
+    expected = 2 * 3 * tokens * 2 * 4 * size
+    assert kv_bytes(info, tokens) == KvStore(info, tokens).nbytes == expected
 
 
 def test_all_rows_are_read_without_a_copy_and_without_a_gap() -> None:
@@ -59,56 +68,81 @@ def test_all_rows_are_read_without_a_copy_and_without_a_gap() -> None:
         assert np.shares_memory(one, other)
 
 
-def test_some_rows_are_read_in_the_order_asked_for() -> None:
+def test_some_rows_are_read_in_the_order_asked_for_and_as_often() -> None:
     store = filled(3, 5)
-    (key, *_) = store.read([2, 0])
-    assert key[:, 0, 1, 0].tolist() == [2001.0, 1.0]
+    (key, *_) = store.read([2, 0, 2])
+    assert key[:, 0, 1, 0].tolist() == [2001.0, 1.0, 2001.0]
 
 
 def test_rows_survive_when_others_leave_and_when_slots_are_added() -> None:
     store = filled(4, 3)
-    store.retain((1, 3))
+    store.arrange({1: 3, 3: 3}, ())
     assert store.rows == (1, 3)
     assert holds(store, 1, 3)
     assert holds(store, 3, 3)
-    store.reserve(8, [1])
+    store.arrange({1: 8, 3: 3}, [1])
     assert store.slots == 8
     assert holds(store, 3, 3)
-    store.reserve(2, [1])
+    store.arrange({1: 2, 3: 3}, [1])
     assert store.slots == 8, "the other row still needs its slots"
-    store.reserve(2, [1, 3])
+    store.arrange({1: 2, 3: 2}, [1, 3])
     assert store.slots == 2
+
+
+def test_rows_survive_when_others_join() -> None:
+    store = filled(2, 3)
+    store.arrange({0: 3, 1: 3, 7: 5}, [7])
+    assert (store.rows, store.slots) == ((0, 1, 7), 5)
+    assert holds(store, 0, 3)
+    assert holds(store, 1, 3)
+    store.write(7, np.arange(5), present(7, 5), 0, np.arange(5))
+    store.arrange({7: 5, 1: 3, 9: 2}, [9])
+    assert (store.rows, store.slots) == ((1, 7, 9), 5), "those that stay keep their order"
+    assert holds(store, 7, 5)
+    assert holds(store, 1, 3)
+
+
+def test_more_than_there_is_memory_for_is_refused() -> None:
+    store = filled(2, 3, tokens=8)
+    with pytest.raises(EngineError, match="keys of 3 rows with 3 slots each need room for 9 token"):
+        store.arrange({0: 3, 1: 3, 2: 1}, [2])
+    assert store.rows == (0, 1)
+    assert holds(store, 1, 3)
 
 
 def test_unused_slots_are_finite() -> None:
     store = filled(2, 3)
-    store.reserve(6, [0])
+    store.arrange({0: 6, 1: 3}, [0])
     assert all(np.isfinite(array).all() for array in store.read([0, 1]))
 
 
-def test_decoding_allocates_the_memory_once_for_the_longest_row() -> None:
-    addresses = set()
+def test_decoding_allocates_the_memory_once_for_the_longest_row(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    addresses, sizes = set(), []
 
     class Spy(Recorder):
         def run(self, inputs: StepInputs) -> StepOutputs:
             addresses.update(array.__array_interface__["data"][0] for array in inputs.past[:1])
             return super().run(inputs)
 
-    state = begin_cached([[1, 2, 3]], 24, OnePerStep(), Dual(), Blocks(8))
+    class Counted(KvStore):
+        def __init__(self, info: EngineInfo, tokens: int) -> None:
+            super().__init__(info, tokens)
+            sizes.append(self.nbytes)
+
+    monkeypatch.setattr("dawn_runtime.decoding.batch.KvStore", Counted)
     engine = Spy()
-    sizes = set()
-    while state.active:
-        state = step(engine, packer(), state)
-        assert state.kv is not None
-        sizes.add((id(state.kv), state.kv.nbytes))
+    batch = begin_cached([[1, 2, 3]], 24, OnePerStep(), Dual(), Blocks(8), engine=engine)
+    finished(batch)
     assert len(addresses) == 1
-    assert sizes == {(id(state.kv), kv_bytes(engine.describe(), 1, 27))}
+    assert sizes == [kv_bytes(engine.describe(), 27)] == [batch.kv_bytes_bound]
 
 
 def test_past_holds_exactly_what_is_kept() -> None:
     engine = Recorder()
-    run_cached(begin_cached([[1, 2, 3]], 8, OnePerStep(), Dual(), Blocks(4)), engine)
+    run_cached([[1, 2, 3]], 8, OnePerStep(), Dual(), Blocks(4), engine=engine)
     assert {inputs.past[0].shape[2] for inputs in engine.seen if inputs.past} == {7}
     engine = Recorder()
-    run_cached(begin_cached([[1, 2, 3]], 8, OnePerStep(), Prefix(), Blocks(4)), engine)
+    run_cached([[1, 2, 3]], 8, OnePerStep(), Prefix(), Blocks(4), engine=engine)
     assert [i.past[0].shape[2] for i in engine.seen if i.past] == [3, 3, 3, 7, 7, 7]

@@ -8,16 +8,30 @@ import pytest
 
 from dawn_runtime import DawnError, EngineError, OnePerStep, Policy, RowView, Single, StepOutputs
 from dawn_runtime.arrays import IntArray
-from dawn_runtime.decoding import decode, step
+from dawn_runtime.decoding import Batch, NoCache, RowState, Unmask
+from dawn_runtime.engine import Engine
 from dawn_runtime.engine.fake import FakeEngine, HashModel, ReplayEngine
 from dawn_runtime.policies import Needs
-from support.decoding import DAWN, MANIFEST, begin, packer
+from support.decoding import DAWN, MANIFEST, batch_of, begin, finished
+
+
+def one_row(engine: Engine, new: int, policy: Policy) -> Batch:
+    return batch_of(engine, begin([[1]], new), Unmask(policy, Single(), NoCache()))
 
 
 def test_running_out_of_steps_is_an_error() -> None:
-    state = begin([[1], [2]], [3, 1], OnePerStep(), Single(), end=False)
-    with pytest.raises(DawnError, match=r"rows \[0\] are unfinished after 2 steps"):
-        list(decode(FakeEngine(MANIFEST), packer(), state, max_steps=2))
+    class Hopeful(Unmask):
+        __slots__ = ()
+
+        def bound(self, row: RowState) -> int:
+            return 2
+
+    scheme = Hopeful(OnePerStep(), Single(), NoCache())
+    batch = batch_of(FakeEngine(MANIFEST), begin([[1], [2]], [3, 1]), scheme)
+    expected = "scheme 'unmask' is unfinished after 2 steps, where it promised to need at most 2"
+    with pytest.raises(DawnError, match=expected):
+        finished(batch)
+    assert (batch.steps(0), batch.is_finished(1)) == (1, True)
 
 
 def outputs(**changes: object) -> StepOutputs:
@@ -41,10 +55,11 @@ def outputs(**changes: object) -> StepOutputs:
 def test_outputs_that_cannot_be_trusted_stop_decoding(
     broken: dict[str, object], message: str
 ) -> None:
-    state = begin([[1]], 2, OnePerStep(), Single(), end=False)
-    step(ReplayEngine(MANIFEST, [outputs()]), packer(), state)
+    one_row(ReplayEngine(MANIFEST, [outputs()]), 2, OnePerStep()).step()
+    batch = one_row(ReplayEngine(MANIFEST, [outputs(**broken)]), 2, OnePerStep())
     with pytest.raises(EngineError, match=f"fake: {message}"):
-        step(ReplayEngine(MANIFEST, [outputs(**broken)]), packer(), state)
+        batch.step()
+    assert batch.steps(0) == 0
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -54,9 +69,9 @@ def test_attention_that_is_not_finite_stops_decoding(value: float) -> None:
         attention[1, 1] = value
         return logits, attention
 
-    state = begin([[1]], 4, DAWN, Single(), end=False)
+    batch = one_row(FakeEngine(MANIFEST, model), 4, DAWN)
     with pytest.raises(EngineError, match="output attention holds NaN or infinity"):
-        step(FakeEngine(MANIFEST, model), packer(), state)
+        batch.step()
 
 
 def test_logits_that_were_asked_for_must_come() -> None:
@@ -68,6 +83,6 @@ def test_logits_that_were_asked_for_must_come() -> None:
         def select(self, view: RowView) -> IntArray:
             return view.candidates
 
-    state = begin([[1]], 2, WantsLogits(), Single(), end=False)
+    batch = one_row(ReplayEngine(MANIFEST, [outputs()]), 2, WantsLogits())
     with pytest.raises(EngineError, match="logits were asked for and did not come"):
-        step(ReplayEngine(MANIFEST, [outputs()]), packer(), state)
+        batch.step()

@@ -10,10 +10,24 @@ from hypothesis import strategies as st
 
 from dawn_runtime import Decoder, EngineError, Policy, RowView, StepInputs, StepOutputs
 from dawn_runtime.arrays import IntArray
-from dawn_runtime.decoding import RowState, Single, begin_run, decode
+from dawn_runtime.decoding import Batch, NoCache, Packer, Single, Unmask
+from dawn_runtime.decoding.device_batch import DeviceBatch
 from dawn_runtime.engine.fake import FakeEngine, HashModel
+from dawn_runtime.generation import begin_batch
 from dawn_runtime.policies import Dapd, Dawn, Factor, Klass, LocalLeap, OnePerStep, Threshold
-from support.decoding import DAWN, END, MANIFEST, MASK, POLICIES, begin, packer, same_row
+from dawn_runtime.request import Limits, Request
+from support.decoding import (
+    DAWN,
+    END,
+    MANIFEST,
+    MASK,
+    POLICIES,
+    batch_of,
+    begin,
+    finished,
+    same_row,
+    states,
+)
 from support.device_engine import HostEngine
 from support.host_device import HostDevice
 
@@ -43,6 +57,10 @@ class Fond:
         fond = (logits[:, 0] * 7919) % 1 < self._share
         logits[fond, MASK] = logits[fond].max(axis=1) + 3
         return logits, attention
+
+
+def batch_on(engine: FakeEngine, prompts: list[list[int]], new: int, policy: Policy) -> Batch:
+    return batch_of(engine, begin(prompts, new), Unmask(policy, Single(), NoCache()))
 
 
 def run_fond(policy: Policy, share: float, seed: int, **settings: Any) -> Any:
@@ -94,14 +112,11 @@ def test_a_stuck_row_does_not_depend_on_its_neighbours(share: float, seed: int) 
     engine = FakeEngine(MANIFEST, Fond(share, seed))
     for policy in (Threshold(0.6), DAWN, Dapd()):
         prompts = [[1, 2], [3], [4, 5, 6]]
-        *_, together = decode(
-            engine, packer(), begin(prompts, 9, policy, Single(), end=False), max_steps=9
-        )
-        for row, prompt in zip(together.rows, prompts, strict=True):
-            state = begin([prompt], 9, policy, Single(), end=False)
-            *_, alone = decode(engine, packer(), state)
-            assert same_row(row, alone.rows[0])
-        assert together.forwards == max(row.step for row in together.rows)
+        together = finished(batch_on(engine, prompts, 9, policy))
+        for row, prompt in zip(together.rows.values(), prompts, strict=True):
+            assert row.step <= 9
+            assert same_row(row, finished(batch_on(engine, [prompt], 9, policy)).row(0))
+        assert together.forwards == max(row.step for row in together.rows.values())
 
 
 def test_a_stuck_row_takes_the_best_other_token_as_the_model_sees_it() -> None:
@@ -110,9 +125,9 @@ def test_a_stuck_row_takes_the_best_other_token_as_the_model_sees_it() -> None:
         logits[:, MASK], logits[:, 5], logits[-1, 6] = 6.0, 4.0, 5.0
         return logits, np.full((len(tokens), len(tokens)), 1 / len(tokens), dtype=np.float32)
 
-    state = begin([[1]], 3, OnePerStep(), Single(), end=False)
-    first, *_ = decode(FakeEngine(MANIFEST, model), packer(), state)
-    (commit,) = first.rows[0].trace()
+    batch = batch_on(FakeEngine(MANIFEST, model), [[1]], 3, OnePerStep())
+    (first,), *_ = states(batch)
+    (commit,) = first.trace()
     assert (commit.position, commit.token) == (3, 6)
     expected = np.exp(5) / (np.exp(6) + np.exp(4) + np.exp(5) + 29)
     assert commit.confidence == pytest.approx(expected, rel=1e-6)
@@ -129,10 +144,9 @@ def test_logits_are_fetched_for_a_stuck_row_and_for_no_other() -> None:
     for share, expected in ((0.0, [False] * 3), (1.0, [False, True] * 3)):
         engine = Recorder(MANIFEST, Fond(share, 1))
         engine.wanted = []
-        state = begin([[1, 2]], 3, OnePerStep(), Single(), end=False)
-        *_, last = decode(engine, packer(), state)
+        batch = finished(batch_on(engine, [[1, 2]], 3, OnePerStep()))
         assert engine.wanted == expected
-        assert last.forwards == 3, "a run that is repeated counts once"
+        assert batch.forwards == 3, "a run that is repeated counts once"
 
 
 def test_an_engine_without_logits_is_told_what_is_missing() -> None:
@@ -142,9 +156,9 @@ def test_an_engine_without_logits_is_told_what_is_missing() -> None:
                 raise EngineError("fake: logits are wanted, but the plan returns none")
             return super().run(inputs)
 
-    state = begin([[1]], 2, OnePerStep(), Single(), end=False)
+    batch = batch_on(Silent(MANIFEST, Fond(1.0)), [[1]], 2, OnePerStep())
     with pytest.raises(EngineError, match="logits are wanted"):
-        list(decode(Silent(MANIFEST, Fond(1.0)), packer(), state))
+        batch.step()
 
 
 @pytest.mark.parametrize("end", [False, True])
@@ -153,17 +167,22 @@ def test_an_engine_without_logits_is_told_what_is_missing() -> None:
 def test_rows_on_a_device_never_hold_it_either(
     policy: Policy, share: float, end: bool, host: HostDevice
 ) -> None:
+    scheme = Unmask(policy, Single(), NoCache())
     for seed in range(4):
         fake = FakeEngine(MANIFEST, Fond(share, seed))
-        state = begin([[1, 2, 3], [4], [5, 6]], [12, 5, 9], policy, Single(), end=end)
-        there = begin_run(HostEngine(fake, host), packer(1), state)
-        here = begin_run(fake, packer(1), state)
+        rows = begin([[1, 2, 3], [4], [5, 6]], [12, 5, 9], end=end, shift=1)
+        requests = [Request(row, scheme, Limits()) for row in rows]
+        there, here = (
+            begin_batch(engine, Packer(0), requests) for engine in (HostEngine(fake, host), fake)
+        )
+        assert isinstance(there, DeviceBatch)
+        for row in rows:
+            assert there.admit(row, scheme) == here.admit(row, scheme)
         while here.active:
-            there.step()
-            here.step()
-            for left, right in zip(there.rows, here.rows, strict=True):
-                assert same_row(left, right)
-                assert left.fed == right.fed
+            assert there.step() == here.step()
+            for key, left in there.rows.items():
+                assert same_row(left, here.row(key))
+                assert left.fed == here.row(key).fed
                 assert MASK not in left.ids[~left.masked]
         assert not there.active
 
@@ -182,8 +201,7 @@ class Answers(Policy):
 
 def test_whatever_a_policy_answers_the_mask_stays_out() -> None:
     for answer in ((), (-1, 999), (0, 1), tuple(range(20))):
-        state = begin([[1, 2, 3]], 8, Answers(answer), Single(), end=False)
-        for after in decode(FakeEngine(MANIFEST, Fond(0.8)), packer(), state):
-            row: RowState = after.rows[0]
+        batch = batch_on(FakeEngine(MANIFEST, Fond(0.8)), [[1, 2, 3]], 8, Answers(answer))
+        for (row,) in states(batch):
             assert MASK not in row.ids[~row.masked]
             assert np.flatnonzero(row.commit_step == row.step - 1).size >= 1

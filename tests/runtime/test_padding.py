@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dawn_runtime import Decoder, OptionError, Policy
 from dawn_runtime.decoding import CACHES
-from support.caching import begin_cached, run_cached, same_decisions
+from support.caching import run_cached, same_decisions
 from support.decoding import POLICIES
 
 PROMPTS = st.lists(
@@ -28,17 +28,13 @@ def test_rows_do_not_depend_on_padding_neighbours_or_batch(
     prompts, counts = [list(part) for part in zip(*requests, strict=True)]
     strategy = CACHES.parse(cache)
     right, left = (
-        run_cached(
-            begin_cached(prompts, counts, policy, strategy, end=end), shift=shift, padding=side
-        )
+        run_cached(prompts, counts, policy, strategy, end=end, shift=shift, padding=side).rows
         for side in ("right", "left")
     )
     for index, (prompt, count) in enumerate(requests):
-        alone = run_cached(
-            begin_cached([prompt], count, policy, strategy, end=end), shift=shift, padding="left"
-        )
-        assert same_decisions(left.rows[index], right.rows[index])
-        assert same_decisions(left.rows[index], alone.rows[0])
+        alone = run_cached([prompt], count, policy, strategy, end=end, shift=shift, padding="left")
+        assert same_decisions(left[index], right[index])
+        assert same_decisions(left[index], alone.row(0))
 
 
 def test_the_side_is_a_setting(fake_decoder: Decoder) -> None:

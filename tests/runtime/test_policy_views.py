@@ -1,6 +1,6 @@
 """What a policy sees: exactly what it needs, read-only, of its own row."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -8,10 +8,10 @@ import pytest
 
 from dawn_runtime import Blocks, Policy, RowView, Single
 from dawn_runtime.arrays import IntArray
-from dawn_runtime.decoding import step
+from dawn_runtime.decoding import NoCache, Unmask
 from dawn_runtime.engine.fake import FakeEngine
 from dawn_runtime.policies import Needs
-from support.decoding import MANIFEST, begin, packer, run
+from support.decoding import MANIFEST, batch_of, begin, run
 
 
 def test_policy_sees_read_only_arrays() -> None:
@@ -26,7 +26,7 @@ def test_policy_sees_read_only_arrays() -> None:
             assert not any(array.flags.writeable for array in (*arrays, *more))
             return view.candidates
 
-    assert step(FakeEngine(MANIFEST), packer(), begin([[1]], 4, Vandal(), Single(), end=False))
+    assert run([[1]], 4, Vandal(), Single()).is_finished(0)
 
 
 @pytest.mark.parametrize(
@@ -53,8 +53,8 @@ def test_policy_gets_exactly_what_it_needs(
             return view.candidates
 
     Spy.needs = needs
-    state = begin([[1, 2, 3]], 6, Spy(), Blocks(4), end=False)
-    step(FakeEngine(MANIFEST), packer(), state)
+    scheme = Unmask(Spy(), Blocks(4), NoCache())
+    batch_of(FakeEngine(MANIFEST), begin([[1, 2, 3]], 6), scheme).step()
     (view,) = seen
     assert view.predicted.tolist() == predicted
     assert view.attention_rows.tolist() == evidence
@@ -101,7 +101,6 @@ def test_logits_reach_only_the_rows_whose_policy_needs_them() -> None:
         name = "logits-reader"
         needs = Needs(logits=True)
 
-    state = begin([[1], [2]], 4, Reader(), Single(), end=False)
-    rules = (state.rules[0], replace(state.rules[1], policy=LogitsReader()))
-    step(FakeEngine(MANIFEST), packer(), replace(state, rules=rules))
+    schemes = [Unmask(policy, Single(), NoCache()) for policy in (Reader(), LogitsReader())]
+    batch_of(FakeEngine(MANIFEST), begin([[1], [2]], 4), [*schemes]).step()
     assert seen == {"reader": False, "logits-reader": True}

@@ -5,18 +5,18 @@ import pytest
 
 from dawn_runtime import Blocks, OnePerStep, OptionError, Single, Threshold
 from dawn_runtime.decoding import WINDOWS, RowState
-from support.decoding import DAWN, END, MASK, run, same_row
+from support.decoding import DAWN, END, MASK, commit, run, same_row
 
 
 def test_blocks_follow_the_first_undecided_position() -> None:
     row = RowState.begin(np.arange(3), 10, MASK)
     window = Blocks(4)
     assert window.span(row) == (3, 7)
-    some = row.commit(np.array([3, 5]), np.array([1, 1]), np.ones(2, np.float32))
+    some = commit(row, [3, 5], 1, 1)
     assert window.span(some) == (3, 7)
-    full = some.commit(np.array([4, 6]), np.array([1, 1]), np.ones(2, np.float32))
+    full = commit(some, [4, 6], 1, 1)
     assert window.span(full) == (7, 11)
-    last = full.commit(np.arange(7, 11), np.ones(4, int), np.ones(4, np.float32))
+    last = commit(full, np.arange(7, 11), 1, 1)
     assert window.span(last) == (11, 13), "the last block is shorter"
 
 
@@ -32,15 +32,15 @@ def test_block_length_must_be_a_positive_integer(length: object) -> None:
 
 def test_blocks_as_long_as_the_answer_equal_a_single_block() -> None:
     for policy in (OnePerStep(), Threshold(0.6), DAWN):
-        (blocks,), (single,) = (
-            run([[1, 2, 3]], 20, policy, window).rows for window in (Blocks(20), Single())
+        blocks, single = (
+            run([[1, 2, 3]], 20, policy, window).row(0) for window in (Blocks(20), Single())
         )
         assert same_row(blocks, single)
 
 
 def test_steps_leave_earlier_states_alone() -> None:
     row = RowState.begin(np.array([5, 6]), 2, MASK)
-    later = row.commit(np.array([3]), np.array([9]), np.array([0.5], np.float32))
+    later = commit(row, [3], 9, 0.5)
     assert row.ids.tolist() == [5, 6, MASK, MASK]
     assert later.ids.tolist() == [5, 6, MASK, 9]
     with pytest.raises(ValueError, match="read-only"):
@@ -50,15 +50,15 @@ def test_steps_leave_earlier_states_alone() -> None:
 def test_answer_ends_before_the_first_end_token_of_the_decided_prefix() -> None:
     row = RowState.begin(np.array([END]), 4, MASK, (END,))
     assert row.end is None, "an end token of the prompt does not count"
-    early = row.commit(np.array([2]), np.array([END]), np.ones(1, np.float32))
+    early = commit(row, [2], END, 1)
     assert (early.end, early.answer.tolist()) == (None, []), "position 1 is still open"
-    done = early.commit(np.array([1]), np.array([7]), np.ones(1, np.float32))
+    done = commit(early, [1], 7, 1)
     assert (done.end, done.answer.tolist(), done.finished) == (2, [7], True)
 
 
 def test_trace_lists_commits_by_step_and_position() -> None:
     row = RowState.begin(np.array([5]), 3, MASK)
-    row = row.commit(np.array([3, 1]), np.array([8, 9]), np.array([0.5, 0.25], np.float32))
-    row = row.commit(np.array([2]), np.array([7]), np.array([1], np.float32))
+    row = commit(row, [3, 1], [8, 9], [0.5, 0.25])
+    row = commit(row, [2], 7, 1)
     found = [(c.step, c.position, c.token, c.confidence) for c in row.trace()]
     assert found == [(0, 1, 9, 0.25), (0, 3, 8, 0.5), (1, 2, 7, 1.0)]

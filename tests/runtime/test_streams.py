@@ -104,7 +104,8 @@ def test_time_out_is_looked_at_before_every_step(
         now[0] += 1
         return now[0]
 
-    monkeypatch.setattr("dawn_runtime.generation.time", SimpleNamespace(perf_counter=tick))
+    for module in ("generation", "request"):
+        monkeypatch.setattr(f"dawn_runtime.{module}.time", SimpleNamespace(perf_counter=tick))
     result = decoder.generate("hi", **SLOW, timeout=7.5)
     assert result.finish_reason == "timeout"
     assert result.forwards == 3, "three readings of the clock in a step: at 1, 4, 7 and then 10"
@@ -160,7 +161,7 @@ def test_an_abandoned_stream_is_freed_at_once(kind: str, decoder: Decoder) -> No
     gc.disable()
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("dawn_runtime.decoding.loop.KvStore", Kept)
+            patch.setattr("dawn_runtime.decoding.batch.KvStore", Kept)
             patch.setattr("dawn_runtime.decoder.Generation", counted(Generation, alive))
             for _ in range(5):
                 abandon(kind, decoder)

@@ -20,18 +20,17 @@ from dawn_runtime import (
     Sliding,
     Threshold,
 )
-from dawn_runtime.decoding import Cache, RowState, Window, decode
+from dawn_runtime.decoding import Cache, RowState, Window
 from dawn_runtime.engine.fake import FakeEngine
 from support.caching import Recorder, begin_cached, run_cached, same_decisions
-from support.decoding import END, MANIFEST, MASK, POLICIES, packer, run, same_row
+from support.decoding import END, MANIFEST, MASK, POLICIES, commit, run, same_row, states
 
 WINDOWS = [Sliding(5), Sliding(5, "fixed"), Pruned(5, near=3), Pruned(4, near=0)]
 
 
 def row_with(decided: list[int], given: int = 3, new: int = 12) -> RowState:
-    row = RowState.begin(np.arange(given), new, MASK)
     positions = np.array(decided, dtype=np.int64)
-    return row.commit(positions, np.ones_like(positions), np.ones(len(decided), np.float32))
+    return commit(RowState.begin(np.arange(given), new, MASK), positions, 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -75,9 +74,10 @@ def test_given_tokens_far_behind_a_pruned_block_stay_in_sight() -> None:
 def test_what_is_out_of_sight_is_neither_fed_nor_looked_at() -> None:
     for cache in (NoCache(), Prefix(), Dual("never")):
         engine = Recorder()
-        state = begin_cached([[1, 2, 3]], 12, OnePerStep(), cache, Pruned(4, near=2))
-        for before in [state, *decode(engine, packer(), state)][:4]:
-            assert before.rows[0].settled < 7
+        window = Pruned(4, near=2)
+        batch = begin_cached([[1, 2, 3]], 12, OnePerStep(), cache, window, engine=engine)
+        for (row,) in [tuple(batch.rows.values()), *states(batch)][:4]:
+            assert row.settled < 7
         for inputs in engine.seen[:4]:
             looked_at = inputs.attention_mask[0, 0, 0].sum()
             assert looked_at == 10
@@ -97,7 +97,7 @@ def test_what_is_out_of_sight_is_neither_fed_nor_looked_at() -> None:
 def test_windows_that_leave_nothing_out_are_equal(window: Window, same: Window) -> None:
     for policy in POLICIES:
         if policy.name != "klass":  # whose warm-up asks whether windows overlap
-            (left,), (right,) = (run([[1, 2]], 20, policy, each).rows for each in (window, same))
+            left, right = (run([[1, 2]], 20, policy, each).row(0) for each in (window, same))
             assert same_row(left, right), policy
 
 
@@ -108,7 +108,7 @@ def test_every_window_decodes_the_same_with_a_cache(
     window: Window, cache: Cache, shift: int
 ) -> None:
     exact, cached = (
-        run_cached(begin_cached([[1, 2, 3]], 22, Threshold(0.6), each, window), shift=shift).rows[0]
+        run_cached([[1, 2, 3]], 22, Threshold(0.6), each, window, shift=shift).row(0)
         for each in (NoCache(), cache)
     )
     assert same_decisions(exact, cached)
@@ -117,9 +117,9 @@ def test_every_window_decodes_the_same_with_a_cache(
 
 def test_a_sliding_window_is_refreshed_when_it_has_left_the_old_one_behind() -> None:
     engine = Recorder()
-    state = begin_cached([[1, 2]], 12, OnePerStep(), Dual(), Sliding(4, "fixed"))
-    states = [state, *decode(engine, packer(), state)]
-    settled = [each.rows[0].settled for each in states]
+    window = Sliding(4, "fixed")
+    batch = begin_cached([[1, 2]], 12, OnePerStep(), Dual(), window, engine=engine)
+    settled = [row.settled for row in (batch.row(0), *(row for (row,) in states(batch)))]
     last = None
     for begin, fed in zip(settled, engine.fed(), strict=False):
         due = last is None or begin >= last
@@ -138,10 +138,10 @@ def test_a_row_does_not_depend_on_its_neighbours(
 ) -> None:
     counts = data.draw(st.lists(st.integers(1, 14), min_size=len(prompts), max_size=len(prompts)))
     policy = data.draw(st.sampled_from(POLICIES))
-    state = begin_cached(prompts, counts, policy, Dual(), window, end=True)
-    for index, row in enumerate(run_cached(state).rows):
-        alone = begin_cached([prompts[index]], counts[index], policy, Dual(), window, end=True)
-        assert same_decisions(row, run_cached(alone).rows[0])
+    together = run_cached(prompts, counts, policy, Dual(), window, end=True)
+    for key, row in together.rows.items():
+        alone = run_cached([prompts[key]], counts[key], policy, Dual(), window, end=True)
+        assert same_decisions(row, alone.row(0))
 
 
 @pytest.mark.parametrize("window", [Blocks(4), Sliding(4, "fixed"), Pruned(4)], ids=str)
@@ -154,11 +154,11 @@ def test_an_answer_ends_with_the_block_that_holds_its_end_token(window: Window) 
         shape = (len(tokens), len(key_tokens))
         return logits, np.full(shape, 1 / shape[1], dtype=np.float32)
 
-    state = begin_cached([[1, 2]], 16, Threshold(0.9), Dual(), window, end=True)
-    last = run_cached(state, FakeEngine(MANIFEST, model))
-    assert last.rows[0].answer.tolist() == [7] * 6
+    engine = FakeEngine(MANIFEST, model)
+    last = run_cached([[1, 2]], 16, Threshold(0.9), Dual(), window, engine=engine, end=True)
+    assert last.row(0).answer.tolist() == [7] * 6
     assert last.forwards == 2
-    assert last.rows[0].masked[10:].all()
+    assert last.row(0).masked[10:].all()
 
 
 @pytest.mark.parametrize(

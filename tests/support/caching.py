@@ -1,19 +1,17 @@
 """Decoding with a cache on the fake engine, and a record of what was fed.
 
 Keys of the fake engine carry the token and the position they were fed with, and its predictions are
-a hash of all that a query looks at. Kept keys are never older than their own token, so on this
+a hash of all that a row looks at. Kept keys are never older than their own token, so on this
 engine every cache must decode exactly what `none` decodes, whichever policy reads no attention; one
 key missing, left over or seen twice, and nothing is the same.
 """
 
-from dataclasses import replace
-
 import numpy as np
 
 from dawn_runtime import Blocks, Engine, Policy, StepInputs, StepOutputs
-from dawn_runtime.decoding import Cache, DecodeState, Padding, RowState, Window, decode
+from dawn_runtime.decoding import Batch, Cache, Padding, RowState, Unmask, Window
 from dawn_runtime.engine.fake import FakeEngine, HashModel
-from support.decoding import MANIFEST, begin, packer
+from support.decoding import MANIFEST, batch_of, begin, finished
 
 
 class Recorder(FakeEngine):
@@ -39,24 +37,39 @@ def begin_cached(
     cache: Cache,
     window: Window | None = None,
     *,
+    engine: Engine | None = None,
     end: bool = False,
-) -> DecodeState:
-    """The state before the first step."""
-    state = begin(prompts, new, policy, window or Blocks(8), end=end)
-    return replace(state, rules=tuple(replace(rules, cache=cache) for rules in state.rules))
+    shift: int = 0,
+    padding: Padding = "right",
+) -> Batch:
+    """The batch before the first step; rows have the keys 0, 1, ..."""
+    rows = begin(prompts, new, end=end, shift=shift)
+    scheme = Unmask(policy, window or Blocks(8), cache)
+    return batch_of(engine or Recorder(), rows, scheme, padding)
 
 
 def run_cached(
-    state: DecodeState,
-    engine: Engine | None = None,
+    prompts: list[list[int]],
+    new: int | list[int],
+    policy: Policy,
+    cache: Cache,
+    window: Window | None = None,
     *,
+    engine: Engine | None = None,
+    end: bool = False,
     shift: int = 0,
     padding: Padding = "right",
-) -> DecodeState:
-    """Decodes to the end."""
-    for last in decode(engine or Recorder(), packer(shift, padding), state):
-        state = last
-    return state
+) -> Batch:
+    """The same, decoded to the end."""
+    return finished(
+        begin_cached(
+            *(prompts, new, policy, cache, window),
+            engine=engine,
+            end=end,
+            shift=shift,
+            padding=padding,
+        )
+    )
 
 
 def same_decisions(left: RowState, right: RowState) -> bool:

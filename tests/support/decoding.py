@@ -1,6 +1,8 @@
 """Decoding on the fake engine: rows to begin with, runs to the end, rows to compare."""
 
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -73,10 +75,27 @@ def run(
     """Decodes to the end on the hash model."""
     scheme = Unmask(policy, window or Blocks(8), cache or NoCache())
     engine = FakeEngine(MANIFEST, HashModel(32, seed))
-    batch = batch_of(engine, begin(prompts, new, end=end, shift=shift), scheme)
+    return finished(batch_of(engine, begin(prompts, new, end=end, shift=shift), scheme))
+
+
+def states(batch: Batch) -> Iterator[tuple[RowState, ...]]:
+    """Yields all rows after every step until none is left to decode."""
+    while batch.active:
+        batch.step()
+        yield tuple(batch.rows.values())
+
+
+def finished(batch: Batch) -> Batch:
+    """Decodes to the end."""
     while batch.active:
         batch.step()
     return batch
+
+
+def commit(row: RowState, positions: Any, tokens: Any, confidence: Any) -> RowState:
+    """The row one step later, with decisions at some positions."""
+    nothing = np.zeros(0, dtype=np.int64)
+    return row.advance(np.asarray(positions), tokens, confidence, nothing)
 
 
 def same_row(left: RowState, right: RowState) -> bool:
