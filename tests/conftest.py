@@ -1,5 +1,6 @@
-"""What tests of several packages share: exported checkpoints; tests that need a GPU."""
+"""What tests of several packages share: exported checkpoints, devices that are none, the GPU."""
 
+import ctypes
 import fcntl
 import os
 import signal
@@ -11,7 +12,9 @@ import pytest
 from hypothesis import settings
 
 from dawn_runtime.machine.driver import read_cuda
+from support.fake_driver import FakeDriver
 from support.golden import GOLDEN
+from support.host_device import HostDevice, compile_for_host
 
 # No test is timed: one that is slow on a busy machine is not wrong.
 settings.register_profile("untimed", deadline=None)
@@ -61,6 +64,26 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Exported:
         return _once(MODELS / name, shared / f"{name}-{precision}", "fused", precision)
 
     return artifact
+
+
+@pytest.fixture(scope="session")
+def host_libraries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ctypes.CDLL]:
+    """The kernels of `dawn_runtime/cuda`, compiled for the host."""
+    return compile_for_host(tmp_path_factory.mktemp("kernels"))
+
+
+@pytest.fixture
+def host(host_libraries: dict[str, ctypes.CDLL]) -> HostDevice:
+    """A device over host memory."""
+    return HostDevice(host_libraries)
+
+
+@pytest.fixture
+def driver(host_libraries: dict[str, ctypes.CDLL], monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
+    """A CUDA driver over host memory."""
+    monkeypatch.setattr("dawn_runtime.cuda.gpu.cubin", lambda file, _: file.encode())
+    monkeypatch.setattr("dawn_runtime.cuda.gpu.nvrtc_version", lambda: (12, 6))
+    return FakeDriver(host_libraries)
 
 
 def _shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -1,4 +1,4 @@
-"""The script that compares policies, windows and caches."""
+"""The scripts that compare policies, windows and caches, and FreeDave with one token a step."""
 
 import subprocess
 import sys
@@ -9,6 +9,7 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 
 
+@pytest.mark.parametrize("script", ["compare_decoding", "compare_freedave"])
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -17,9 +18,11 @@ ROOT = Path(__file__).parent.parent.parent
         (["nowhere", "--tasks", "chess"], "invalid choice: 'chess'"),
     ],
 )
-def test_the_script_says_in_one_line_what_is_wrong(arguments: list[str], message: str) -> None:
+def test_the_script_says_in_one_line_what_is_wrong(
+    script: str, arguments: list[str], message: str
+) -> None:
     finished = subprocess.run(
-        [sys.executable, "scripts/compare_decoding.py", *arguments],
+        [sys.executable, f"scripts/{script}.py", *arguments],
         capture_output=True,
         text=True,
         cwd=ROOT,

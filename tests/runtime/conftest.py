@@ -1,6 +1,5 @@
 """Shared pieces: views of made-up rows, a toy tokenizer, artifact folders without a graph."""
 
-import ctypes
 import hashlib
 import io
 import json
@@ -17,8 +16,6 @@ from dawn_runtime.artifact import Artifact
 from dawn_runtime.cuda import CudaDevice, Device
 from dawn_runtime.engine.fake import FakeEngine, fake_manifest
 from dawn_runtime.manifest import FileEntry, Manifest
-from support.fake_driver import FakeDriver
-from support.host_device import HostDevice, compile_for_host
 from support.text import TextRecorder
 
 MakeView = Callable[..., RowView]
@@ -171,26 +168,6 @@ def run_on_fake(
         return status, captured.out, captured.err
 
     return call
-
-
-@pytest.fixture(scope="session")
-def host_libraries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ctypes.CDLL]:
-    """The kernels of `dawn_runtime/cuda`, compiled for the host."""
-    return compile_for_host(tmp_path_factory.mktemp("kernels"))
-
-
-@pytest.fixture
-def host(host_libraries: dict[str, ctypes.CDLL]) -> HostDevice:
-    """A device over host memory."""
-    return HostDevice(host_libraries)
-
-
-@pytest.fixture
-def driver(host_libraries: dict[str, ctypes.CDLL], monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
-    """A CUDA driver over host memory."""
-    monkeypatch.setattr("dawn_runtime.cuda.gpu.cubin", lambda file, _: file.encode())
-    monkeypatch.setattr("dawn_runtime.cuda.gpu.nvrtc_version", lambda: (12, 6))
-    return FakeDriver(host_libraries)
 
 
 @pytest.fixture(params=["host", "driver", pytest.param("gpu", marks=pytest.mark.gpu)])

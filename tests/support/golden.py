@@ -10,6 +10,7 @@ for a batch of one nothing else of it differs from ours.
 
 import json
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ import numpy as np
 
 from dawn_runtime import Decoder, Result
 from dawn_runtime.engine import EngineInfo, StepInputs, StepOutputs
+from dawn_runtime.engine.fake import fake_manifest
+from dawn_runtime.manifest import SpecialTokens
 
 GOLDEN = Path(__file__).parent.parent / "data" / "golden"
 EVIDENCE_LAYERS = 4
@@ -206,3 +209,13 @@ def golden_case(family: str, case: str) -> tuple[np.ndarray, list[int]]:
     """Returns the new tokens [6, 64] and the numbers of forwards of the reference."""
     golden = np.load(GOLDEN / f"{family}-random" / "decode.npz")
     return golden[case][:, golden["prompts"].shape[1] :], golden[f"{case}_nfe"].tolist()
+
+
+def scheme_decoder(folder: str) -> Decoder:
+    """Returns a decoder of one of the four golden checkpoints, such as `llada-sharp`."""
+    family, weights = folder.split("-")
+    manifest = fake_manifest(
+        vocab_size=256, max_length=2048, prediction_shift=1 if family == "dream" else 0
+    )
+    tokens = SpecialTokens(mask=254, eos=(253,), pad=253)
+    return Decoder(replace(manifest, tokens=tokens), NumpyEngine(family, weights))

@@ -146,7 +146,7 @@ class Batch:
         """Takes a row in; it is part of the next step.
 
         Args:
-            row: As it begins.
+            row: As it begins, or as it left a batch; keys that it kept there are computed anew.
             scheme: How it is decoded.
 
         Returns:
@@ -171,6 +171,8 @@ class Batch:
                 f"{rows} rows of up to {longest} tokens exceed the {self._max_tokens} tokens of "
                 "the batch; let one leave first, or ask for a larger max_tokens"
             )
+        if row.kept is not None:  # in another batch; what a scheme remembers may speak of it
+            row = replace(row, kept=None, memory=None)
         key, self._next_key = self._next_key, self._next_key + 1
         self._members[key] = _Member(row, scheme, row.step + scheme.bound(row))
         return key

@@ -56,11 +56,13 @@ class Packer:
         begins = [self.begin(ask, width) for ask in asks]
         slots = past[0].shape[2] if past else 0
         starts = [0] * len(asks)
+        # A graph of an older artifact cannot run without a row that predicts.
+        predicting = max(1, *(len(ask.predict) for ask in asks))
         return StepInputs(
             input_ids=_stack([ask.tokens for ask in asks], begins, width, self.filler_id),
             position_ids=_stack([ask.positions for ask in asks], begins, width),
             attention_mask=_mask(asks, begins, width, slots),
-            logit_rows=_stack(_shifted([ask.predict for ask in asks], begins), starts),
+            logit_rows=_stack(_shifted([ask.predict for ask in asks], begins), starts, predicting),
             attention_rows=_stack(_shifted([ask.evidence for ask in asks], begins), starts),
             past=past,
             want_logits=any(ask.logits for ask in asks),

@@ -15,7 +15,7 @@ from dawn_runtime import Artifact
 from support import export_again
 
 KILLS = 20
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 
 
 @contextmanager

@@ -97,7 +97,7 @@ def test_what_a_tokenizer_lacks_is_said(tmp_path: Path) -> None:
 
 
 def test_a_tokenizer_json_alone_is_enough(tmp_path: Path) -> None:
-    shipped = Path(__file__).parents[2] / "models" / "tiny-llada"
+    shipped = Path(__file__).parents[3] / "models" / "tiny-llada"
     source = write_checkpoint(tmp_path / "checkpoint", "llada", vocab_size=2048, embedding_size=...)
     for name in ("tokenizer.json", "chat_template.jinja"):
         shutil.copyfile(shipped / name, source / name)

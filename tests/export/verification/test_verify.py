@@ -18,12 +18,9 @@ from dawn_export import (
     VerificationError,
     export,
     exporter,
-    parity,
-    truncation,
-    values,
-    verify,
 )
 from dawn_export.graph.step import build_graph
+from dawn_export.verification import computed_outputs, first_layers, verify, written_weights
 from dawn_export.verification.computed_outputs import TOLERANCES, check_parity
 from dawn_export.verification.first_layers import layers_that_fit
 from dawn_models import Checkpoint, read_config
@@ -79,14 +76,14 @@ def test_the_result_is_kept_in_the_artifact(small: Path, tmp_path: Path) -> None
 def test_a_graph_that_computes_something_else_is_not_put_in_place(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parameter: str
 ) -> None:
-    load = parity.load_transformer
+    load = computed_outputs.load_transformer
 
     def spoilt(checkpoint: Checkpoint) -> torch.nn.Module:
         model = load(checkpoint)
         model.get_parameter(parameter)[3] += 1
         return model
 
-    monkeypatch.setattr(parity, "load_transformer", spoilt)
+    monkeypatch.setattr(computed_outputs, "load_transformer", spoilt)
     message = r"verification failed: \w+ differs by .* in case '\w+', at most .* is accepted"
     with pytest.raises(VerificationError, match=message) as caught:
         export(small, tmp_path / "out", TWO_LAYERS, verify="all")
@@ -128,7 +125,7 @@ def test_one_bit_that_changed_in_the_file_is_found(
 def test_a_sample_of_a_large_weight_finds_a_wrong_conversion(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(values, "_TILE", 2)
+    monkeypatch.setattr(written_weights, "_TILE", 2)
     convert = exporter.write_weights.__globals__["convert"]
     report = export(small, tmp_path / "fine", TWO_LAYERS, verify="sample")
     assert report.verification is not None
@@ -181,7 +178,7 @@ def test_a_model_of_which_nothing_fits_has_its_weights_compared(
 def test_as_many_layers_are_run_as_fit(tmp_path: Path) -> None:
     write_config(tmp_path, "dream", num_hidden_layers=7)
     _, config = read_config(tmp_path)
-    value = truncation._BYTES_A_VALUE / truncation._USED
+    value = first_layers._BYTES_A_VALUE / first_layers._USED
     layer = 2 * 16 + 3 * 16 * 24 + 2 * 16 * 16 + 2 * 8 * 16 + (16 + 2 * 8)
     outside = 2 * 16 * 40 + 16
     for layers in range(8):

@@ -10,8 +10,9 @@ from dawn_runtime.arrays import IntArray
 from dawn_runtime.decoding import Ask, Kept, NoCache, Packer, RowState, Unmask
 from dawn_runtime.decoding.schemes.plan import make_plan
 from dawn_runtime.engine import StepOutputs
+from dawn_runtime.engine.fake import FakeEngine
 from dawn_runtime.policies import Needs
-from support.decoding import MASK
+from support.decoding import MANIFEST, MASK
 
 
 def ask(tokens: list[int], positions: list[int], **rest: Any) -> Ask:
@@ -113,6 +114,15 @@ def test_positions_may_come_in_any_order_and_twice() -> None:
     assert inputs.position_ids.tolist() == [[2, 0, 1, 2]]
     assert inputs.logit_rows.tolist() == [[2, 3]]
     assert inputs.attention_rows.tolist() == [[1]]
+
+
+def test_a_run_that_predicts_nothing_has_a_row_that_does_and_an_answer_without() -> None:
+    """Graphs of older artifacts need one."""
+    asked = ask([5, 6], [0, 1])
+    inputs = Packer(0).pack([asked])
+    assert inputs.logit_rows.tolist() == [[0]]
+    outputs = FakeEngine(MANIFEST).run(inputs)
+    assert Packer(0).answer(asked, outputs, 0, 0).tokens.shape == (0,)
 
 
 def test_rows_of_positions_that_are_not_fed_are_refused() -> None:

@@ -170,7 +170,7 @@ def test_a_broken_tokenizer_json_is_one_clear_line(tmp_path: Path, content: byte
 def test_a_panic_of_the_library_is_one_clear_line(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    shipped = Path(__file__).parents[2] / "models" / "tiny-llada" / "tokenizer.json"
+    shipped = Path(__file__).parents[3] / "models" / "tiny-llada" / "tokenizer.json"
     document = json.loads(shipped.read_text(encoding="utf-8"))
     document["normalizer"] = {"type": "Precompiled", "precompiled_charsmap": "AAAA"}
     (tmp_path / "tokenizer.json").write_text(json.dumps(document))

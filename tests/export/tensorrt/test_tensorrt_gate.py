@@ -24,8 +24,8 @@ from make_random_checkpoint import GEOMETRIES
 from support.calibrations import calibrate, made_up
 from support.checkpoints import write_checkpoint
 
-GATE = Path(__file__).parent.parent / "support" / "tensorrt_gate.py"
-OPERATORS = Path(__file__).parent.parent / "data" / "tensorrt_10_3_operators.json"
+GATE = Path(__file__).parents[2] / "support" / "tensorrt_gate.py"
+OPERATORS = Path(__file__).parents[2] / "data" / "tensorrt_10_3_operators.json"
 
 FAMILIES = {"dream": "dream-7b", "llada": "llada-8b"}
 """Family -> the geometry of its real size."""

@@ -11,7 +11,7 @@ import pytest
 from dawn_runtime import Dawn, RowView, Threshold
 from dawn_runtime.policies import graph
 
-GOLDEN = Path(__file__).parent.parent / "data" / "golden" / "llada-random"
+GOLDEN = Path(__file__).parents[2] / "data" / "golden" / "llada-random"
 CASES = json.loads((GOLDEN / "selector_dawn.json").read_text())
 MakeView = Callable[..., RowView]
 NO_SINKS = 1.0
