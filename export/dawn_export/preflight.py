@@ -18,9 +18,9 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from dawn_export.dtypes import TORCH_DTYPES
 from dawn_export.errors import OutputError
 from dawn_export.folder.disk import free_bytes, lacking
-from dawn_export.graph.pieces import TORCH_DTYPES
 from dawn_export.options import ExportOptions
 from dawn_export.quantization.integers import block_size
 from dawn_models import ModelConfig, parameter_shapes

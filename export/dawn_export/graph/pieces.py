@@ -11,24 +11,15 @@ tracing takes the same few seconds for 4 layers and for 80. Axes are named as in
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from dawn_export.dtypes import TORCH_DTYPES
 from dawn_models import KeyValue, ModelConfig, Transformer, parameter_shapes
 from dawn_models.transformer import Evidence, Rotation, mean_attention
 from dawn_runtime.contract import TensorSpec
-
-TORCH_DTYPES: Mapping[str, torch.dtype] = {
-    "bool": torch.bool,
-    "int64": torch.int64,
-    "float32": torch.float32,
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
-}
-"""NumPy's name of an element type -> torch's type."""
 
 
 @dataclass(frozen=True, slots=True)
