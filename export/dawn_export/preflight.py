@@ -45,7 +45,7 @@ def _stored_bytes(
     """Bytes of one parameter: numbers of the activations' type, or integers and their scales."""
     item = TORCH_DTYPES[contract.kv_dtype(options.scheme.activations)].itemsize
     values = math.prod(shape)
-    product = options.scheme.product(parameter, tied=config.tied_head)
+    product = options.scheme.product(parameter, config)
     if len(shape) == 1 or product.plain:
         return values * item
     blocks = values // block_size(parameter, shape[1], product.block)

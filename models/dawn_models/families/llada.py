@@ -134,4 +134,12 @@ LLADA = Family(
         "down_proj.weight": _LAYER + "ff_out.weight",
     },
     end_tokens=("<|eot_id|>", "<|endoftext|>"),
+    dawn_options={
+        "tau_sink": 0.01,
+        "tau_edge": 0.07,
+        "tau_induce": 0.70,
+        # Varies by task; this is the one used for most of them.
+        "tau_low": 0.75,
+        "tau_high": 0.90,
+    },
 )
