@@ -47,6 +47,11 @@ def _family_of(fields: Fields) -> Family:
     return family
 
 
+def tokenizer_classes() -> tuple[str, ...]:
+    """Classes of the families that mean Qwen2's tokenizer, see `Family.tokenizer_classes`."""
+    return tuple(name for family in FAMILIES.values() for name in family.tokenizer_classes)
+
+
 def family_named(name: str) -> Family:
     """The family with this name (``ModelConfig.family``).
 

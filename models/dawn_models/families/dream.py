@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dawn_models.config import ModelConfig
 from dawn_models.families import qwen
-from dawn_models.families.family import Family, head_dim_of
+from dawn_models.families.family import Family, Release, head_dim_of
 from dawn_models.families.table import FieldTable
 from dawn_models.fields import Fields
 
@@ -41,4 +41,11 @@ DREAM = Family(
         "tau_low": 0.80,
         "tau_high": 0.90,
     },
+    tokenizer_classes=("DreamTokenizer",),
+    releases=(
+        Release("dream", "Dream-org/Dream-v0-Instruct-7B", "Apache-2.0"),
+        Release("dream-base", "Dream-org/Dream-v0-Base-7B"),
+        Release("dream-coder", "Dream-org/Dream-Coder-v0-Instruct-7B"),
+        Release("diffucoder", "apple/DiffuCoder-7B-cpGRPO"),
+    ),
 )

@@ -17,6 +17,21 @@ MAX_LAYERS = 1024
 
 
 @dataclass(frozen=True)
+class Release:
+    """A published checkpoint that one types by a short name.
+
+    Attributes:
+        name: what one types.
+        repository: its id on the Hugging Face Hub.
+        licence: what the model card was seen to state; None where none was seen. The card counts.
+    """
+
+    name: str
+    repository: str
+    licence: str | None = None
+
+
+@dataclass(frozen=True)
 class Family:
     """A line of checkpoints that share configuration fields and weight names.
 
@@ -34,6 +49,9 @@ class Family:
         dawn_options: thresholds published for decoding it with DAWN (arXiv 2602.06953, evaluation
             scripts: 256 new tokens, blocks of 32, batch 1); empty where none were, which leaves
             those of the rule.
+        tokenizer_classes: its own classes of Python code that mean Qwen2's tokenizer, read from
+            vocab.json and merges.txt.
+        releases: its published checkpoints that have short names.
     """
 
     name: str
@@ -44,6 +62,8 @@ class Family:
     end_tokens: tuple[str, ...]
     ignored: re.Pattern[str] | None = None
     dawn_options: Mapping[str, float] = field(default_factory=dict)
+    tokenizer_classes: tuple[str, ...] = ()
+    releases: tuple[Release, ...] = ()
 
     def read_config(self, config: Fields, generation: Fields) -> ModelConfig:
         """Parse and cross-check a configuration; what is not read is said in `Fields.notes`.
