@@ -66,6 +66,7 @@ def test_importing_the_package_does_not_load_torch() -> None:
 
 def test_every_public_name_is_there_and_others_are_not() -> None:
     for name in dawn_models.__all__:
+        assert name in dir(dawn_models)
         assert getattr(dawn_models, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'Transformers'"):
         _ = dawn_models.Transformers

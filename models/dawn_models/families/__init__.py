@@ -38,7 +38,7 @@ def read_config(folder: Path, notes: list[str] | None = None) -> tuple[Family, M
 def _family_of(fields: Fields) -> Family:
     model_type = fields.values.get("model_type")
     family = FAMILIES.get(model_type) if isinstance(model_type, str) else None
-    other = unsupported_model(fields.values)
+    other = unsupported_model(fields.values, tuple(FAMILIES))
     if family is None or other is not None:
         expected = " or ".join(repr(name) for name in FAMILIES)
         if other is not None:
