@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from dawn_export.graph.pieces import TORCH_DTYPES
+from dawn_export.dtypes import TORCH_DTYPES
 from dawn_models import Checkpoint, load_transformer
 from dawn_runtime.contract import kv_dtype
 

@@ -11,7 +11,7 @@ from dawn_export.options import ExportOptions
 from dawn_export.quantization.fingerprint import model_dims
 from dawn_export.text.side_files import read_fields
 from dawn_export.text.tokenizer import TOKENIZER_FILE, library_errors
-from dawn_models import Checkpoint
+from dawn_models import Checkpoint, Family
 from dawn_runtime.artifact import sha256_of
 from dawn_runtime.manifest import (
     WEIGHTS_FILE,
@@ -20,7 +20,6 @@ from dawn_runtime.manifest import (
     Manifest,
     SpecialTokens,
 )
-from dawn_runtime.policies.defaults import published_defaults
 
 
 def describe(
@@ -66,9 +65,14 @@ def file_entry(path: Path) -> FileEntry:
     return FileEntry(path.stat().st_size, sha256_of(path))
 
 
+def published_defaults(family: Family) -> DecodingDefaults:
+    """DAWN with the thresholds published for a family; with the rule's own where none were."""
+    return DecodingDefaults(policy="dawn", options=dict(family.dawn_options))
+
+
 def _decoding(checkpoint: Checkpoint) -> DecodingDefaults:
     """The published rule, with the answer length that generation_config.json asks for, if any."""
-    defaults = published_defaults(checkpoint.config.family)
+    defaults = published_defaults(checkpoint.family)
     fields = read_fields(checkpoint.folder, "generation_config.json")
     new_tokens = fields.integer("max_new_tokens", minimum=1, default=defaults.max_new_tokens)
     return replace(defaults, max_new_tokens=new_tokens)

@@ -150,7 +150,7 @@ def _write_graph(
         checkpoint,
         contract.kv_dtype(options.scheme.activations),
         folder / WEIGHTS_FILE,
-        factors=folded(options.calibration),
+        factors=folded(options.calibration, checkpoint.config),
         allow_overflow=options.allow_overflow,
     )
     path = folder / GRAPH_FILE

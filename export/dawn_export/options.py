@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from dawn_export.quantization.calibration_file import Calibration
 from dawn_export.quantization.schemes import SCHEMES, Scheme
+from dawn_models import ModelConfig
 from dawn_runtime.contract import DIALECTS, PRECISIONS, TARGETS
 from dawn_runtime.errors import OptionError
-
-if TYPE_CHECKING:
-    from dawn_models import ModelConfig  # loads torch, which the command line does without
 
 TARGET_PRECISIONS: Final[Mapping[str, tuple[str, ...]]] = {
     target: tuple(precision for where, precision in SCHEMES if where == target)

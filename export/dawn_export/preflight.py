@@ -18,9 +18,9 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from dawn_export.dtypes import TORCH_DTYPES
 from dawn_export.errors import OutputError
 from dawn_export.folder.disk import free_bytes, lacking
-from dawn_export.graph.pieces import TORCH_DTYPES
 from dawn_export.options import ExportOptions
 from dawn_export.quantization.integers import block_size
 from dawn_models import ModelConfig, parameter_shapes
@@ -45,7 +45,7 @@ def _stored_bytes(
     """Bytes of one parameter: numbers of the activations' type, or integers and their scales."""
     item = TORCH_DTYPES[contract.kv_dtype(options.scheme.activations)].itemsize
     values = math.prod(shape)
-    product = options.scheme.product(parameter, tied=config.tied_head)
+    product = options.scheme.product(parameter, config)
     if len(shape) == 1 or product.plain:
         return values * item
     blocks = values // block_size(parameter, shape[1], product.block)

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from dawn_models.anatomy import parameter_shapes
 from dawn_models.config import ModelConfig
 from dawn_models.errors import ConfigError, WeightsError
 from dawn_models.families import read_config
@@ -23,7 +24,6 @@ from dawn_models.fields import MAX_CONFIG_BYTES, Fields, read_json
 from dawn_models.files import outside
 from dawn_models.header import read_header
 from dawn_models.hints import hint
-from dawn_models.shapes import parameter_shapes
 from dawn_models.weight_files import INDEX_FILE, SINGLE_FILE, note_others, weight_file
 
 MAX_INDEX_BYTES = 4 * 2**20

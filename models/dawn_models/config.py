@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class LayerKind:
+    """What may differ from layer to layer: layers of one kind differ in their weights alone.
+
+    Attributes:
+        intermediate_size: width of the gated MLP.
+        qk_norm: an RMS norm over each head of queries and keys, before RoPE.
+    """
+
+    intermediate_size: int
+    qk_norm: bool
 
 
 @dataclass(frozen=True)
@@ -28,6 +41,11 @@ class ModelConfig:
         mask_token_id: the token that stands for "not yet known".
         eos_token_ids: tokens that end an answer.
         pad_token_id: token used for padding, or None.
+        layers: the kind of every layer where they differ; empty where all of them are of the one
+            that `intermediate_size` and `qk_norm` describe.
+
+    Raises:
+        ValueError: `layers` are not as many as there are layers.
     """
 
     family: str
@@ -48,6 +66,30 @@ class ModelConfig:
     mask_token_id: int
     eos_token_ids: tuple[int, ...]
     pad_token_id: int | None
+    layers: tuple[LayerKind, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.layers and len(self.layers) != self.num_layers:
+            raise ValueError(f"kinds of {len(self.layers)} layers, expected {self.num_layers}")
+
+    def kind(self, layer: int) -> LayerKind:
+        """The kind of a layer."""
+        if self.layers:
+            return self.layers[layer]
+        return LayerKind(self.intermediate_size, self.qk_norm)
+
+    @property
+    def kinds(self) -> tuple[LayerKind, ...]:
+        """Every kind of layer once, in the order of their first layers."""
+        return tuple(dict.fromkeys(map(self.kind, range(self.num_layers))))
+
+    def of_layers(self, kinds: tuple[LayerKind, ...]) -> ModelConfig:
+        """The same model with other layers."""
+        return replace(self, num_layers=len(kinds), layers=kinds)
+
+    def first_layers(self, layers: int) -> ModelConfig:
+        """The same model without the layers that follow these."""
+        return replace(self, num_layers=layers, layers=self.layers[:layers])
 
     @property
     def query_size(self) -> int:

@@ -10,7 +10,7 @@ _ENDINGS = {
     "FP8": (".weight_scale_inv", ".weight_scale", ".input_scale"),
 }
 _PARTS = {
-    "q_norm.": "norms of queries and keys, as Qwen3 and DreamReasoner have, are not implemented",
+    "q_norm.": "norms of queries and keys, as Qwen3 has, are no part of this family",
     ".experts.": "mixtures of experts are not implemented",
 }
 
@@ -29,7 +29,7 @@ def hint(found: Collection[str], expected: Collection[str], missing: Collection[
         if any(name.endswith(endings) for name in found):
             return f"; the weights are rounded ({what}): export the checkpoint they were made from"
     for part, what in _PARTS.items():
-        if any(part in name for name in found):
+        if any(part in name for name in found if name not in expected):
             return f"; {what}"
     return _prefixed(found, expected, missing)
 

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name everyone uses
 
-from dawn_models.config import ModelConfig
+from dawn_models.anatomy import Linear, Part, layer_parts
+from dawn_models.config import LayerKind, ModelConfig
 
 _LARGEST_BLOCK = 512
 """Most values that are searched one by one; about the root of a vocabulary."""
@@ -98,21 +99,31 @@ class LayerResult(NamedTuple):
 
 
 class Layer(nn.Module):
-    """Attention and gated MLP, each behind a norm and beside a residual."""
+    """Attention and gated MLP, each behind a norm and beside a residual.
 
-    def __init__(self, config: ModelConfig) -> None:
+    Its modules are the parts of `dawn_models.anatomy`. Where queries and keys are not normed,
+    q_norm and k_norm give back what they get.
+    """
+
+    attention_norm: RMSNorm
+    q_proj: nn.Linear
+    k_proj: nn.Linear
+    v_proj: nn.Linear
+    q_norm: nn.Module
+    k_norm: nn.Module
+    o_proj: nn.Linear
+    mlp_norm: RMSNorm
+    gate_proj: nn.Linear
+    up_proj: nn.Linear
+    down_proj: nn.Linear
+
+    def __init__(self, config: ModelConfig, kind: LayerKind) -> None:
         super().__init__()
         self.config = config
-        hidden, wide = config.hidden_size, config.intermediate_size
-        self.attention_norm = RMSNorm(hidden, config.norm_eps)
-        self.q_proj = nn.Linear(hidden, config.query_size, bias=config.qkv_bias)
-        self.k_proj = nn.Linear(hidden, config.key_value_size, bias=config.qkv_bias)
-        self.v_proj = nn.Linear(hidden, config.key_value_size, bias=config.qkv_bias)
-        self.o_proj = nn.Linear(config.query_size, hidden, bias=False)
-        self.mlp_norm = RMSNorm(hidden, config.norm_eps)
-        self.gate_proj = nn.Linear(hidden, wide, bias=False)
-        self.up_proj = nn.Linear(hidden, wide, bias=False)
-        self.down_proj = nn.Linear(wide, hidden, bias=False)
+        for part in layer_parts(config, kind):
+            self.add_module(part.name, _module(part, config.norm_eps))
+        if not kind.qk_norm:
+            self.q_norm = self.k_norm = nn.Identity()
 
     def forward(
         self, x: Tensor, rotation: Rotation, mask: Tensor | None, past: KeyValue | None
@@ -126,9 +137,9 @@ class Layer(nn.Module):
             past: cached keys and values; None is P = 0.
         """
         y = self.attention_norm(x)
-        query = rotation.apply(self._heads(self.q_proj(y), self.config.num_heads))
+        query = rotation.apply(self.q_norm(self._heads(self.q_proj(y), self.config.num_heads)))
         new = KeyValue(
-            rotation.apply(self._heads(self.k_proj(y), self.config.num_kv_heads)),
+            rotation.apply(self.k_norm(self._heads(self.k_proj(y), self.config.num_kv_heads))),
             self._heads(self.v_proj(y), self.config.num_kv_heads),
         )
         keys, values = (
@@ -148,6 +159,13 @@ class Layer(nn.Module):
     def _heads(self, x: Tensor, heads: int) -> Tensor:
         """[B, S, heads * D] -> [B, heads, S, D]."""
         return x.view(*x.shape[:2], heads, self.config.head_dim).transpose(1, 2)
+
+
+def _module(part: Part, epsilon: float) -> nn.Module:
+    """The module of a part, its weights made by torch."""
+    if isinstance(part, Linear):
+        return nn.Linear(part.width, part.out, bias=part.bias)
+    return RMSNorm(part.width, epsilon)
 
 
 def mean_attention(query: Tensor, keys: Tensor, evidence: Evidence) -> Tensor:
@@ -179,18 +197,13 @@ class Transformer(nn.Module):
 
     Args:
         config: its geometry and switches.
-
-    Raises:
-        ValueError: the configuration asks for a switch that is not built.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        if config.qk_norm:
-            raise ValueError("qk_norm is not built: no supported family uses it")
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_layers))
+        self.layers = nn.ModuleList(Layer(config, config.kind(i)) for i in range(config.num_layers))
         self.norm = RMSNorm(config.hidden_size, config.norm_eps)
         self.head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         if config.tied_head:

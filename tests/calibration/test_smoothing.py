@@ -20,6 +20,7 @@ from dawn_calibration.ranges.smoothing import (
     vector_of,
 )
 from support.checkpoints import write_checkpoint
+from support.families import MIXED, registered, write_sample
 
 MAX = Clip("max")
 
@@ -57,6 +58,18 @@ def test_a_folded_network_computes_the_same(tmp_path: Path, family: str) -> None
     fold(model, vectors, sites)
     assert not torch.allclose(model.get_parameter("layers.0.mlp_norm.weight"), norm)
     torch.testing.assert_close(model(ids), before, rtol=1e-3, atol=1e-4)
+
+
+def test_a_folded_network_with_norms_of_queries_and_keys_computes_the_same(tmp_path: Path) -> None:
+    with registered():
+        checkpoint = open_checkpoint(write_sample(tmp_path / "checkpoint", MIXED))
+    model, sites = load_model(checkpoint), sites_of(checkpoint.config)
+    before = model(torch.arange(12)[None])
+    kept = {name: p.clone() for name, p in model.named_parameters() if "q_norm" in name}
+    vectors = {s.name: (0.2 + torch.rand(s.width)).tolist() for s in sites if s.smoothed}
+    fold(model, vectors, sites)
+    torch.testing.assert_close(model(torch.arange(12)[None]), before, rtol=1e-3, atol=1e-4)
+    assert all(torch.equal(model.get_parameter(name), values) for name, values in kept.items())
 
 
 @given(st.sampled_from(STRENGTHS))

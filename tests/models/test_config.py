@@ -1,11 +1,12 @@
 """Every configuration value is either read or refused; nothing is dropped in silence."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dawn_models import ConfigError, ModelConfig, read_config
+from dawn_models import FAMILIES, ConfigError, ModelConfig, read_config
 from support.checkpoints import CONFIGS, write_config
 
 
@@ -128,3 +129,14 @@ def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
 def test_a_missing_config_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"config\.json: file not found"):
         read_config(tmp_path)
+
+
+def test_a_family_that_is_added_is_read_whatever_was_said_of_its_type_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigError, match=r"this is SDAR .*, and not supported yet"):
+        config(tmp_path, "dream", model_type="sdar")
+    monkeypatch.setitem(FAMILIES, "sdar", replace(FAMILIES["Dream"], model_type="sdar"))
+    assert config(tmp_path, "dream", model_type="sdar").family == "dream"
+    with pytest.raises(ConfigError, match="this is DreamReasoner"):
+        config(tmp_path, "dream", block_size=32)

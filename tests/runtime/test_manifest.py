@@ -9,14 +9,13 @@ import pytest
 from dawn_runtime import ArtifactError, Manifest, OptionError, contract
 from dawn_runtime.engine.fake import fake_manifest
 from dawn_runtime.manifest import FORMAT_VERSION, DecodingDefaults, FileEntry, Origin
-from dawn_runtime.policies import POLICIES, published_defaults
 
 
 @pytest.fixture
 def document() -> dict[str, Any]:
     manifest = replace(
         fake_manifest(),
-        decoding=published_defaults("llada"),
+        decoding=DecodingDefaults("dawn", {"tau_edge": 0.07, "tau_high": 0.9}),
         files={"model.onnx": FileEntry(4, "0" * 64)},
     )
     found: dict[str, Any] = json.loads(manifest.to_json())
@@ -209,17 +208,3 @@ def test_changed_graph_table_names_the_tensor(document: dict[str, Any]) -> None:
 def test_text_that_is_no_object_is_refused(text: str) -> None:
     with pytest.raises(ArtifactError, match=r"dawn\.json: (not valid JSON|holds )"):
         Manifest.from_json(text)
-
-
-@pytest.mark.parametrize("family", ["dream", "llada"])
-def test_published_defaults_are_options_of_dawn(family: str) -> None:
-    defaults = published_defaults(family)
-    assert isinstance(defaults, DecodingDefaults)
-    assert (defaults.block_length, defaults.fallback_length) == (32, 32)
-    policy = POLICIES.make(defaults.policy, defaults.options)
-    assert policy.options()["tau_high"] == 0.9
-
-
-def test_family_without_published_thresholds_is_refused() -> None:
-    with pytest.raises(OptionError, match="no DAWN thresholds known for family 'gpt'"):
-        published_defaults("gpt")

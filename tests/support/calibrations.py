@@ -7,16 +7,10 @@ from typing import Any
 
 import torch
 
-from dawn_export.quantization.calibration_file import (
-    NORMS,
-    Calibration,
-    ModelFingerprint,
-    Stratum,
-    linear_names,
-    norm_names,
-)
+from dawn_export.quantization.calibration_file import Calibration, ModelFingerprint, Stratum
 from dawn_export.quantization.fingerprint import fingerprint, model_dims
 from dawn_models import Checkpoint, ModelConfig, Transformer, load_transformer
+from dawn_models.anatomy import NORMS, linear_names, norm_names
 
 
 def calibrate(checkpoint: Checkpoint, *, smooth: bool = False) -> Calibration:

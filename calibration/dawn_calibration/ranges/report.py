@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +10,12 @@ import numpy as np
 
 from dawn_calibration.pictures import picture
 from dawn_calibration.ranges.calibrate import Found
+from dawn_calibration.ranges.sites import Site
 from dawn_calibration.ranges.strata import Strata
+from dawn_models.anatomy import split_name
 
-_SITES = {
-    "attention_norm": "inputs of q, k, v",
-    "o_proj": "inputs of o_proj",
-    "mlp_norm": "inputs of gate, up",
-    "down_proj": "inputs of down_proj",
-}
-"""Last part of a site's name -> what it is called in reports."""
+_COLUMNS = 2
+"""Panels beside each other."""
 
 
 def report_text(found: Found, strata: Strata) -> str:
@@ -41,10 +38,12 @@ def draw_ranges(found: Found, strata: Strata, path: Path) -> None:
     from matplotlib.ticker import LogLocator
 
     title = "Largest activation by layer and share of the answer still masked"
-    with picture(path, 2, 2, title=title) as axes:
-        for axis, (kind, label) in zip(axes, _SITES.items(), strict=True):
-            _draw_site(axis, found, strata, kind)
-            axis.set_title(label)
+    kinds = dict.fromkeys(site.kind for site in found.sites)
+    with picture(path, -(-len(kinds) // _COLUMNS), _COLUMNS, title=title) as axes:
+        for axis, kind in zip(axes, kinds, strict=False):
+            sites = [site for site in found.sites if site.kind == kind]
+            _draw_site(axis, found, strata, sites)
+            axis.set_title(_label(sites[0]))
             axis.set_xlabel("layer")
             axis.set_yscale("log")
             # Plain numbers, also where there is no power of ten.
@@ -54,19 +53,24 @@ def draw_ranges(found: Found, strata: Strata, path: Path) -> None:
         axes[0].legend(fontsize="x-small", ncols=2)
 
 
-def _draw_site(axis: Any, found: Found, strata: Strata, kind: str) -> None:
+def _label(site: Site) -> str:
+    """The readers of a site, as people call them."""
+    names = [split_name(linear)[1] for linear in site.linears]
+    short = names if len(names) == 1 else [name.removesuffix("_proj") for name in names]
+    return f"inputs of {', '.join(short)}"
+
+
+def _draw_site(axis: Any, found: Found, strata: Strata, sites: Sequence[Site]) -> None:
     """One panel: a line for each stratum, crosses for the ranges."""
     from matplotlib import colormaps
 
-    names = [site.name for site in found.sites if site.name.rpartition(".")[2] == kind]
-    largest = np.stack([found.statistics.sites[name].stratum_max() for name in names])
-    layers = np.arange(len(names))
+    largest = np.stack([found.statistics.sites[site.name].stratum_max() for site in sites])
+    layers = np.array([site.layer for site in sites])
     for stratum in np.flatnonzero(found.statistics.rows).tolist():
         colour = colormaps["viridis"](0.9 * strata.bounds(stratum)[1])
         style = "-" if strata.is_masked(stratum) else "--"
         axis.plot(layers, largest[:, stratum], style, color=colour, label=strata.name(stratum))
-    readers = [site.linears[0] for site in found.sites if site.name in names]
-    chosen = [found.calibration.ranges[reader] for reader in readers]
+    chosen = [found.calibration.ranges[site.linears[0]] for site in sites]
     axis.plot(layers, chosen, "kx", label="range chosen")
     axis.set_xticks(layers[:: max(1, len(layers) // 8)])
 

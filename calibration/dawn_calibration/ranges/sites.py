@@ -1,11 +1,11 @@
-"""Where activations are recorded: the four inputs that the seven products of a layer read."""
+"""Where activations are recorded: what the products of a layer read, as the anatomy has it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dawn_export.quantization.calibration_file import NORMS
 from dawn_models import ModelConfig
+from dawn_models.anatomy import full_name, inputs, layer_parts, split_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +25,29 @@ class Site:
     width: int
     smoothed: bool
 
+    @property
+    def layer(self) -> int:
+        """Number of its layer."""
+        number, _ = split_name(self.name)
+        if number is None:
+            raise ValueError(f"{self.name} is in no layer")
+        return number
+
+    @property
+    def kind(self) -> str:
+        """Its name in its layer, such as `mlp_norm`."""
+        return split_name(self.name)[1]
+
 
 def sites_of(config: ModelConfig) -> tuple[Site, ...]:
     """Lists the sites of a model, layer by layer in the order of computation."""
-    widths = {"o_proj": config.query_size, "down_proj": config.intermediate_size}
-    sites = []
-    for layer in range(config.num_layers):
-        prefix = f"layers.{layer}"
-        for norm, alone in zip(NORMS, widths, strict=True):
-            readers = tuple(f"{prefix}.{linear}" for linear in NORMS[norm])
-            sites.append(Site(f"{prefix}.{norm}", readers, config.hidden_size, True))
-            sites.append(Site(f"{prefix}.{alone}", (f"{prefix}.{alone}",), widths[alone], False))
-    return tuple(sites)
+    return tuple(
+        Site(
+            full_name(layer, found.name),
+            tuple(full_name(layer, linear.name) for linear in found.readers),
+            found.width,
+            found.smoothed,
+        )
+        for layer in range(config.num_layers)
+        for found in inputs(layer_parts(config, config.kind(layer)))
+    )

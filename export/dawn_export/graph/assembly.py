@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import onnx_ir as ir
 
+from dawn_export.dtypes import ONNX_DTYPES
 from dawn_export.graph.tracing import Trace
 from dawn_export.weights.layout import INPUT_SCALE, SCALE, Layout, StoredWeight
 from dawn_runtime.contract import TensorSpec
-
-_ELEMENT_TYPES: Mapping[str, ir.DataType] = {
-    "bool": ir.DataType.BOOL,
-    "int64": ir.DataType.INT64,
-    "float32": ir.DataType.FLOAT,
-    "float16": ir.DataType.FLOAT16,
-    "bfloat16": ir.DataType.BFLOAT16,
-}
-"""Name of an element type in the contract -> ONNX's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,5 +138,5 @@ def graph_value(spec: TensorSpec) -> ir.Value:
     return ir.Value(
         name=spec.name,
         shape=ir.Shape(spec.shape),
-        type=ir.TensorType(_ELEMENT_TYPES[spec.dtype]),
+        type=ir.TensorType(ONNX_DTYPES[spec.dtype]),
     )

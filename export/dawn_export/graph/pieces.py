@@ -5,30 +5,23 @@
     evidence   queries and keys of one layer             -> attention of the asked rows
     leave      residual stream, attention of the layers  -> the outputs of the step contract
 
-All layers compute the same thing with other weights, so one is traced and the graph repeats it:
-tracing takes the same few seconds for 4 layers and for 80. Axes are named as in the step contract.
+Layers of one kind compute the same thing with other weights, so one of each kind is traced and the
+graph repeats it: tracing takes the same few seconds for 4 layers and for 80. Axes are named as in
+the step contract.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from dawn_models import KeyValue, ModelConfig, Transformer, parameter_shapes
+from dawn_export.dtypes import TORCH_DTYPES
+from dawn_models import KeyValue, LayerKind, ModelConfig, Transformer, parameter_shapes
 from dawn_models.transformer import Evidence, Rotation, mean_attention
 from dawn_runtime.contract import TensorSpec
-
-TORCH_DTYPES: Mapping[str, torch.dtype] = {
-    "bool": torch.bool,
-    "int64": torch.int64,
-    "float32": torch.float32,
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
-}
-"""NumPy's name of an element type -> torch's type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +41,17 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Pieces:
-    """The four pieces of a model."""
+    """The pieces of a model.
+
+    Attributes:
+        enter: What comes before the layers.
+        layers: Kind of layer -> a layer of that kind.
+        evidence: Attention of the asked rows in one layer.
+        leave: What comes after the layers.
+    """
 
     enter: Piece
-    layer: Piece
+    layers: Mapping[LayerKind, Piece]
     evidence: Piece
     leave: Piece
 
@@ -67,15 +67,15 @@ def cut(config: ModelConfig, dtype: str, evidence_layers: int) -> Pieces:
     model = _weightless(config, TORCH_DTYPES[dtype])
     return Pieces(
         enter=_enter(model),
-        layer=_layer(model, config, dtype),
+        layers={kind: _layer(model, i, dtype) for i, kind in enumerate(config.kinds)},
         evidence=_evidence(config, dtype),
         leave=_leave(model, config, dtype, evidence_layers),
     )
 
 
 def _weightless(config: ModelConfig, dtype: torch.dtype) -> Transformer:
-    """A transformer of one layer whose parameters are made by the surrounding fake mode."""
-    config = replace(config, num_layers=1)
+    """A transformer of one layer of each kind, its parameters made by the surrounding fake mode."""
+    config = config.of_layers(config.kinds)
     with torch.device("meta"):
         model = Transformer(config)
     shapes = parameter_shapes(config)
@@ -96,7 +96,8 @@ def _enter(model: Transformer) -> Piece:
     return Piece(Enter(model), inputs, ("x", "cos", "sin", "seen"))
 
 
-def _layer(model: Transformer, config: ModelConfig, dtype: str) -> Piece:
+def _layer(model: Transformer, number: int, dtype: str) -> Piece:
+    config = model.config
     angle = ("float32", ("B", 1, "S", config.head_dim // 2))
     past = (dtype, ("B", config.num_kv_heads, "P", config.head_dim))
     inputs = (
@@ -107,7 +108,8 @@ def _layer(model: Transformer, config: ModelConfig, dtype: str) -> Piece:
         TensorSpec("past_key", *past),
         TensorSpec("past_value", *past),
     )
-    return Piece(RunLayer(model), inputs, ("x", "present_key", "present_value", "query", "keys"))
+    outputs = ("x", "present_key", "present_value", "query", "keys")
+    return Piece(RunLayer(model, number), inputs, outputs)
 
 
 def _evidence(config: ModelConfig, dtype: str) -> Piece:
@@ -154,9 +156,9 @@ class Enter(nn.Module):
 class RunLayer(nn.Module):
     """One layer, with the queries and keys that its evidence is made of."""
 
-    def __init__(self, model: Transformer) -> None:
+    def __init__(self, model: Transformer, number: int) -> None:
         super().__init__()
-        self.layer = model.layers[0]
+        self.layer = model.layers[number]
 
     def forward(
         self,

@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
 
 import numpy as np
 import onnx_ir as ir
@@ -39,16 +38,12 @@ from dawn_export.graph.pieces import Piece, cut
 from dawn_export.graph.tracing import trace
 from dawn_export.options import ExportOptions
 from dawn_export.progress import stage
-from dawn_export.quantization.calibration_file import ATTENTION_INPUTS
 from dawn_export.quantization.integers import used
 from dawn_export.weights.layout import Layout, StoredWeight
-from dawn_models import ModelConfig
+from dawn_models import LayerKind, ModelConfig
+from dawn_models.anatomy import full_name, layer_parts, split_name, stored_products
 from dawn_runtime import contract
 from dawn_runtime._version import __version__
-
-FUSED: Final[Mapping[str, tuple[str, ...]]] = {"qkv_proj": ATTENTION_INPUTS}
-"""Product of the graph -> products of a layer it is made of. Not so gate_proj and up_proj: the
-split of what comes out costs more than one product saves (25 of 680 ms at INT8, 256 rows, 0.5B)."""
 
 _LAYER = "layer."
 """What names of a traced layer start with."""
@@ -78,15 +73,19 @@ def build_graph(config: ModelConfig, options: ExportOptions) -> StepGraph:
     dtype = contract.kv_dtype(options.scheme.activations)
     with FakeTensorMode():
         pieces = cut(config, dtype, options.evidence_layers)
-        with stage("tracing", "tracing with torch, 1 of 4: embedding and rotary angles"):
+        kinds = config.kinds
+        tracing = f"tracing with torch, {{}} of {len(kinds) + 3}: {{}}".format
+        with stage("tracing", tracing(1, "embedding and rotary angles")):
             enter = _enter_part(pieces.enter, options, tied=config.tied_head)
-        with stage("tracing", "tracing with torch, 2 of 4: a layer"):
-            layer = _layer_part(pieces.layer, options)
-        with stage("tracing", "tracing with torch, 3 of 4: attention evidence"):
+        layers = {}
+        for number, kind in enumerate(kinds, start=2):
+            with stage("tracing", tracing(number, "a layer")):
+                layers[kind] = _layer_part(pieces.layers[kind], config, kind, options)
+        with stage("tracing", tracing(len(kinds) + 2, "attention evidence")):
             evidence = _part(pieces.evidence, options)
-        with stage("tracing", "tracing with torch, 4 of 4: the head"):
+        with stage("tracing", tracing(len(kinds) + 3, "the head")):
             leave = _leave_part(pieces.leave, options, tied=config.tied_head)
-    parts = _Parts(enter, layer, evidence, leave)
+    parts = _Parts(enter, layers, evidence, leave)
     with stage("graph", f"putting the graph of {config.num_layers} layers together"):
         return _assembled(parts, config, options, dtype)
 
@@ -105,10 +104,10 @@ def _assembled(parts: _Parts, config: ModelConfig, options: ExportOptions, dtype
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """The four pieces, traced and prepared."""
+    """The pieces, traced and prepared."""
 
     enter: Part
-    layer: Part
+    layers: Mapping[LayerKind, Part]
     evidence: Part
     leave: Part
 
@@ -132,14 +131,23 @@ def _enter_part(piece: Piece, options: ExportOptions, *, tied: bool) -> Part:
     return part
 
 
-def _layer_part(piece: Piece, options: ExportOptions) -> Part:
+def _layer_part(piece: Piece, config: ModelConfig, kind: LayerKind, options: ExportOptions) -> Part:
     part = _part(piece, options)
+    products = stored_products(layer_parts(config, kind))
     graph = part.trace.graph
     if options.graph_dialect == "fused":
         use_rotary_embedding(graph)
-    groups = {f"{_LAYER}{name}": [_LAYER + one for one in ones] for name, ones in FUSED.items()}
+    groups = {
+        f"{_LAYER}{name}": [_LAYER + linear.name for linear in members]
+        for name, members in products.items()
+        if len(members) > 1
+    }
     fuse_products(graph, part.layouts, groups)
-    quantize_products(graph, part.layouts, partial(options.scheme.product, tied=False))
+    rounded = {
+        f"{_LAYER}{name}.weight": options.scheme.linear(members[0])
+        for name, members in products.items()
+    }
+    quantize_products(graph, part.layouts, rounded.__getitem__)
     return part
 
 
@@ -151,7 +159,7 @@ def _leave_part(piece: Piece, options: ExportOptions, *, tied: bool) -> Part:
 
 
 def _layer_parameter(layer: int, traced: str) -> str:
-    return f"layers.{layer}.{traced.removeprefix(_LAYER)}"
+    return full_name(layer, traced.removeprefix(_LAYER))
 
 
 def _join(
@@ -176,7 +184,7 @@ def _join(
     present: list[ir.Value] = []
     for i in range(config.num_layers):
         layer = assembly.call(
-            parts.layer,
+            parts.layers[config.kind(i)],
             f"layers.{i}",
             [x, cos, sin, attention_mask, past[2 * i], past[2 * i + 1]],
             partial(_layer_parameter, i),
@@ -199,7 +207,7 @@ def _finish(
     options: ExportOptions,
 ) -> StepGraph:
     weights = tuple(assembly.weights.values())
-    _set_ranges(assembly.ranges, options)
+    _set_ranges(assembly.ranges, config, options)
     domains = {node.domain for node in assembly.nodes} - {""}
     graph = ir.Graph(
         inputs,
@@ -225,7 +233,9 @@ def _finish(
     return StepGraph(model, weights)
 
 
-def _set_ranges(ranges: Mapping[str, ir.Value], options: ExportOptions) -> None:
+def _set_ranges(
+    ranges: Mapping[str, ir.Value], config: ModelConfig, options: ExportOptions
+) -> None:
     """Gives the scales of static activations their values, from the calibration."""
     if not ranges:
         return
@@ -233,9 +243,11 @@ def _set_ranges(ranges: Mapping[str, ir.Value], options: ExportOptions) -> None:
     if calibration is None:
         raise ValueError("static activations need a calibration")
     for product, value in ranges.items():
-        layer, _, name = product.rpartition(".")
-        members = FUSED.get(name, (name,))
-        largest = max(calibration.ranges[f"{layer}.{member}"] for member in members)
+        layer, name = split_name(product)
+        if layer is None:
+            raise ValueError(f"{product} is in no layer; only products of layers have ranges")
+        members = stored_products(layer_parts(config, config.kind(layer)))[name]
+        largest = max(calibration.ranges[full_name(layer, member.name)] for member in members)
         kind = (value.dtype or ir.DataType.FLOAT).numpy()
         scale = np.array(largest / used(8)[1], dtype=kind)
         value.const_value = ir.tensor(scale, name=value.name)

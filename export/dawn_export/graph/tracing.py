@@ -16,8 +16,9 @@ import onnx_ir as ir
 import onnxscript
 import torch
 
+from dawn_export.dtypes import TORCH_DTYPES
 from dawn_export.errors import ExportError
-from dawn_export.graph.pieces import TORCH_DTYPES, Piece
+from dawn_export.graph.pieces import Piece
 from dawn_export.graph.translations import translations
 from dawn_runtime.contract import TensorSpec
 

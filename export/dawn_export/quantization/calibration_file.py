@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Final
 
 from dawn_export.errors import CalibrationFileError
+from dawn_models.anatomy import linear_names, norm_names
 from dawn_runtime._fields import Fields, read_text
 from dawn_runtime._version import __version__
 from dawn_runtime.errors import ArtifactError
@@ -42,29 +43,8 @@ FORMAT_VERSION: Final = 1
 MAX_BYTES: Final = 64 * 2**20
 """Largest file that is read; 80 layers of 8192 channels have 25 MB."""
 
-ATTENTION_INPUTS: Final = ("q_proj", "k_proj", "v_proj")
-MLP_INPUTS: Final = ("gate_proj", "up_proj")
-LINEARS: Final = (*ATTENTION_INPUTS, "o_proj", *MLP_INPUTS, "down_proj")
-"""Products of a layer whose input has a range."""
-
-NORMS: Final[Mapping[str, tuple[str, ...]]] = {
-    "attention_norm": ATTENTION_INPUTS,
-    "mlp_norm": MLP_INPUTS,
-}
-"""Norm of a layer -> products that read it, and share one smoothing."""
-
 _REMEDY = "run dawn-calibrate ranges again"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-
-
-def linear_names(layers: int) -> tuple[str, ...]:
-    """Names of all products with a range: ``layers.0.q_proj``, ..."""
-    return tuple(f"layers.{i}.{name}" for i in range(layers) for name in LINEARS)
-
-
-def norm_names(layers: int) -> tuple[str, ...]:
-    """Names of all norms that can be smoothed: ``layers.0.attention_norm``, ..."""
-    return tuple(f"layers.{i}.{name}" for i in range(layers) for name in NORMS)
 
 
 @dataclass(frozen=True, slots=True)

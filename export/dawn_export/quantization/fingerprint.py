@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
 import torch
 
@@ -25,7 +25,7 @@ def fingerprint(checkpoint: Checkpoint) -> ModelFingerprint:
         WeightsError: A shard cannot be read.
     """
     config = checkpoint.config
-    switches = json.dumps(asdict(config), sort_keys=True).encode()
+    switches = json.dumps(_switches(config), sort_keys=True).encode()
     digest = hashlib.sha256()
     for parameter in sorted(checkpoint.tensors):
         sample = checkpoint.tensor(parameter).flatten()[:_SAMPLE_VALUES].contiguous()
@@ -37,6 +37,12 @@ def fingerprint(checkpoint: Checkpoint) -> ModelFingerprint:
         config_sha256=hashlib.sha256(switches).hexdigest(),
         weights_sha256=digest.hexdigest(),
     )
+
+
+def _switches(config: ModelConfig) -> dict[str, object]:
+    """Every switch that is not at its default, so that one that is new changes no older model."""
+    usual = {entry.name: entry.default for entry in fields(config)}
+    return {name: value for name, value in asdict(config).items() if value != usual[name]}
 
 
 def model_dims(config: ModelConfig, max_length: int) -> Dims:

@@ -27,6 +27,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+from dawn_models import ModelConfig
+from dawn_models.anatomy import Linear, linear_of
+
 Arithmetic = Literal["plain", "rows", "static", "weights", "blocks"]
 
 
@@ -73,8 +76,8 @@ class Scheme:
 
     Attributes:
         activations: `fp32`, `fp16` or `bf16`: type of activations, keys and values.
-        linears: The matrices of a layer.
-        down_proj: The last one of them, whose input has the largest outliers.
+        linears: The matrices of a layer that may be rounded.
+        down_proj: Those of them whose input has the largest outliers: down_proj.
         head: The head, if it is a matrix of its own; a tied head is stored as the embedding.
         embedding: The embedding: `plain`, `rows` (INT8, a scale for each token) or `blocks`.
         calibration: `unused`; `optional`, its smoothing is folded in; `required`, for ranges too.
@@ -87,22 +90,19 @@ class Scheme:
     embedding: Product = PLAIN
     calibration: Literal["unused", "optional", "required"] = "unused"
 
-    def product(self, parameter: str, *, tied: bool) -> Product:
-        """How one matrix of the model is stored.
+    def product(self, parameter: str, config: ModelConfig) -> Product:
+        """How one parameter of a model is stored, such as ``layers.0.q_proj.weight``."""
+        if parameter in ("embedding.weight", "head.weight"):
+            table = parameter == "embedding.weight" or config.tied_head
+            return self.embedding if table else self.head
+        linear = linear_of(config, parameter)
+        return PLAIN if linear is None else self.linear(linear)
 
-        Args:
-            parameter: Such as ``embedding.weight``, ``layers.0.q_proj.weight`` or the name of
-                products that are fused.
-            tied: Whether the head is the embedding.
-        """
-        match parameter.split("."):
-            case ["embedding", *_]:
-                return self.embedding
-            case ["head", *_]:
-                return self.embedding if tied else self.head
-            case [*_, "down_proj", "weight"]:
-                return self.down_proj
-        return self.linears
+    def linear(self, linear: Linear) -> Product:
+        """How one product of a layer is stored."""
+        if not linear.rounded:
+            return PLAIN
+        return self.down_proj if linear.outliers else self.linears
 
     def in_blocks(self, size: int) -> Scheme:
         """The scheme with `size` input channels to a scale wherever it stores 4 bits."""

@@ -1,4 +1,4 @@
-"""Short names of published checkpoints: the one table behind `--model NAME`.
+"""Short names of published checkpoints, behind `--model NAME`: families name theirs.
 
 Licences are those that a model card was seen to state; where none was seen the table says so. The
 card on the Hub is what counts.
@@ -6,7 +6,10 @@ card on the Hub is what counts.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+from dawn_models import FAMILIES, Family
 
 ASK_THE_CARD = "see the model card"
 """Stands where the licence is not known to us."""
@@ -29,18 +32,16 @@ class Alias:
     licence: str = ASK_THE_CARD
 
 
-ALIASES: dict[str, Alias] = {
-    alias.name: alias
-    for alias in (
-        Alias("dream", "Dream-org/Dream-v0-Instruct-7B", "dream", "Apache-2.0"),
-        Alias("dream-base", "Dream-org/Dream-v0-Base-7B", "dream"),
-        Alias("dream-coder", "Dream-org/Dream-Coder-v0-Instruct-7B", "dream"),
-        Alias("diffucoder", "apple/DiffuCoder-7B-cpGRPO", "dream"),
-        Alias("llada", "GSAI-ML/LLaDA-8B-Instruct", "llada", "MIT"),
-        Alias("llada-base", "GSAI-ML/LLaDA-8B-Base", "llada"),
-        Alias("llada-1.5", "GSAI-ML/LLaDA-1.5", "llada", "MIT"),
-    )
-}
+def aliases_of(families: Iterable[Family]) -> dict[str, Alias]:
+    """The releases of some families, by what one types."""
+    return {
+        one.name: Alias(one.name, one.repository, family.name, one.licence or ASK_THE_CARD)
+        for family in families
+        for one in family.releases
+    }
+
+
+ALIASES: dict[str, Alias] = aliases_of(FAMILIES.values())
 """Every short name, by itself."""
 
 

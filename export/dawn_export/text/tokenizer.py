@@ -26,6 +26,7 @@ from dawn_export.text.byte_level import (
 )
 from dawn_export.text.side_files import find, read_bytes
 from dawn_export.text.twins import compare_older_files
+from dawn_models.families import tokenizer_classes
 from dawn_models.fields import Fields
 from dawn_runtime.native import native_errors
 
@@ -33,8 +34,8 @@ TOKENIZER_FILE = "tokenizer.json"
 MODEL_FILE = "tokenizer.model"
 """SentencePiece's, which is not read."""
 
-QWEN2_CLASSES = ("DreamTokenizer", "Qwen2Tokenizer", "Qwen2TokenizerFast")
-"""Values of `tokenizer_class` that mean Qwen2's tokenizer."""
+QWEN2_CLASSES = ("Qwen2Tokenizer", "Qwen2TokenizerFast")
+"""Values of `tokenizer_class` that mean Qwen2's tokenizer, beside those of the families."""
 
 _PROBE = "It's 3 + 4 = 7, Größe 12?\n\t 你好"
 """Encoded once: some parts of a tokenizer fail only then."""
@@ -150,9 +151,10 @@ def _build(folder: Path, files: TokenFiles) -> tuple[Tokenizer, list[PlacedToken
 def _check_scheme(config: Fields) -> None:
     """Refuses vocabularies that would be read in another way than Qwen2's."""
     found = config.values.get("tokenizer_class")
-    if found not in QWEN2_CLASSES:
+    known = (*tokenizer_classes(), *QWEN2_CLASSES)
+    if found not in known:
         raise config.error(
-            "tokenizer_class", found, f"{', '.join(QWEN2_CLASSES)}, or a {TOKENIZER_FILE} beside it"
+            "tokenizer_class", found, f"{', '.join(known)}, or a {TOKENIZER_FILE} beside it"
         )
     config.require("add_prefix_space", False, None)
     config.require("add_bos_token", False, None)

@@ -1,7 +1,7 @@
 """`vocab.json` and `merges.txt` beside a `tokenizer.json`: do they say the same?
 
-transformers reads `tokenizer.json` where there is one. Dream's own tokenizer is older Python code
-that reads the two other files, which is said too.
+transformers reads `tokenizer.json` where there is one. A family's own tokenizer, such as Dream's,
+is older Python code that reads the two other files, which is said too.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from dawn_export.errors import SourceError
 from dawn_export.text.byte_level import MERGES_FILE, VOCABULARY_FILE
 from dawn_export.text.side_files import find, read_text
 from dawn_models import CheckpointError
+from dawn_models.families import tokenizer_classes
 from dawn_models.fields import Fields, parse_json, read_json
-
-_READS_OLDER_FILES = "DreamTokenizer"
 
 
 def compare_older_files(
@@ -42,8 +41,8 @@ def compare_older_files(
         differing.append(MERGES_FILE)
     if not differing:
         return []
-    own = config.values.get("tokenizer_class") == _READS_OLDER_FILES
-    beside = f" (the code of {_READS_OLDER_FILES} reads them: compare)" if own else ""
+    name = config.values.get("tokenizer_class")
+    beside = f" (the code of {name} reads them: compare)" if name in tokenizer_classes() else ""
     return [
         f"{' and '.join(differing)} differ from tokenizer.json, which is taken, as transformers "
         f"has it{beside}"

@@ -35,7 +35,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dawn_export.graph.pieces import TORCH_DTYPES
+from dawn_export.dtypes import TORCH_DTYPES
 from dawn_export.progress import stage
 from dawn_export.report import Difference
 from dawn_export.verification.readback import read_parameters

@@ -6,17 +6,19 @@ graph is traced as the whole one is, and reads its weights from the data file th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 
 import onnx_ir as ir
-import torch
 
 from dawn_export.graph.step import build_graph
 from dawn_export.options import ExportOptions
 from dawn_models import Checkpoint, ModelConfig, parameter_shapes
+from dawn_models.anatomy import split_name
 from dawn_runtime.manifest import GRAPH_FILE, Manifest
 
 _GRAPH = "first-layers.onnx"
@@ -31,18 +33,20 @@ _USED = 0.8
 
 def layers_that_fit(config: ModelConfig, free: int) -> int:
     """Returns how many layers run in `free` bytes of memory; 0 if not even one does."""
-    one, two = (_values(replace(config, num_layers=layers)) for layers in (1, 2))
-    fit = int(free * _USED / _BYTES_A_VALUE - (one - (two - one))) // (two - one)
-    return max(0, min(config.num_layers, fit))
-
-
-def _values(config: ModelConfig) -> int:
-    return sum(torch.Size(shape).numel() for shape in parameter_shapes(config).values())
+    room = int(free * _USED / _BYTES_A_VALUE)
+    values = [0] * config.num_layers
+    for parameter, shape in parameter_shapes(config).items():
+        layer, _ = split_name(parameter)
+        if layer is None:
+            room -= math.prod(shape)
+        else:
+            values[layer] += math.prod(shape)
+    return sum(total <= room for total in accumulate(values))
 
 
 def first_layers(checkpoint: Checkpoint, layers: int) -> Checkpoint:
     """The checkpoint without the layers that follow."""
-    config = replace(checkpoint.config, num_layers=layers)
+    config = checkpoint.config.first_layers(layers)
     tensors = {name: checkpoint.tensors[name] for name in parameter_shapes(config)}
     return Checkpoint(checkpoint.folder, checkpoint.family, config, tensors)
 

@@ -46,9 +46,8 @@ def verify(
         EngineError: ONNX Runtime cannot load or run the graph.
         DependencyError: onnxruntime is not installed.
     """
-    values = check_values(
-        folder, weights, checkpoint, manifest.kv_dtype, mode, folded(options.calibration)
-    )
+    factors = folded(options.calibration, checkpoint.config)
+    values = check_values(folder, weights, checkpoint, manifest.kv_dtype, mode, factors)
     return Verification(values, _end_to_end(folder, manifest, checkpoint, weights, options))
 
 

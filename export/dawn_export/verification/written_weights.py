@@ -27,7 +27,7 @@ import numpy as np
 import onnx_ir as ir
 import torch
 
-from dawn_export.graph.pieces import TORCH_DTYPES
+from dawn_export.dtypes import TORCH_DTYPES
 from dawn_export.progress import stage
 from dawn_export.quantization.integers import used
 from dawn_export.quantization.scales import relative_sizes

@@ -17,7 +17,7 @@ from pathlib import Path
 import onnx_ir as ir
 import torch
 
-from dawn_export.graph.pieces import TORCH_DTYPES
+from dawn_export.dtypes import TORCH_DTYPES
 from dawn_export.progress import Listener, reporting, stage
 from dawn_export.weights.conversion import Losses, check_losses, convert
 from dawn_export.weights.data_file import DataFile

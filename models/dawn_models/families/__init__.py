@@ -38,13 +38,18 @@ def read_config(folder: Path, notes: list[str] | None = None) -> tuple[Family, M
 def _family_of(fields: Fields) -> Family:
     model_type = fields.values.get("model_type")
     family = FAMILIES.get(model_type) if isinstance(model_type, str) else None
-    other = unsupported_model(fields.values)
+    other = unsupported_model(fields.values, tuple(FAMILIES))
     if family is None or other is not None:
         expected = " or ".join(repr(name) for name in FAMILIES)
         if other is not None:
             expected += f"; this is {other}, and not supported yet"
         raise fields.error("model_type", model_type, expected)
     return family
+
+
+def tokenizer_classes() -> tuple[str, ...]:
+    """Classes of the families that mean Qwen2's tokenizer, see `Family.tokenizer_classes`."""
+    return tuple(name for family in FAMILIES.values() for name in family.tokenizer_classes)
 
 
 def family_named(name: str) -> Family:

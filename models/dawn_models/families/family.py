@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from dawn_models.anatomy import parameter_shapes, split_name
 from dawn_models.config import ModelConfig
 from dawn_models.errors import ConfigError
 from dawn_models.families.table import FieldTable
 from dawn_models.fields import Fields
 
-GLOBAL_PARAMETERS = ("embedding.weight", "norm.weight", "head.weight")
-LAYER_PARAMETERS = (
-    "attention_norm.weight",
-    "q_proj.weight",
-    "k_proj.weight",
-    "v_proj.weight",
-    "o_proj.weight",
-    "mlp_norm.weight",
-    "gate_proj.weight",
-    "up_proj.weight",
-    "down_proj.weight",
-)
 MAX_LAYERS = 1024
 """Most layers a configuration may ask for; published models have about a tenth."""
 
-BIAS_PARAMETERS = ("q_proj.bias", "k_proj.bias", "v_proj.bias")
+
+@dataclass(frozen=True)
+class Release:
+    """A published checkpoint that one types by a short name.
+
+    Attributes:
+        name: what one types.
+        repository: its id on the Hugging Face Hub.
+        licence: what the model card was seen to state; None where none was seen. The card counts.
+    """
+
+    name: str
+    repository: str
+    licence: str | None = None
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,17 @@ class Family:
         parse: turns the fields of config.json and generation_config.json into a `ModelConfig`.
         table: what else config.json may hold.
         weight_names: parameter of our transformer -> tensor of the checkpoint; names of layer
-            parameters (without the ``layers.<i>.`` prefix) map to names that hold ``{i}``.
+            parameters (without the ``layers.<i>.`` prefix) map to names that hold ``{i}``. Names
+            of parameters that a configuration has not do no harm.
         end_tokens: special tokens that end an answer where the tokenizer has them, beside
             the end tokens of the configuration.
         ignored: tensors matching this pattern carry nothing that is learned.
+        dawn_options: thresholds published for decoding it with DAWN (arXiv 2602.06953, evaluation
+            scripts: 256 new tokens, blocks of 32, batch 1); empty where none were, which leaves
+            those of the rule.
+        tokenizer_classes: its own classes of Python code that mean Qwen2's tokenizer, read from
+            vocab.json and merges.txt.
+        releases: its published checkpoints that have short names.
     """
 
     name: str
@@ -52,6 +61,9 @@ class Family:
     weight_names: Mapping[str, str]
     end_tokens: tuple[str, ...]
     ignored: re.Pattern[str] | None = None
+    dawn_options: Mapping[str, float] = field(default_factory=dict)
+    tokenizer_classes: tuple[str, ...] = ()
+    releases: tuple[Release, ...] = ()
 
     def read_config(self, config: Fields, generation: Fields) -> ModelConfig:
         """Parse and cross-check a configuration; what is not read is said in `Fields.notes`.
@@ -67,14 +79,10 @@ class Family:
 
     def tensor_names(self, config: ModelConfig) -> dict[str, str]:
         """Every parameter of our transformer -> its tensor's name in the checkpoint."""
-        plain = [
-            name for name in GLOBAL_PARAMETERS if not (config.tied_head and name == "head.weight")
-        ]
-        names = {name: self.weight_names[name] for name in plain}
-        layered = LAYER_PARAMETERS + (BIAS_PARAMETERS if config.qkv_bias else ())
-        for i in range(config.num_layers):
-            for name in layered:
-                names[f"layers.{i}.{name}"] = self.weight_names[name].format(i=i)
+        names = {}
+        for parameter in parameter_shapes(config):
+            layer, name = split_name(parameter)
+            names[parameter] = self.weight_names[name].format(i=layer)
         return names
 
 

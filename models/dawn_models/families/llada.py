@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dawn_models.config import ModelConfig
 from dawn_models.families import rope
-from dawn_models.families.family import MAX_LAYERS, Family, head_dim_of
+from dawn_models.families.family import MAX_LAYERS, Family, Release, head_dim_of
 from dawn_models.families.ids import eos_token_ids, mask_token_id, pad_token_id
 from dawn_models.families.table import FieldTable
 from dawn_models.fields import Fields, describe
@@ -134,4 +134,17 @@ LLADA = Family(
         "down_proj.weight": _LAYER + "ff_out.weight",
     },
     end_tokens=("<|eot_id|>", "<|endoftext|>"),
+    dawn_options={
+        "tau_sink": 0.01,
+        "tau_edge": 0.07,
+        "tau_induce": 0.70,
+        # Varies by task; this is the one used for most of them.
+        "tau_low": 0.75,
+        "tau_high": 0.90,
+    },
+    releases=(
+        Release("llada", "GSAI-ML/LLaDA-8B-Instruct", "MIT"),
+        Release("llada-base", "GSAI-ML/LLaDA-8B-Base"),
+        Release("llada-1.5", "GSAI-ML/LLaDA-1.5", "MIT"),
+    ),
 )

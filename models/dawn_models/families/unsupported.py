@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 _CAUSAL = "a causal language model, which predicts from left to right and knows no mask"
@@ -48,11 +48,12 @@ _FORMATS: Mapping[str, str] = {
 }
 
 
-def unsupported_model(values: Mapping[str, Any]) -> str | None:
+def unsupported_model(values: Mapping[str, Any], supported: Collection[str]) -> str | None:
     """What a configuration describes, if that is a model we know and do not support.
 
     Args:
         values: the fields of config.json.
+        supported: values of ``model_type`` that a family reads; the tables need not be told.
     """
     model_type = values.get("model_type")
     name = model_type.lower() if isinstance(model_type, str) else ""
@@ -61,6 +62,8 @@ def unsupported_model(values: Mapping[str, Any]) -> str | None:
         return _BY_TYPE["llada_moe"]
     if name == "dream" and (values.get("block_size") or "DreamForCausalLM" in architectures):
         return "DreamReasoner, which denoises block by block with the geometry of Qwen3"
+    if model_type in supported:
+        return None
     return _BY_TYPE.get(name) or (_CAUSAL if name in _CAUSAL_TYPES else None)
 
 

@@ -6,7 +6,6 @@ Importing this package registers all of them.
 from dawn_runtime.policies.base import POLICIES, Needs, Policy, RowView
 from dawn_runtime.policies.dapd import Dapd
 from dawn_runtime.policies.dawn import Dawn
-from dawn_runtime.policies.defaults import PUBLISHED_DAWN_OPTIONS, published_defaults
 from dawn_runtime.policies.factor import Factor
 from dawn_runtime.policies.klass import Klass
 from dawn_runtime.policies.local_leap import LocalLeap
@@ -15,7 +14,6 @@ from dawn_runtime.policies.threshold import Threshold
 
 __all__ = [
     "POLICIES",
-    "PUBLISHED_DAWN_OPTIONS",
     "Dapd",
     "Dawn",
     "Factor",
@@ -26,5 +24,4 @@ __all__ = [
     "Policy",
     "RowView",
     "Threshold",
-    "published_defaults",
 ]

@@ -116,7 +116,7 @@ def test_smoothing_folded_into_weights_computes_the_same(
     calibration: Calibration, checkpoint: Checkpoint
 ) -> None:
     plain, smooth = load_transformer(checkpoint), load_transformer(checkpoint)
-    factors = folded(calibration)
+    factors = folded(calibration, checkpoint.config)
     assert len(factors) == 2 * (2 + 5)
     with torch.no_grad():
         for name, factor in factors.items():
@@ -125,5 +125,5 @@ def test_smoothing_folded_into_weights_computes_the_same(
         torch.testing.assert_close(smooth(ids), plain(ids), rtol=1e-4, atol=1e-4)
 
 
-def test_no_calibration_folds_nothing() -> None:
-    assert folded(None) == {}
+def test_no_calibration_folds_nothing(checkpoint: Checkpoint) -> None:
+    assert folded(None, checkpoint.config) == {}

@@ -9,11 +9,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from dawn_models import family_named
 from dawn_runtime import Decoder, Result
 from dawn_runtime.engine import StepInputs
 from dawn_runtime.engine.fake import fake_manifest
-from dawn_runtime.manifest import SpecialTokens
-from dawn_runtime.policies import published_defaults
+from dawn_runtime.manifest import DecodingDefaults, SpecialTokens
 from support.golden import CASES, GOLDEN, NumpyEngine, decode_case, golden_case
 
 
@@ -34,7 +34,7 @@ def decode(family: str, case: str) -> list[Result]:
     manifest = replace(
         fake_manifest(vocab_size=256, max_length=2048, prediction_shift=shift),
         tokens=SpecialTokens(mask=254, eos=(253,), pad=253),
-        decoding=published_defaults(family),
+        decoding=DecodingDefaults("dawn", family_named(family).dawn_options),
     )
     return decode_case(Decoder(manifest, NumpyEngine(family)), family, case)
 
