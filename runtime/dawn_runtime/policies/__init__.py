@@ -8,6 +8,7 @@ from dawn_runtime.policies.dapd import Dapd
 from dawn_runtime.policies.dawn import Dawn
 from dawn_runtime.policies.defaults import PUBLISHED_DAWN_OPTIONS, published_defaults
 from dawn_runtime.policies.factor import Factor
+from dawn_runtime.policies.kernel import Kernel, KernelView, Selected
 from dawn_runtime.policies.klass import Klass
 from dawn_runtime.policies.local_leap import LocalLeap
 from dawn_runtime.policies.one_per_step import OnePerStep
@@ -19,12 +20,15 @@ __all__ = [
     "Dapd",
     "Dawn",
     "Factor",
+    "Kernel",
+    "KernelView",
     "Klass",
     "LocalLeap",
     "Needs",
     "OnePerStep",
     "Policy",
     "RowView",
+    "Selected",
     "Threshold",
     "published_defaults",
 ]
