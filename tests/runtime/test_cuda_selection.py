@@ -15,7 +15,6 @@ from dawn_runtime.cuda import Chooser, Device
 from dawn_runtime.cuda.chooser import Placed
 from dawn_runtime.decoding import (
     Answer,
-    Ask,
     Dual,
     FullPass,
     Kept,
@@ -27,7 +26,7 @@ from dawn_runtime.decoding import (
 from dawn_runtime.decoding.schemes.unmask import Past
 from dawn_runtime.decoding.windows import Window
 from dawn_runtime.engine.protocol import StepOutputs
-from dawn_runtime.policies import Kernel, RowView, Selected
+from dawn_runtime.policies import Kernel, RowView
 from support.host_device import HostDevice, put
 
 MASK = 60

@@ -1,4 +1,4 @@
-"""Named arrays that are allocated once and grow when they must, on a device or for copies from it."""
+"""Named arrays that are allocated once and grow when they must, on a device or on the host."""
 
 from dataclasses import dataclass, field
 from math import prod

@@ -112,7 +112,7 @@ class Unmask(Scheme):
         return all_masks(answers[0].tokens[_rows_of(plan)], row.mask_id)
 
     def kernel_view(self, row: RowState, ask: Ask) -> KernelView | None:
-        """Returns what the kernel reads besides the run, if the policy has one and reads no more."""
+        """Returns what the kernel reads besides the run, if the policy has one."""
         needs = self.policy.needs
         kernel = self.policy.kernel(len(ask.kept) + len(ask.tokens))
         if kernel is None or ask.logits or needs.history:
