@@ -24,7 +24,7 @@ STRICT: dict[str, dict[str, float]] = {
 def measure(folder: Path, name: str, repeat: int) -> dict[str, Any]:
     """Times steps over answers of `NEW_TOKENS` tokens; medians of several, after one to warm up.
 
-    Keys are `policy cache selection`; with `cuda` evidence stays on the device and a kernel chooses.
+    Keys are `policy cache selection`; with `cuda` evidence stays on the device, a kernel chooses.
     Outside is what a step takes beside the engine's own time: on a device that is measured on its
     stream, so it holds launches and the wait for what was chosen. Saved is what the kernels take
     off a whole step; they are worth having only where it is above 0.
