@@ -14,7 +14,6 @@ from dawn_runtime import (
     Decoder,
     Engine,
     EngineError,
-    Result,
     StepInputs,
     StepOutputs,
     open_engine,
@@ -68,15 +67,6 @@ def assert_same(left: Any, right: Any) -> None:
         np.testing.assert_array_equal(getattr(left, name), getattr(right, name), err_msg=name)
     for one, other in zip(left.present, right.present, strict=True):
         np.testing.assert_array_equal(one, other)
-
-
-def assert_commits_agree(left: Result, right: Result) -> None:
-    """The same commits. Only the engine of the CPU asks for aligned keys, so its sums may round
-    otherwise, in the last bits."""
-    placed = [[(c.step, c.position, c.token) for c in one.trace] for one in (left, right)]
-    assert placed[0] == placed[1]
-    confidence = [[commit.confidence for commit in one.trace] for one in (left, right)]
-    np.testing.assert_allclose(confidence[0], confidence[1], rtol=1e-3)
 
 
 @pytest.mark.parametrize("queries", [0, 4])
@@ -139,6 +129,7 @@ def test_what_a_run_leaves_on_the_device_is_what_a_plain_run_gives(
     wanted: bool, engines: tuple[OrtDeviceEngine, Engine], host: HostDevice
 ) -> None:
     bound, plain = engines
+    bound.kv_memory(36)  # so many tokens may a full and a cached run feed together
     for length in (9, 5, 9, 9):
         inputs = inputs_of(bound.describe().vocab_size, length=length)
         inputs = replace(inputs, want_logits=wanted, want_present=True)
@@ -146,7 +137,6 @@ def test_what_a_run_leaves_on_the_device_is_what_a_plain_run_gives(
         assert_same(to_host(host, outputs), expected)
         cached = bound.run_on_device(cached_of(inputs, outputs.present))
         assert_same(to_host(host, cached), plain.run(cached_of(inputs, expected.present)))
-        assert_same(to_host(host, outputs), to_host(host, outputs))
         for array, other in zip(outputs.present, expected.present, strict=True):
             np.testing.assert_array_equal(get(host, array), other)
 
@@ -304,17 +294,24 @@ def test_cuda_graphs_are_an_option_of_one_engine(engine: str, artifact: Artifact
 @pytest.mark.parametrize("cache", ["none", "dual", "dual:refresh=3", "prefix:refresh=never"])
 @pytest.mark.parametrize("policy", ["dawn", "threshold", "factor"])
 def test_decoding_is_that_of_the_cpu_engine(
-    policy: str, cache: str, engines: tuple[OrtDeviceEngine, Engine], artifact: Artifact
+    policy: str,
+    cache: str,
+    engines: tuple[OrtDeviceEngine, Engine],
+    artifact: Artifact,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings: dict[str, Any] = {"policy": policy, "cache": cache, "block_length": 8}
-    bound, plain = (
+    bound, plain = engines
+    # The engine of the CPU asks for aligned keys, which are added up in another order.
+    monkeypatch.setattr(plain, "_info", replace(plain.describe(), alignment=1))
+    found, expected = (
         Decoder(artifact.manifest, engine).generate_batch(
             [[5, 6, 7], [9]], max_new_tokens=32, **settings
         )
-        for engine in engines
+        for engine in (bound, plain)
     )
-    for one, other in zip(bound, plain, strict=True):
-        assert_commits_agree(one, other)
+    for one, other in zip(found, expected, strict=True):
+        assert one.trace == other.trace
 
 
 def test_the_engine_offers_all_that_a_device_can(engines: tuple[OrtDeviceEngine, Engine]) -> None:

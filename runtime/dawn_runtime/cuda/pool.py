@@ -51,7 +51,9 @@ class Pool:
         """
         size, there = prod(source.shape), self._host.get(name)
         if there is None or there.size < size:
-            there = self._host[name] = self.device.host_array((max(size, 1),), source.dtype)
+            # Page-locked memory takes long to get, and answers grow block by block.
+            room = max(size, 1 if there is None else 2 * there.size)
+            there = self._host[name] = self.device.host_array((room,), source.dtype)
         target: NDArray[Any] = there[:size].reshape(source.shape)
         self.device.download(target, source)
         return target
