@@ -75,8 +75,8 @@ class DeviceKv:
         Raises:
             EngineError: They are more than there is memory for.
         """
-        if tuple(rows) == self.rows:
-            return self._views(self._memory, len(self.rows))
+        if not rows or tuple(rows) == self.rows:
+            return self._views(self._memory, len(rows))
         return self._views(self._gather(self._places_of(rows), self.slots), len(rows))
 
     def write(
