@@ -141,6 +141,21 @@ def test_what_a_run_leaves_on_the_device_is_what_a_plain_run_gives(
             np.testing.assert_array_equal(get(host, array), other)
 
 
+def test_a_full_and_a_cached_run_of_one_step_have_room_though_earlier_ones_were_small(
+    engines: tuple[OrtDeviceEngine, Engine], host: HostDevice
+) -> None:
+    bound, plain = engines
+    inputs = replace(inputs_of(bound.describe().vocab_size), want_present=True, resident=True)
+    bound.run(inputs)
+    bound.kv_memory(36)
+    expected = plain.run(inputs).present
+    for run in (bound.run, bound.run_on_device):
+        found = run(inputs).present  # type: ignore[operator]
+        run(cached_of(inputs, tuple(put(host, array) for array in expected)))  # type: ignore[operator]
+        for array, other in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(get(host, array), other)
+
+
 def test_numbers_of_kinds_of_runs_take_no_more_room_than_there_is() -> None:
     graphs = _GraphIds()
     for key in range(10_000):

@@ -26,6 +26,7 @@ from support.fake_tensorrt_world import DataType, TensorIOMode, TensorLocation
 from support.tensorrt_machine import FEW, ORIN, FakeMachine, copied, small_artifact
 
 VERSIONS = ["10.3.0", "11.4.0"]
+FED = ("input_ids", "position_ids", "attention_mask", "logit_rows", "attention_rows")
 
 
 @pytest.fixture(scope="module")
@@ -344,6 +345,35 @@ def test_runs_that_stay_on_the_device_are_launches_of_a_graph(
     assert driver.calls.count("cuMemcpyDtoHAsync") == 0
 
 
+def test_a_step_of_more_rows_than_a_profile_has_keeps_the_keys_of_both_its_runs(
+    engine: TensorRTEngine, folder: Path
+) -> None:
+    cpu, step = reference(folder), replace(full_pass(batch=2, length=40), want_present=True)
+    expected = cpu.run(step).present
+    past = [engine.device.allocate(array.shape, str(array.dtype)) for array in expected]
+    later = cached_pass(tuple(array[:1] for array in expected), fed=40)
+    later = replace(later, position_ids=later.position_ids - 40)
+    later = replace(
+        later,
+        **{name: np.repeat(getattr(later, name), 2, axis=0) for name in FED},
+        past=tuple(past),
+        want_present=True,
+        resident=True,
+    )
+    for tokens in (80, 160):
+        kept = engine.kv_memory(tokens)
+        for _ in range(3):  # the third is a replay of what was recorded for this memory
+            found = engine.run(replace(step, resident=True)).present
+            if tokens == 160:
+                engine.run(later)
+            for array, other in zip(found, expected, strict=True):
+                host = np.zeros(array.shape, dtype=array.dtype)
+                engine.device.download(host, array)
+                engine.device.synchronize()
+                np.testing.assert_allclose(host, other, atol=1e-5)
+        del kept
+
+
 def test_logits_stay_on_the_device_too(machine: FakeMachine, folder: Path) -> None:
     step = replace(full_pass(), want_logits=True)
     machine.build(folder, replace(FEW, logits=True))
@@ -578,9 +608,9 @@ def test_keys_of_one_row_are_held_twice(
     machine.build(folder, replace(FEW, batch=1))
     opened = open_tensorrt(Artifact.open(folder))
     before = sum(map(len, driver.memory.values()))
-    kept = opened.kv_memory(1, 48)
+    kept = opened.kv_memory(48)
     added = sum(map(len, driver.memory.values())) - before
-    once = kv_bytes(opened.describe(), 1, 48)
+    once = kv_bytes(opened.describe(), 48)
     assert once <= added <= once + 4096, "what is kept"
     assert once <= opened._present.nbytes <= once + 4096, "what a step returns"
     del kept

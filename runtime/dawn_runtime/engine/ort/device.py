@@ -266,9 +266,10 @@ class OrtDeviceEngine:
     def _present_arrays(self, inputs: StepInputs) -> tuple[DeviceArray, ...]:
         """Memory of the device for keys and values of a run."""
         batch, fed = inputs.input_ids.shape
-        if self._present is None or self._present.tokens < batch * fed:
+        # A full and a cached run may feed as many tokens together as `kv_memory` was made for.
+        tokens = max(batch * fed, self._most_tokens)
+        if self._present is None or self._present.tokens < tokens:
             self._present = None  # freed before more is asked for
-            tokens = max(batch * fed, self._most_tokens)
             self._present = PresentMemory(self.device, self._info, tokens)
         return self._present.arrays(batch, fed, cached=bool(inputs.past))
 

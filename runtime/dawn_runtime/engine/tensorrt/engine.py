@@ -111,6 +111,9 @@ class TensorRTEngine:
 
     def kv_memory(self, tokens: int) -> KvMemory:
         """Returns memory on the device for keys and values; see `ResidentEngine`."""
+        if tokens > self._present.tokens:
+            # A step may run more rows in two runs, full and cached, than a profile has in one.
+            self._present = PresentMemory(self.device, self._info, tokens)
         return DeviceKv(self.device, self._info, tokens)
 
     def run(self, inputs: StepInputs) -> StepOutputs:
@@ -221,9 +224,11 @@ class TensorRTEngine:
         past: tuple[DeviceArray, ...],
     ) -> None:
         """Starts the engine on the five arrays of a step and the cached ones, none for P = 0."""
-        # Cached arrays lie at equal distances, and where the outputs go follows from the sizes.
+        # Cached arrays lie at equal distances; where outputs go follows from the sizes and from
+        # where the memory of keys and values begins.
         ends = past[:1] + past[-1:]
-        addresses = (array.pointer for array in (*fed.values(), *ends))
+        arrays = (*fed.values(), *ends)
+        addresses = (*(array.pointer for array in arrays), self._present.pointer)
 
         def bindings() -> Bindings:
             kept = past or self._nothing_kept(fed["input_ids"], sizes)
