@@ -23,7 +23,7 @@ class RequestBatch:
         seconds: Wall time of all steps so far.
     """
 
-    def __init__(self, batch: Batch | DeviceBatch) -> None:
+    def __init__(self, batch: Batch) -> None:
         self._batch = batch
         self._requests: dict[int, Request] = {}
         self._inside: dict[int, Request] = {}
@@ -152,10 +152,8 @@ class Generation:
         return [request.result(**times) for request in self._requests]
 
 
-def begin_batch(engine: Engine, packer: Packer, requests: Sequence[Request]) -> Batch | DeviceBatch:
-    """Returns a batch with room for some requests: on the device if engine and rules allow it.
-
-    Both decide the same: the rules of `dawn_runtime.cuda` are those of the policies, bit for bit.
+def begin_batch(engine: Engine, packer: Packer, requests: Sequence[Request]) -> Batch:
+    """Returns a batch with room for some requests.
 
     Args:
         engine: Runs the model.
@@ -163,10 +161,22 @@ def begin_batch(engine: Engine, packer: Packer, requests: Sequence[Request]) -> 
         requests: What will join, at least one.
     """
     rows = sum(request.scheme.most_asks() for request in requests)
-    bounds = {
-        "max_rows": rows,
-        "max_tokens": rows * max(request.row.length for request in requests),
-    }
-    if isinstance(engine, DeviceEngine) and DeviceBatch.takes(requests):
-        return DeviceBatch(engine, packer, **bounds)
-    return Batch(engine, packer, **bounds)
+    longest = max(request.row.length for request in requests)
+    return open_batch(engine, packer, max_rows=rows, max_tokens=rows * longest)
+
+
+def open_batch(engine: Engine, packer: Packer, *, max_rows: int, max_tokens: int) -> Batch:
+    """Returns an empty batch; evidence stays on the device if the engine can leave it there.
+
+    Both kinds decide the same: the kernels of `dawn_runtime.cuda` choose as the policies do, bit
+    for bit.
+
+    Args:
+        engine: Runs the model.
+        packer: Arrays of the same model.
+        max_rows: As for `Batch`.
+        max_tokens: As for `Batch`.
+    """
+    if isinstance(engine, DeviceEngine):
+        return DeviceBatch(engine, packer, max_rows=max_rows, max_tokens=max_tokens)
+    return Batch(engine, packer, max_rows=max_rows, max_tokens=max_tokens)

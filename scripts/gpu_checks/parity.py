@@ -95,9 +95,9 @@ def check_selection(folder: Path, name: str) -> dict[str, Any]:
     with opened(folder, name) as (manifest, engine):
         if not isinstance(engine, DeviceEngine):
             raise CheckError(f"{engine.describe().name} does not run on arrays of a device")
-        for policy, length in itertools.product(("dawn", "threshold"), (32, 96)):
+        for policy, cache, length in itertools.product(("dawn", "threshold"), CACHES, (32, 96)):
             settings: Settings = {"policy": policy, "max_new_tokens": length, "stop_at_eos": False}
-            settings["fallback_length"] = 0
+            settings["fallback_length"], settings["cache"] = 0, cache
             settings["options"] = PICKY[policy]
             prompts = [random_prompt(manifest, 8 + n, n) for n in range(3)]
             found = [
@@ -109,8 +109,11 @@ def check_selection(folder: Path, name: str) -> dict[str, Any]:
                 for results in found
             )
             if kernel != numpy:
-                raise CheckError(f"kernels and NumPy decide differently: {policy}, {length} tokens")
-        return {"compared": "steps, positions and tokens of 12 answers, equal"}
+                raise CheckError(
+                    f"kernels and NumPy decide differently: {policy}, cache {cache}, {length} "
+                    "tokens"
+                )
+        return {"compared": "steps, positions and tokens of 24 answers, equal"}
 
 
 def _inputs(manifest: Manifest, batch: int, length: int) -> StepInputs:

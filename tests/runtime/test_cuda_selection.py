@@ -1,31 +1,61 @@
-"""The kernels of `decide.cu`, as plain C++ and on a GPU, against the rules in NumPy."""
+"""The kernels of `choose.cu`, as plain C++ and on a GPU, against the rules in NumPy."""
 
 import ctypes
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from dawn_runtime import Dawn, Policy, Threshold
-from dawn_runtime.cuda import Device
-from dawn_runtime.cuda.selection import STUCK, Selection, SelectionRule, Span
-from dawn_runtime.decoding import RowState
-from dawn_runtime.decoding.rails import choose
-from dawn_runtime.engine.device import DeviceOutputs
-from dawn_runtime.policies import RowView
-from support.host_device import HostDevice, get, put
+from dawn_runtime import Dapd, Dawn, LocalLeap, NoCache, Policy, Threshold
+from dawn_runtime.cuda import Chooser, Device
+from dawn_runtime.cuda.chooser import Placed
+from dawn_runtime.decoding import (
+    Answer,
+    Dual,
+    FullPass,
+    Kept,
+    Packer,
+    Prefix,
+    RowState,
+    Unmask,
+)
+from dawn_runtime.decoding.schemes.unmask import Past
+from dawn_runtime.decoding.windows import Window
+from dawn_runtime.engine.protocol import StepOutputs
+from dawn_runtime.policies import Kernel, RowView
+from support.host_device import HostDevice, put
 
-MASK, FILLER = 60, 0
+MASK = 60
 LONG = Dawn(0.02, 0.1, 0.3, 0.1, reference_length=70, length_exponent=1.0)
 """At 700 tokens a tenth of these thresholds."""
 
 
+@dataclass(frozen=True, slots=True)
+class Part(Window):
+    """Some positions, with some of what follows them out of sight."""
+
+    name: ClassVar[str] = "part"
+
+    begin: int
+    end: int
+    hidden: tuple[int, ...] = ()
+
+    def span(self, row: RowState) -> tuple[int, int]:
+        return self.begin, self.end
+
+    def visible(self, row: RowState) -> NDArray[np.bool_]:
+        visible = np.ones(row.length, dtype=bool)
+        visible[list(self.hidden)] = False
+        return visible
+
+
 def random_policy(rng: np.random.Generator) -> Policy:
     if rng.random() < 0.15:
-        return Threshold(float(rng.choice([0.3, 0.6, 0.9])))
+        return Threshold(float(rng.choice([0.0, 0.3, 0.6, 0.9])))
     sink = rng.choice([0.03, 0.06, 8 / 256, 0.2, 1.0])
     edge = rng.choice([0.02, 0.05, 12 / 256, 0.1, 0.3])
     floors = {n: float(rng.integers(0, 21) / 20) for n in ("tau_induce", "tau_low", "tau_anchor")}
@@ -37,107 +67,128 @@ def random_policy(rng: np.random.Generator) -> Policy:
     return Dawn(float(sink), float(edge), tau_high=0.85, **floors, **rest)
 
 
-class State:
-    """A batch of random rows in the middle of an answer, with random evidence."""
-
-    def __init__(self, rng: np.random.Generator, longest: int, batch: int, policy: Policy) -> None:
-        self.policy = policy
-        self.shift = int(rng.integers(0, 2))
-        lengths = rng.integers(2, longest + 1, batch)
-        self.size = int(lengths.max())
-        self.rows, self.spans = [], []
-        for index, length in enumerate(lengths.tolist()):
-            ids = rng.integers(1, 50, length)
-            start = int(rng.integers(0, length))
-            ids[start:][rng.random(length - start) < rng.choice([0.2, 0.7, 1.0])] = MASK
-            begin = int(rng.integers(start, length))
-            ids[begin] = MASK
-            end = int(rng.integers(begin + 1, length + 1))
-            self.rows.append(RowState.fill(ids, start, MASK, (7, 8)))
-            self.spans.append(Span(index, length, start, begin, end))
-        self.firsts = [0 if isinstance(policy, Dawn) else span.begin for span in self.spans]
-        width = max(s.end - f for s, f in zip(self.spans, self.firsts, strict=True))
-        self.tokens = rng.integers(1, 50, (batch, width))
-        self.tokens[rng.random((batch, width)) < rng.choice([0.05, 0.6])] = MASK
-        # Few distinct values, so that equal confidences occur, and values at the thresholds.
-        self.confidence = (rng.integers(0, 21, (batch, width)) / 20).astype(np.float32)
-        weights = rng.random((batch, self.size, self.size)) ** rng.integers(1, 30)
-        visible = np.arange(self.size) < lengths[:, None, None]
-        weights = np.where(visible, weights + 1e-9, 0)
-        weights /= weights.sum(axis=2, keepdims=True)
-        if rng.random() < 0.5:  # few distinct values, so that some lie at the thresholds
-            weights = np.where(visible, rng.integers(0, 17, weights.shape) / 256, 0)
-        self.attention = weights.astype(np.float32)
-
-    def expected(self, index: int) -> RowState | None:
-        """The row after the step, by the rules in NumPy; None if it is stuck."""
-        row, span, first = self.rows[index], self.spans[index], self.firsts[index]
-        positions = np.arange(row.length)
-        tokens, confidence = np.full(row.length, -1), np.full(row.length, np.nan, np.float32)
-        tokens[first : span.end] = self.tokens[index, : span.end - first]
-        confidence[first : span.end] = self.confidence[index, : span.end - first]
-        confidence[row.masked & (tokens == MASK)] = 0
-        candidates = span.begin + np.flatnonzero(row.masked[span.begin : span.end])
-        view = RowView(
-            candidates=candidates,
-            masked=row.masked,
-            window=(span.begin, span.end),
-            tokens=tokens,
-            confidence=confidence,
-            attention=self.attention[index, : row.length, : row.length],
-            attention_rows=positions,
-            attention_keys=positions,
-            step=0,
-            predicted=positions[first : span.end],
-        )
-        if (tokens[candidates] == MASK).all():
-            return None
-        chosen = choose(self.policy, view, MASK)
-        return row.commit(chosen, tokens[chosen], confidence[chosen])
-
-    def selection(self, device: Device) -> Selection:
-        shape = (len(self.rows), self.size)
-        ids, masked = np.full(shape, FILLER), np.zeros(shape, dtype=bool)
-        for index, row in enumerate(self.rows):
-            ids[index, : row.length], masked[index, : row.length] = row.ids, row.masked
-        rule = SelectionRule.of(self.policy)
-        assert rule is not None
-        names = {"mask_id": MASK, "filler_id": FILLER, "shift": self.shift}
-        return Selection(device, rule, ids, masked, (7, 8), **names)
-
-    def outputs(self, device: Device) -> DeviceOutputs:
-        arrays = (self.tokens, self.confidence, self.attention)
-        return DeviceOutputs(*(put(device, array) for array in arrays))
+def coarse(rng: np.random.Generator, shape: Any) -> NDArray[np.float32]:
+    """Few distinct values, so that equal confidences occur, and values at the thresholds."""
+    return (rng.integers(0, 21, shape) / 20).astype(np.float32)
 
 
-def assert_same(state: State, device: Device) -> None:
-    selection = state.selection(device)
-    step = selection.lay_out(state.spans)
-    selection.decide(state.outputs(device))
-    statuses = selection.read_status()
-    ids, steps, confidence = selection.read_rows()
-    fed = get(device, step.input_ids)
-    for index, (row, status) in enumerate(zip(state.rows, statuses, strict=True)):
-        expected, here = state.expected(index), slice(row.length)
-        after = expected or row
-        np.testing.assert_array_equal(ids[index, here], after.ids)
-        np.testing.assert_array_equal(fed[index, here], after.ids)
-        np.testing.assert_array_equal(steps[index, here], after.commit_step)
-        np.testing.assert_array_equal(confidence[index, here], after.commit_confidence)
-        assert status.fault == (STUCK if expected is None else 0)
-        if expected is not None:
-            assert (status.settled, status.known) == (after.settled, after.known)
-            assert status.end == (row.length if after.end is None else after.end)
-        assert MASK not in ids[index, here][steps[index, here] >= 0]
-        assert (ids[index, row.length :] == FILLER).all()
+def random_row(rng: np.random.Generator, length: int, policy: Policy) -> tuple[RowState, Unmask]:
+    """A row in the middle of an answer, with keys that it kept or without."""
+    ids, start = rng.integers(1, 50, length), int(rng.integers(0, length))
+    ids[start:][rng.random(length - start) < rng.choice([0.2, 0.7, 1.0])] = MASK
+    begin = int(rng.integers(start, length))
+    end = int(rng.integers(begin + 1, length + 1))
+    ids[begin] = MASK
+    row = RowState.fill(ids, start, MASK, (7, 8), shift=int(rng.integers(0, 2)))
+    window = Part(begin, end, tuple(rng.permutation(np.arange(end, length))[: rng.integers(0, 9)]))
+    if rng.random() < 0.4:
+        return row, Unmask(policy, window, rng.choice(np.array([NoCache(), Dual()])))
+    cache = rng.choice(np.array([Dual("never"), Prefix("never")]))
+    positions = rng.permutation(length)[: rng.integers(1, length + 1)]
+    tokens = np.where(rng.random(len(positions)) < 0.9, ids[positions], 55)
+    past = Past(
+        full=FullPass((begin, end), row.decided),
+        confidence=np.where(rng.random(length) < 0.5, np.float32(np.nan), coarse(rng, length)),
+        key_means=(rng.integers(0, 17, length) / 256).astype(np.float32),
+    )
+    kept = Kept.empty(length).renewed(positions, tokens)
+    return replace(row, kept=kept, memory=past), Unmask(policy, window, cache)
+
+
+class Case:
+    """A run over random rows, with random outputs; what is padding holds NaN."""
+
+    def __init__(
+        self, rng: np.random.Generator, longest: int, batch: int, *policies: Policy
+    ) -> None:
+        self.packer = Packer(0, str(rng.choice(["left", "right"])))  # type: ignore[arg-type]
+        lengths = rng.integers(2, longest + 1, batch).tolist()
+        given = (policies or (random_policy(rng),)) * batch
+        made = [random_row(rng, n, one) for n, one in zip(lengths, given, strict=False)]
+        self.rows, self.schemes = [row for row, _ in made], [scheme for _, scheme in made]
+        self.asks = [scheme.ask(row)[0] for row, scheme in made]
+        self.width = max(len(ask.tokens) for ask in self.asks) + int(rng.integers(0, 3))
+        self.slots = max(1 + int(ask.kept.max(initial=-1)) for ask in self.asks)
+        predictions = max(len(ask.predict) for ask in self.asks) + int(rng.integers(0, 3))
+        queries = max(len(ask.evidence) for ask in self.asks) + int(rng.integers(0, 3))
+        self.keys = self.slots + self.width
+        self.tokens = rng.integers(1, 50, (batch, predictions))
+        self.tokens[rng.random(self.tokens.shape) < rng.choice([0.05, 0.6])] = MASK
+        self.confidence = np.full(self.tokens.shape, np.nan, np.float32)
+        self.attention = np.full((batch, queries, self.keys), np.nan, np.float32)
+        few = rng.random() < 0.5  # distinct values, so that some lie at the thresholds
+        for place, ask in enumerate(self.asks):
+            shape = (len(ask.evidence), len(ask.kept) + len(ask.tokens))
+            weights = rng.random(shape) ** rng.integers(1, 30) + 1e-9
+            weights /= weights.sum(axis=1, keepdims=True)
+            if few:
+                weights = rng.integers(0, 17, shape) / 256
+            self.attention[place, : shape[0], self.columns(place)] = weights.T
+            self.confidence[place, : len(ask.predict)] = coarse(rng, len(ask.predict))
+
+    def columns(self, place: int) -> NDArray[np.int64]:
+        found = self.packer.columns(self.asks[place], self.width, self.slots)
+        return np.arange(self.keys)[found]
+
+    def answer(self, place: int) -> Answer:
+        outputs = StepOutputs(self.tokens, self.confidence, self.attention)
+        return self.packer.answer(self.asks[place], outputs, place, self.slots)
+
+    def run(self, device: Device) -> Chooser:
+        chooser, rows = Chooser(device), []
+        for place, (scheme, row, ask) in enumerate(
+            zip(self.schemes, self.rows, self.asks, strict=True)
+        ):
+            view = scheme.kernel_view(row, ask)
+            rows.append(None if view is None else Placed(view, self.columns(place)))
+        chooser.send(rows, self.keys)
+        outputs = (self.tokens, self.confidence, self.attention)
+        chooser.start(*(put(device, array) for array in outputs))
+        device.synchronize()
+        return chooser
+
+
+def same(left: Any, right: Any) -> bool:
+    """Whether two arrays, or nothing, are equal to the last bit."""
+    if left is None or right is None:
+        return left is right
+    return bool(np.array_equal(left, right, equal_nan=left.dtype.kind == "f"))
+
+
+def assert_same(case: Case, device: Device) -> None:
+    chooser = case.run(device)
+    assert chooser.finite
+    for place, selected in enumerate(chooser.read()):
+        row, scheme, host = case.rows[place], case.schemes[place], case.answer(place)
+        if selected is None:
+            continue
+        if scheme.stuck(row, [host]):
+            assert not selected.chosen.any()
+            continue
+        there = scheme.decide(row, [replace(host, attention=host.attention[:0], selected=selected)])
+        here = scheme.decide(row, [host])
+        assert here.commit.size
+        for name in ("commit", "tokens", "confidence"):
+            assert same(getattr(there, name), getattr(here, name)), name
+        for name in ("confidence", "key_means"):
+            assert same(getattr(there.memory, name), getattr(here.memory, name)), name
 
 
 @pytest.mark.parametrize("seed", range(24))
 def test_kernels_choose_what_the_rules_in_numpy_choose(seed: int, any_device: Device) -> None:
     rng = np.random.default_rng(seed)
-    for _ in range(100):
+    for _ in range(60):
         longest, batch = int(rng.choice([4, 12, 40])), int(rng.integers(1, 4))
-        assert_same(State(rng, longest, batch, random_policy(rng)), any_device)
+        policies = [random_policy(rng) for _ in range(batch)]
+        assert_same(Case(rng, longest, batch, *policies), any_device)
+
+
+def test_rows_that_are_decided_elsewhere_are_left_out(host: HostDevice) -> None:
+    rng = np.random.default_rng(1)
+    case = Case(rng, 20, 4, Dapd(), Dawn(), LocalLeap(), Threshold())
+    found = case.run(host).read()
+    assert [one is None for one in found] == [True, False, True, False]
+    assert_same(case, host)
 
 
 @pytest.mark.parametrize("threads", [2, 7])
@@ -146,13 +197,13 @@ def test_threads_side_by_side_choose_what_one_chooses(
 ) -> None:
     rng, device = np.random.default_rng(threads), HostDevice(host_libraries, threads)
     for _ in range(60):
-        assert_same(State(rng, 40, 2, random_policy(rng)), device)
+        assert_same(Case(rng, 40, 2, *(random_policy(rng) for _ in range(2))), device)
 
 
 def test_kernels_choose_the_same_in_long_rows(any_device: Device) -> None:
     rng = np.random.default_rng(99)
     for policy in (Dawn(), Dawn(0.002, 0.004, 0.3, 0.2), Dawn(0.002, 0.01, 0.3, 0.1), LONG):
-        assert_same(State(rng, 700, 2, policy), any_device)
+        assert_same(Case(rng, 700, 2, policy), any_device)
 
 
 @settings(max_examples=200)
@@ -169,69 +220,53 @@ def test_numpy_sums_columns_in_the_order_of_the_rows(rows: int, seed: int) -> No
     np.testing.assert_array_equal(np.add.reduce(wider[:, :5], axis=0), expected)
 
 
-@pytest.mark.parametrize(("array", "fault"), [("confidence", 1), ("attention", 2)])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_nothing_is_decided_on_nan_or_infinity(
-    array: str, fault: int, value: float, host: HostDevice
+@pytest.mark.parametrize("seed", range(12))
+def test_attention_that_a_rule_reads_must_be_finite(
+    seed: int, value: float, host: HostDevice
 ) -> None:
-    state = State(np.random.default_rng(3), 12, 2, Dawn())
-    spoilt = getattr(state, array)
-    spoilt[(1,) + (0,) * (spoilt.ndim - 1)] = value
-    selection = state.selection(host)
-    selection.lay_out(state.spans)
-    selection.decide(state.outputs(host))
-    assert [status.fault for status in selection.read_status()] == [0, fault]
-    ids, steps, _ = selection.read_rows()
-    assert (steps == -1).all(), "no other row is committed either"
-    for row, there in zip(state.rows, ids, strict=True):
-        np.testing.assert_array_equal(there[: row.length], row.ids)
+    rng = np.random.default_rng(seed)
+    case = Case(rng, 12, 2, Dawn())
+    query = int(rng.integers(0, len(case.asks[1].evidence)))
+    case.attention[1, query, rng.choice(case.columns(1))] = value
+    assert not case.run(host).finite
 
 
-def test_padding_may_hold_anything(host: HostDevice) -> None:
-    rng = np.random.default_rng(5)
-    state = State(rng, 40, 3, Dawn())
-    for index, row in enumerate(state.rows):
-        state.attention[index, row.length :] = rng.random()
-        state.attention[index, :, row.length :] = 1.0
-        width = state.spans[index].end - state.firsts[index]
-        state.confidence[index, width:] = 1.0
-    assert_same(state, host)
-
-
-def test_inputs_are_those_of_the_packer(host: HostDevice) -> None:
-    from dawn_runtime.decoding import NoCache, Packer, Single, make_plan
-
-    for seed, policy in enumerate([Dawn(), Threshold()]):
-        state = State(np.random.default_rng(seed), 20, 3, policy)
-        rows = [
-            replace(row, start=span.begin)
-            for row, span in zip(state.rows, state.spans, strict=True)
-        ]
-        plans = [make_plan(row, Single(), NoCache(), policy.needs, state.shift) for row in rows]
-        expected = Packer(state.shift, MASK, FILLER).pack(rows, plans)
-        spans = [replace(span, end=span.length) for span in state.spans]
-        step = state.selection(host).lay_out(spans)
-        for name in ("input_ids", "position_ids", "attention_mask", "attention_rows"):
-            np.testing.assert_array_equal(get(host, getattr(step, name)), getattr(expected, name))
-        found = get(host, step.logit_rows)
-        for index, plan in enumerate(plans):
-            wanted = np.maximum(plan.predicted - state.shift, 0)
-            first = 0 if isinstance(policy, Dawn) else spans[index].begin
-            np.testing.assert_array_equal(found[index, plan.predicted - first], wanted)
-
-
-def test_launches_after_the_first_step_are_two_and_one_small_copy(host: HostDevice) -> None:
-    state = State(np.random.default_rng(8), 30, 2, Dawn())
-    selection = state.selection(host)
-    selection.lay_out(state.spans)
+def test_a_step_sends_and_fetches_one_piece_each(host: HostDevice) -> None:
+    case = Case(np.random.default_rng(8), 30, 2, Threshold())
     host.launched.clear()
     host.copies.clear()
-    selection.decide(state.outputs(host))
-    assert host.launched == ["find_sinks", "decide"]
-    assert host.copies == [2 * 4 * 4]
+    case.run(host)
+    assert host.launched == ["choose"]
+    most = max(
+        len(scheme.kernel_view(row, ask).predictions)
+        for scheme, row, ask in zip(case.schemes, case.rows, case.asks, strict=True)
+    )  # type: ignore[union-attr]
+    assert host.copies == [2 * 4 * (1 + most)]
 
 
-def test_other_policies_have_no_kernel() -> None:
-    from dawn_runtime import Dapd
+def test_a_policy_says_itself_whether_it_has_a_kernel() -> None:
+    assert Threshold(0.5).kernel(9) == Kernel(0.5)
+    scaled = replace(LONG, reference_length=100).kernel(50)
+    assert (scaled.tau_sink, scaled.tau_edge, scaled.tau_high) == (0.04, 0.2, 0.9)
+    assert Dapd().kernel(9) is None
 
-    assert SelectionRule.of(Dapd()) is None
+
+def test_a_subclass_that_chooses_otherwise_has_no_kernel_unless_it_names_one() -> None:
+    @dataclass(frozen=True, slots=True)
+    class Fewest(Threshold):
+        def select(self, view: RowView) -> NDArray[np.int64]:
+            return view.most_confident()
+
+    @dataclass(frozen=True, slots=True)
+    class Named(Fewest):
+        def kernel(self, keys: int) -> Kernel:
+            return Kernel(tau_high=2.0)
+
+    @dataclass(frozen=True, slots=True)
+    class Kept(Dawn):
+        extra: int = 0
+
+    assert Fewest(0.5).kernel(9) is None
+    assert Named(0.5).kernel(9) == Kernel(2.0)
+    assert Kept().kernel(9) == Dawn().kernel(9)

@@ -11,18 +11,18 @@ from support.decoding import DAWN, MANIFEST
 from support.device_engine import HostEngine
 from support.host_device import HostDevice, get, put
 
-LENGTH = 12
+TOKENS = 48
 
 
 class Twins:
     """The same operations on both memories."""
 
-    def __init__(self, host: Device, dtype: str, batch: int, seed: int) -> None:
+    def __init__(self, host: Device, dtype: str, seed: int, tokens: int = TOKENS) -> None:
         self.info = EngineInfo("test", 3, 2, 4, 32, 96, dtype)
         self.host, self.rng = host, np.random.default_rng(seed)
-        self.here = KvStore(self.info, batch, LENGTH)
-        self.there = DeviceKv(host, self.info, batch, LENGTH)
-        self.written = [0] * batch
+        self.here = KvStore(self.info, tokens)
+        self.there = DeviceKv(host, self.info, tokens)
+        self.written: dict[int, int] = {}
 
     def fill(self, rows: list[int], slots: int) -> None:
         fed = int(self.rng.integers(slots, 2 * slots + 1))
@@ -35,17 +35,14 @@ class Twins:
         for index, row in enumerate(rows):
             targets = self.rng.permutation(slots)
             chosen = self.rng.permutation(fed)[:slots]
-            self.written[row] = slots
+            self.written[row] = max(slots, self.written.get(row, 0))
             self.here.write(row, targets, present, index, chosen)
             self.there.write(row, targets, copies, index, chosen)
 
-    def reserve(self, slots: int, rewritten: list[int]) -> None:
-        self.here.reserve(slots, rewritten)
-        self.there.reserve(slots, rewritten)
-
-    def retain(self, rows: tuple[int, ...]) -> None:
-        self.here.retain(rows)
-        self.there.retain(rows)
+    def arrange(self, slots: dict[int, int], rewritten: list[int]) -> None:
+        self.here.arrange(slots, rewritten)
+        self.there.arrange(slots, rewritten)
+        self.written = {row: 0 if row in rewritten else self.written.get(row, 0) for row in slots}
 
     def compare(self, rows: list[int]) -> None:
         assert (self.here.rows, self.here.slots) == (self.there.rows, self.there.slots)
@@ -61,26 +58,59 @@ class Twins:
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 @pytest.mark.parametrize("seed", range(5))
 def test_keys_on_a_device_are_those_in_numpy(seed: int, dtype: str, any_device: Device) -> None:
-    twins = Twins(any_device, dtype, 4, seed)
-    twins.reserve(5, [0, 1, 2, 3])
+    twins = Twins(any_device, dtype, seed)
+    twins.arrange(dict.fromkeys([0, 1, 2, 3], 5), [0, 1, 2, 3])
     twins.fill([0, 1, 2, 3], 5)
     twins.compare([0, 1, 2, 3])
     twins.compare([3, 1])
-    twins.retain((1, 2, 3))
+    twins.compare([2, 2, 0])
+    twins.arrange({1: 5, 2: 5, 3: 5}, [])
     twins.compare([1, 2, 3])
-    twins.reserve(9, [2])
+    twins.arrange({1: 5, 2: 9, 3: 5, 7: 4}, [2])
     twins.fill([2], 9)
-    twins.compare([1, 2, 3])
+    twins.fill([7], 4)
+    twins.compare([1, 2, 3, 7])
     twins.compare([2])
-    twins.retain((2, 3))
-    twins.reserve(7, [2, 3])
+    twins.arrange({2: 7, 3: 7}, [2, 3])
     twins.fill([2, 3], 7)
     twins.compare([2, 3])
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_rows_come_and_go_as_they_do_in_numpy(seed: int, any_device: Device) -> None:
+    twins, rng = Twins(any_device, "float16", seed), np.random.default_rng(seed)
+    slots: dict[int, int] = {}
+    for joined in range(40):
+        for row in [row for row in slots if rng.random() < 0.3]:
+            del slots[row]
+        if len(slots) < 4:
+            slots[joined] = int(rng.integers(1, 12))
+        rewritten = [row for row in slots if rng.random() < 0.5]
+        for row in rewritten:
+            slots[row] = int(rng.integers(1, 12))
+        if len(slots) * max([*slots.values(), twins.here.slots]) > TOKENS:
+            slots = {}
+        twins.arrange(slots, [row for row in rewritten if row in slots])
+        for row in slots:
+            if twins.written[row] == 0:
+                twins.fill([row], slots[row])
+        twins.compare(list(slots))
+        twins.compare([row for row in slots if rng.random() < 0.5])
+
+
+def test_a_row_that_takes_the_place_of_another_moves_nothing(any_device: Device) -> None:
+    twins = Twins(any_device, "float32", 0)
+    twins.arrange({0: 5}, [0])
+    twins.fill([0], 5)
+    twins.arrange({1: 6}, [])
+    assert twins.there.nbytes == twins.here.nbytes
+    twins.fill([1], 6)
+    twins.compare([1])
+
+
 def test_one_row_is_read_without_a_copy_and_moved_by_one_kernel(host: HostDevice) -> None:
-    twins = Twins(host, "float32", 1, 0)
-    twins.reserve(5, [0])
+    twins = Twins(host, "float32", 0)
+    twins.arrange({0: 5}, [0])
     host.launched.clear()
     twins.fill([0], 5)
     assert host.launched == ["kv_write"]
@@ -89,10 +119,21 @@ def test_one_row_is_read_without_a_copy_and_moved_by_one_kernel(host: HostDevice
     assert host.launched == ["kv_write"]
 
 
+def test_more_than_there_is_room_for_is_refused_on_both(host: HostDevice) -> None:
+    twins = Twins(host, "float32", 0, tokens=12)
+    twins.arrange({0: 5, 1: 6}, [0, 1])
+    for memory in (twins.here, twins.there):
+        with pytest.raises(EngineError, match="3 rows with 6 slots each need room for 18 tokens"):
+            memory.arrange({0: 5, 1: 6, 2: 1}, [2])
+        assert (memory.rows, memory.slots) == ((0, 1), 6)
+    with pytest.raises(EngineError, match="3 rows with 6 slots each are 18 tokens; there is room"):
+        twins.there.read([0, 1, 1])
+
+
 def test_keys_of_two_bytes_need_no_type_of_numpy(host: HostDevice) -> None:
     info = EngineInfo("test", 1, 1, 2, 32, 96, "bfloat16")
-    memory = DeviceKv(host, info, 1, 4)
-    memory.reserve(3, [0])
+    memory = DeviceKv(host, info, 4)
+    memory.arrange({0: 3}, [0])
     fed = put(host, np.arange(6, dtype=np.uint16).reshape(1, 1, 3, 2))
     memory.write(0, np.array([2, 0]), [fed, fed], 0, np.array([0, 1]))
     key, _ = memory.read([0])
@@ -103,7 +144,7 @@ def test_keys_of_two_bytes_need_no_type_of_numpy(host: HostDevice) -> None:
 def test_heads_of_an_odd_number_of_bytes_are_refused(host: HostDevice) -> None:
     info = EngineInfo("test", 1, 1, 3, 32, 96, "float16")
     with pytest.raises(EngineError, match="a head is 3 float16 = 6 bytes wide; expected a mult"):
-        DeviceKv(host, info, 1, 4)
+        DeviceKv(host, info, 4)
 
 
 @pytest.mark.parametrize("cache", ["dual", "prefix", "dual:refresh=3"])
@@ -118,4 +159,6 @@ def test_decoding_with_keys_on_a_device_decides_the_same(cache: str, host: HostD
         for one in (engine, fake)
     ]
     assert [result.trace for result in found[0]] == [result.trace for result in found[1]]
-    assert set(engine.residents) == {True}
+    runs = [*engine.runs, *engine.others]
+    assert {inputs.resident for inputs in runs} == {True}
+    assert any(inputs.past for inputs in engine.runs), "cached steps are chosen there too"

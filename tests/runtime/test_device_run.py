@@ -1,117 +1,233 @@
-"""Decoding on a device decides what decoding in NumPy decides, and asks the host for little."""
+"""A batch next to an engine decides what a batch in NumPy decides, and evidence stays there."""
 
-from dataclasses import replace
-from typing import Any
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from dawn_runtime.decoding.device_run import DeviceRun
+from numpy.typing import NDArray
 
-from dawn_runtime import Blocks, Decoder, EngineError, Pruned, Single, Sliding, Threshold
-from dawn_runtime.decoding import DecodeState, HostRun, Sampling, Window, begin_run
-from dawn_runtime.decoding.caches import Dual
-from dawn_runtime.engine.fake import FakeEngine, HashModel
-from dawn_runtime.policies import Policy
-from support.decoding import DAWN, MANIFEST, SCALED, begin, packer, same_row
-from support.device_engine import HostEngine
+from dawn_runtime import (
+    Blocks,
+    Dapd,
+    Decoder,
+    EngineError,
+    NoCache,
+    Policy,
+    Pruned,
+    RowView,
+    Single,
+    Sliding,
+    Threshold,
+)
+from dawn_runtime.cuda import CudaDevice, Device, DeviceKv
+from dawn_runtime.decoding import Batch, Cache, Packer, Padding, Sampling, Scheme, Unmask, Window
+from dawn_runtime.decoding.caches import Dual, Prefix
+from dawn_runtime.decoding.device_batch import DeviceBatch
+from dawn_runtime.decoding.schemes import FreeDave, Wino
+from dawn_runtime.engine.fake import FakeEngine, FakeModel, HashModel
+from dawn_runtime.errors import BatchFullError
+from dawn_runtime.generation import open_batch
+from dawn_runtime.policies import Kernel
+from support.decoding import DAWN, MANIFEST, MASK, POLICIES, SCALED, begin, same_row
+from support.device_engine import SPARE, HostEngine
 from support.host_device import HostDevice
 
 PROMPTS = [[1, 2, 3], [4], [5, 6, 7, 8, 9, 10], [3, 3]]
 COUNTS = [20, 9, 33, 24]
+KINDS = {
+    "none": NoCache(),
+    "prefix": Prefix(),
+    "dual": Dual(),
+    "dual, three commits": Dual(3),
+    "prefix, never": Prefix("never"),
+}
+SAMPLED = Sampling(temperature=0.7, seed=5)
 
 
-def both(
-    host: HostDevice, policy: Policy, window: Window, *, end: bool, shift: int, seed: int
-) -> tuple[DeviceRun, HostRun, HostEngine]:
-    """The same batch, on a device and in NumPy, run to its end."""
-    fake = FakeEngine(MANIFEST, HashModel(32, seed))
-    engine = HostEngine(fake, host)
-    state = begin(PROMPTS, COUNTS, policy, window, end=end)
-    there, here = begin_run(engine, packer(shift), state), begin_run(fake, packer(shift), state)
-    assert isinstance(there, DeviceRun)
-    assert isinstance(here, HostRun)
-    while here.active:
-        assert there.active
-        there.step()
-        here.step()
-        assert there.taken == here.taken
-    assert not there.active
+def batches(
+    device: Device, model: FakeModel, padding: Padding = "right", *, rows: int = 4
+) -> tuple[DeviceBatch, Batch, HostEngine]:
+    """An empty batch next to an engine on a device, and one in NumPy over the same model."""
+    fake = FakeEngine(MANIFEST, model)
+    engine, packer = HostEngine(fake, device), Packer(0, padding)
+    bounds = {"max_rows": rows, "max_tokens": rows * 44}
+    there = open_batch(engine, packer, **bounds)
+    assert isinstance(there, DeviceBatch)
+    here = open_batch(fake, packer, **bounds)
+    assert type(here) is Batch
     return there, here, engine
 
 
-@pytest.mark.parametrize("seed", range(3))
+def step(there: Batch, here: Batch) -> None:
+    """A step of both, after which all rows are equal to the last bit."""
+    assert there.active == here.active
+    assert there.step() == here.step()
+    for left, right in zip(there.rows.values(), here.rows.values(), strict=True):
+        assert same_row(left, right)
+        assert (left.fed, left.finished, left.final) == (right.fed, right.finished, right.final)
+
+
+def decode(
+    device: Device,
+    schemes: list[Scheme],
+    seed: int = 0,
+    model: FakeModel | None = None,
+    padding: Padding = "right",
+    **how: Any,
+) -> tuple[DeviceBatch, Batch, HostEngine]:
+    """The same rows in both batches, from beginning to end."""
+    there, here, engine = batches(device, model or HashModel(32, seed), padding)
+    for row, scheme in zip(begin(PROMPTS, COUNTS, **how), schemes, strict=True):
+        assert there.admit(row, scheme) == here.admit(row, scheme)
+    while here.active:
+        step(there, here)
+    return there, here, engine
+
+
+@pytest.mark.parametrize("cache", KINDS.values(), ids=KINDS)
 @pytest.mark.parametrize(("shift", "end"), [(0, False), (1, True)])
-@pytest.mark.parametrize("window", [Blocks(8), Single(), Sliding(6), Sliding(6, "fixed")], ids=str)
+@pytest.mark.parametrize(
+    "window", [Blocks(8), Single(), Sliding(6), Sliding(6, "fixed"), Pruned(8, 4)], ids=str
+)
 @pytest.mark.parametrize("policy", [DAWN, SCALED, Threshold(0.6)], ids=lambda p: p.name)
 def test_rows_on_a_device_end_as_they_do_in_numpy(
-    policy: Policy, window: Window, shift: int, end: bool, seed: int, host: HostDevice
+    policy: Policy, window: Window, shift: int, end: bool, cache: Cache, host: HostDevice
 ) -> None:
-    there, here, _ = both(host, policy, window, end=end, shift=shift, seed=seed)
-    for left, right in zip(there.rows, here.rows, strict=True):
-        assert same_row(left, right)
-        assert left.fed == right.fed
-        assert left.finished
-        assert left.trace() == right.trace()
+    seed = 3 * shift + len(cache.name)
+    padding: Padding = "left" if end else "right"
+    schemes: list[Scheme] = [Unmask(policy, window, cache)] * 4
+    _, _, engine = decode(host, schemes, seed, shift=shift, end=end, padding=padding)
+    assert engine.runs
+    assert all(inputs.want_logits for inputs in engine.others), "only where all rows are stuck"
 
 
-def test_finished_rows_leave_the_batch(host: HostDevice) -> None:
-    _, _, engine = both(host, DAWN, Blocks(8), end=False, shift=0, seed=0)
-    batches = [shape[0] for shape, _ in engine.steps]
-    assert batches == sorted(batches, reverse=True)
-    assert (batches[0], batches[-1]) == (4, 1)
+def test_the_same_holds_behind_a_driver(any_device: Device) -> None:
+    for seed, cache in enumerate(KINDS.values()):
+        decode(any_device, [Unmask(DAWN, Blocks(8), cache)] * 4, seed, shift=seed % 2)
 
 
-def test_head_runs_on_the_rows_that_the_rule_reads(host: HostDevice) -> None:
-    _, _, engine = both(host, Threshold(0.6), Blocks(8), end=False, shift=0, seed=0)
-    assert {rows[1] for _, rows in engine.steps} <= set(range(1, 9))
+def random_scheme(rng: np.random.Generator, shift: int) -> Scheme:
+    if rng.random() < 0.2:
+        blocks = Blocks(8)
+        return FreeDave(drafts=2, window=blocks) if shift else Wino(window=blocks)
+    policy = POLICIES[int(rng.integers(len(POLICIES)))] if rng.random() < 0.4 else DAWN
+    cache = list(KINDS.values())[int(rng.integers(len(KINDS)))]
+    window: Window = Blocks(8) if rng.random() < 0.7 else Sliding(6)
+    return Unmask(policy, window, cache, SAMPLED if rng.random() < 0.2 else Sampling())
 
 
-def test_a_step_within_a_block_copies_nothing_but_a_status(host: HostDevice) -> None:
-    fake = FakeEngine(MANIFEST, HashModel(32, 1))
-    state = begin([[1, 2, 3]], 24, Threshold(1.0), Blocks(24), end=False)
-    engine = HostEngine(fake, host)
-    run = begin_run(engine, packer(), state)
-    run.step()
+@pytest.mark.parametrize("seed", range(40))
+def test_requests_of_any_rules_that_join_and_leave_get_the_answers_that_numpy_gives(
+    seed: int, host: HostDevice, request: pytest.FixtureRequest
+) -> None:
+    device = CudaDevice(driver=request.getfixturevalue("driver")) if seed % 4 == 3 else host
+    rng = np.random.default_rng(seed)
+    there, here, _ = batches(device, HashModel(32, seed), "left" if seed % 2 else "right", rows=6)
+    keys: list[int] = []
+    for _ in range(25):
+        if rng.random() < 0.4:
+            (row,) = begin(
+                [rng.integers(1, 20, int(rng.integers(1, 12))).tolist()],
+                int(rng.integers(1, 32)),
+                shift=seed % 2,
+            )
+            scheme = random_scheme(rng, seed % 2)
+            for batch in (there, here):
+                with suppress(BatchFullError):
+                    joined = batch.admit(row, scheme)
+                    keys += [joined] if batch is here else []
+        elif keys and rng.random() < 0.2:
+            key = keys.pop(int(rng.integers(len(keys))))
+            assert same_row(there.leave(key), here.leave(key))
+        if here.active:
+            step(there, here)
+    assert keys or seed
+
+
+def test_evidence_of_rows_with_a_kernel_never_comes_to_the_host(host: HostDevice) -> None:
+    there, _, engine = batches(host, HashModel(32, 1))
+    length = 40
+    (row,) = begin([[1, 2, 3]], length - 3)
+    there.admit(row, Unmask(DAWN, Blocks(8), NoCache()))
+    there.step()
     host.copies.clear()
     host.launched.clear()
-    run.step()
-    assert host.launched == ["decide"]
-    # The stand-in engine fetches its inputs; what remains is the status of one row.
-    assert host.copies[len(["ids", "positions", "mask", "logit rows", "evidence rows"]) :] == [16]
+    there.step()
+    assert host.launched == ["key_means", "choose"]
+    predictions = engine.runs[-1].logit_rows.shape[1] + SPARE
+    candidates = int(there.row(0).masked[3:11].sum()) + len(there.row(0).last_commits())
+    # What was chosen, the predictions, and nothing else.
+    assert sorted(host.copies) == sorted([4 * (1 + candidates), 4 * predictions, 8 * predictions])
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [{"cache": Dual()}, {"sampling": Sampling(temperature=1.0)}, {"window": Pruned(8)}],
-    ids=lambda c: next(iter(c)),
-)
-def test_rules_without_a_kernel_are_decided_in_numpy(
-    changes: dict[str, Any], host: HostDevice
+def test_evidence_beside_them_comes_of_the_rows_that_need_it(host: HostDevice) -> None:
+    there, _, _ = batches(host, HashModel(32, 1))
+    length = 40
+    for scheme in (Unmask(DAWN, Blocks(8), NoCache()), Unmask(Dapd(), Blocks(8), NoCache())):
+        (row,) = begin([[1, 2, 3]], length - 3)
+        there.admit(row, scheme)
+    host.copies.clear()
+    there.step()
+    evidence = [size for size in host.copies if size >= 8 * length * 4]
+    assert len(evidence) == 1
+    assert evidence[0] < length * length * 4
+
+
+@pytest.mark.parametrize("cache", [NoCache(), Dual()], ids=lambda c: c.name)
+def test_key_means_come_only_from_passes_after_which_they_are_remembered(
+    cache: Cache, host: HostDevice
 ) -> None:
-    engine = HostEngine(FakeEngine(MANIFEST), host)
-    state = begin(PROMPTS, 8, DAWN, Blocks(8), end=False)
-    rules = tuple(replace(one, **changes) for one in state.rules)
-    assert isinstance(begin_run(engine, packer(), DecodeState(state.rows, rules)), HostRun)
-    mixed = (replace(state.rules[0], policy=Threshold()), *state.rules[1:])
-    assert isinstance(begin_run(engine, packer(), DecodeState(state.rows, mixed)), HostRun)
+    there, _, engine = batches(host, HashModel(32, 2))
+    (row,) = begin([[1, 2, 3]], 29)
+    there.admit(row, Unmask(DAWN, Blocks(8), cache))
+    means = []
+    while there.active:
+        host.copies.clear()
+        there.step()
+        means.append(host.copies[-3] > 4 * 32)  # before tokens and confidence
+    full = [not inputs.past for inputs in engine.runs]
+    assert means == (full if cache.name == "dual" else [False] * len(full))
 
 
-def test_nan_from_the_engine_is_the_error_it_is_in_numpy(host: HostDevice) -> None:
-    class Broken(FakeEngine):
-        def run(self, inputs: Any) -> Any:
-            outputs = super().run(inputs)
-            outputs.attention[0, 0, 0] = np.nan
-            return outputs
+def test_only_finished_rows_leave_the_run(host: HostDevice) -> None:
+    _, _, engine = decode(host, [Unmask(DAWN, Blocks(8), NoCache())] * 4)
+    sizes = [len(inputs.input_ids) for inputs in engine.runs]
+    assert sizes == sorted(sizes, reverse=True)
+    assert (sizes[0], sizes[-1]) == (4, 1)
 
-    engine = HostEngine(Broken(MANIFEST), host)
-    run = begin_run(engine, packer(), begin(PROMPTS, 8, DAWN, Blocks(8), end=False))
-    with pytest.raises(EngineError, match="fake: output attention holds NaN or infinity"):
-        run.step()
+
+def test_a_run_without_rules_that_have_a_kernel_is_an_ordinary_one(host: HostDevice) -> None:
+    _, _, engine = decode(host, [Unmask(Dapd(), Blocks(8), Dual(), SAMPLED)] * 4)
+    assert not engine.runs
+    assert all(inputs.resident for inputs in engine.others)
+
+
+@pytest.mark.parametrize("cache", [NoCache(), Dual()], ids=lambda c: c.name)
+def test_rows_that_are_stuck_get_their_tokens_from_logits(cache: Cache, host: HostDevice) -> None:
+    schemes: list[Scheme] = [
+        Unmask(policy, Blocks(4), cache) for policy in (DAWN, Threshold(), DAWN, SCALED)
+    ]
+    there, _, engine = decode(host, schemes, model=fond)
+    repeated = [inputs for inputs in (*engine.runs, *engine.others) if inputs.want_logits]
+    assert len(repeated) > 4
+    assert any(inputs.want_logits for inputs in engine.runs), "beside rows that are not stuck"
+    assert all(MASK not in row.answer for row in there.rows.values())
+
+
+def fond(*arguments: Any) -> Any:
+    """The hash model, with the mask preferred for most of what can be seen."""
+    logits, attention = HashModel(32, 3)(*arguments)
+    most = (logits[:, 0] * 7919) % 1 < 0.8
+    logits[most, MASK] = logits[most].max(axis=1) + 3
+    return logits, attention
 
 
 @pytest.mark.parametrize("spoilt", ["confidence", "attention"])
+@pytest.mark.parametrize("cache", [NoCache(), Dual()], ids=lambda c: c.name)
 def test_after_a_fault_in_one_row_the_same_step_can_be_taken_again(
-    spoilt: str, host: HostDevice
+    spoilt: str, cache: Cache, host: HostDevice
 ) -> None:
     class Broken(FakeEngine):
         broken = False
@@ -123,19 +239,32 @@ def test_after_a_fault_in_one_row_the_same_step_can_be_taken_again(
             return outputs
 
     fake = Broken(MANIFEST, HashModel(32, 3))
-    state = begin(PROMPTS, COUNTS, DAWN, Blocks(8), end=False)
-    run, other = (
-        begin_run(HostEngine(fake, host), packer(), state),
-        begin_run(fake, packer(), state),
+    bounds = {"max_rows": 4, "max_tokens": 200}
+    there, here = (
+        open_batch(engine, Packer(0), **bounds) for engine in (HostEngine(fake, host), fake)
     )
-    while run.active:
+    for batch in (there, here):
+        for row in begin(PROMPTS, COUNTS):
+            batch.admit(row, Unmask(DAWN, Blocks(8), cache))
+    while here.active:
+        before = dict(there.rows)
         fake.broken = True
-        with pytest.raises(EngineError, match=f"output {spoilt} holds NaN"):
-            run.step()
+        with pytest.raises(EngineError, match=f"fake: output {spoilt} holds NaN or infinity"):
+            there.step()
+        assert all(there.row(key) is row for key, row in before.items())
         fake.broken = False
-        run.step()
-        other.step()
-    assert all(map(same_row, run.rows, other.rows))
+        step(there, here)
+
+
+def test_keys_on_a_device_go_with_the_row_that_leaves(host: HostDevice) -> None:
+    there, _, _ = batches(host, HashModel(32, 4))
+    keys = [there.admit(row, Unmask(DAWN, Blocks(8), Dual())) for row in begin(PROMPTS, 30)]
+    there.step()
+    memory = there._store
+    assert isinstance(memory, DeviceKv)
+    assert memory.rows == tuple(keys)
+    there.leave(keys[1])
+    assert memory.rows == (keys[0], *keys[2:])
 
 
 def test_decoder_gives_the_same_results_and_streams_on_a_device(host: HostDevice) -> None:
@@ -156,3 +285,19 @@ def test_decoder_gives_the_same_results_and_streams_on_a_device(host: HostDevice
     assert seen == list(here.watch(input_ids=[1, 2, 3], max_new_tokens=40, **settings))
     stopped = there.generate(input_ids=[1, 2, 3], max_forwards=1, **settings)
     assert (stopped.forwards, stopped.finish_reason) == (1, "max_forwards")
+
+
+def test_a_rule_of_ones_own_may_name_the_kernel(host: HostDevice) -> None:
+    @dataclass(frozen=True, slots=True)
+    class Half(Policy):
+        name: ClassVar[str] = "half"
+
+        def select(self, view: RowView) -> NDArray[np.int64]:
+            return view.candidates[view.confidence[view.candidates] >= 0.5]
+
+        def kernel(self, keys: int) -> Kernel:
+            return Kernel(tau_high=0.5)
+
+    _, _, engine = decode(host, [Unmask(Half(), Blocks(8), Dual())] * 4, seed=7)
+    assert engine.runs
+    assert not engine.others

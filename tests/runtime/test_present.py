@@ -46,13 +46,10 @@ def test_equal_runs_have_equal_addresses() -> None:
     assert ends(first) == ends(again)
 
 
-@given(st.integers(1, 4), st.integers(1, 300))
-def test_a_gpu_holds_keys_and_values_as_often_as_is_said(batch: int, length: int) -> None:
-    device, expected = HostDevice({}), kv_bytes(INFO, batch, length)
-    present, kept = (
-        PresentMemory(device, INFO, batch * length),
-        DeviceKv(device, INFO, batch, length),
-    )
+@given(st.integers(1, 1200))
+def test_a_gpu_holds_keys_and_values_as_often_as_is_said(tokens: int) -> None:
+    device, expected = HostDevice({}), kv_bytes(INFO, tokens)
+    present, kept = PresentMemory(device, INFO, tokens), DeviceKv(device, INFO, tokens)
     rounding = PARTS * 512
     assert expected <= present.nbytes <= expected + rounding
     assert expected <= kept.nbytes <= expected + rounding
@@ -61,12 +58,14 @@ def test_a_gpu_holds_keys_and_values_as_often_as_is_said(batch: int, length: int
 
 
 def test_rows_that_part_ways_take_a_third_memory(host: HostDevice) -> None:
-    kept = DeviceKv(host, INFO, 2, 30)
-    kept.reserve(20, [0, 1])
+    kept = DeviceKv(host, INFO, 60)
+    kept.arrange({0: 20, 1: 20}, [0, 1])
     before = kept.nbytes
     kept.read([0, 1])
     assert kept.nbytes == before, "all of them are read where they are"
     kept.read([1])
     assert kept.nbytes == 2 * before == (gpu_copies(2) - 1) * before
-    kept.retain((1,))
+    kept.arrange({1: 20}, [])
     assert kept.nbytes == 2 * before, "it is used again"
+    kept.arrange({}, [])
+    assert kept.rows == ()

@@ -14,9 +14,9 @@ from dawn_runtime import Decoder
 from dawn_runtime.artifact import Artifact
 from dawn_runtime.cuda import CudaDevice
 from dawn_runtime.decoding import kv_bytes
-from dawn_runtime.engine.device import DeviceEngine, DeviceStep, ResidentEngine
+from dawn_runtime.engine.device import DeviceEngine, DeviceOutputs, ResidentEngine
 from dawn_runtime.engine.ort.cpu import OrtEngine
-from dawn_runtime.engine.protocol import StepInputs
+from dawn_runtime.engine.protocol import StepInputs, StepOutputs
 from dawn_runtime.engine.tensorrt import engine as engine_module
 from dawn_runtime.engine.tensorrt.engine import TensorRTEngine, open_tensorrt
 from dawn_runtime.engine.tensorrt.plans import plan_files
@@ -26,6 +26,7 @@ from support.fake_tensorrt_world import DataType, TensorIOMode, TensorLocation
 from support.tensorrt_machine import FEW, ORIN, FakeMachine, copied, small_artifact
 
 VERSIONS = ["10.3.0", "11.4.0"]
+FED = ("input_ids", "position_ids", "attention_mask", "logit_rows", "attention_rows")
 
 
 @pytest.fixture(scope="module")
@@ -296,22 +297,91 @@ def test_numbers_of_rows_within_a_block_share_a_graph(
     assert driver.calls.count("cuGraphInstantiate") == 1
 
 
-def test_a_run_on_the_device_is_that_of_the_cpu(engine: TensorRTEngine, folder: Path) -> None:
-    step, device = full_pass(rows=3, evidence=12), engine.device
-    arrays = {}
-    for name in ("input_ids", "position_ids", "attention_mask", "logit_rows", "attention_rows"):
-        host = getattr(step, name)
-        arrays[name] = device.allocate(host.shape, str(host.dtype))
-        device.upload(arrays[name], host)
-    expected = reference(folder).run(step)
+def to_host(engine: TensorRTEngine, outputs: DeviceOutputs, step: StepInputs) -> StepOutputs:
+    """Copies of what a run left on the device, cut to what was asked for."""
+
+    def copy(array: Any, rows: int | None = None) -> Any:
+        host = np.zeros(array.shape, dtype=array.dtype)
+        engine.device.download(host, array)
+        engine.device.synchronize()
+        return host[:, :rows]
+
+    rows, queries = step.logit_rows.shape[1], step.attention_rows.shape[1]
+    return StepOutputs(
+        tokens=copy(outputs.tokens, rows),
+        confidence=copy(outputs.confidence, rows),
+        attention=copy(outputs.attention, queries),
+        logits=None if outputs.logits is None else copy(outputs.logits, rows),
+        present=tuple(map(copy, outputs.present)),
+    )
+
+
+@pytest.mark.parametrize(("rows", "evidence"), [(3, 12), (5, 2), (1, 0)])
+def test_what_a_run_leaves_on_the_device_is_that_of_the_cpu(
+    engine: TensorRTEngine, folder: Path, driver: FakeDriver, rows: int, evidence: int
+) -> None:
+    cpu = reference(folder)
+    step = replace(full_pass(rows, evidence), want_present=True)
     for _ in range(3):
-        found = engine.run_on_device(DeviceStep(**arrays))
-        for name in ("tokens", "confidence", "attention"):
-            array = getattr(found, name)
-            host = np.zeros(array.shape, dtype=array.dtype)
-            device.download(host, array)
-            device.synchronize()
-            np.testing.assert_allclose(host, getattr(expected, name), atol=1e-6)
+        outputs = engine.run_on_device(replace(step, resident=True))
+        found, expected = to_host(engine, outputs, step), cpu.run(step)
+        assert_same(found, expected)
+        later = replace(cached_pass(outputs.present), resident=True)
+        found = to_host(engine, engine.run_on_device(later), later)
+        assert_same(found, cpu.run(replace(later, past=expected.present, resident=False)))
+        step = replace(step, input_ids=(step.input_ids + 1) % 40)
+
+
+def test_runs_that_stay_on_the_device_are_launches_of_a_graph(
+    engine: TensorRTEngine, driver: FakeDriver
+) -> None:
+    for _ in range(2):
+        engine.run_on_device(full_pass(rows=8))
+        engine.device.synchronize()
+    driver.calls.clear()
+    engine.run_on_device(full_pass(rows=5))
+    assert driver.calls.count("cuGraphLaunch") == 1
+    assert driver.calls.count("cuMemcpyHtoDAsync") == 1
+    assert driver.calls.count("cuMemcpyDtoHAsync") == 0
+
+
+def test_a_step_of_more_rows_than_a_profile_has_keeps_the_keys_of_both_its_runs(
+    engine: TensorRTEngine, folder: Path
+) -> None:
+    cpu, step = reference(folder), replace(full_pass(batch=2, length=40), want_present=True)
+    expected = cpu.run(step).present
+    past = [engine.device.allocate(array.shape, str(array.dtype)) for array in expected]
+    later = cached_pass(tuple(array[:1] for array in expected), fed=40)
+    later = replace(later, position_ids=later.position_ids - 40)
+    later = replace(
+        later,
+        **{name: np.repeat(getattr(later, name), 2, axis=0) for name in FED},
+        past=tuple(past),
+        want_present=True,
+        resident=True,
+    )
+    for tokens in (80, 160):
+        kept = engine.kv_memory(tokens)
+        for _ in range(3):  # the third is a replay of what was recorded for this memory
+            found = engine.run(replace(step, resident=True)).present
+            if tokens == 160:
+                engine.run(later)
+            for array, other in zip(found, expected, strict=True):
+                host = np.zeros(array.shape, dtype=array.dtype)
+                engine.device.download(host, array)
+                engine.device.synchronize()
+                np.testing.assert_allclose(host, other, atol=1e-5)
+        del kept
+
+
+def test_logits_stay_on_the_device_too(machine: FakeMachine, folder: Path) -> None:
+    step = replace(full_pass(), want_logits=True)
+    machine.build(folder, replace(FEW, logits=True))
+    opened = open_tensorrt(Artifact.open(folder))
+    found = to_host(opened, opened.run_on_device(step), step)
+    np.testing.assert_allclose(found.logits, reference(folder).run(step).logits, atol=1e-5)
+    assert opened.run_on_device(full_pass()).logits is None
+    opened.close()
 
 
 def test_a_step_outside_the_profiles_names_the_flag(engine: TensorRTEngine) -> None:
@@ -538,9 +608,9 @@ def test_keys_of_one_row_are_held_twice(
     machine.build(folder, replace(FEW, batch=1))
     opened = open_tensorrt(Artifact.open(folder))
     before = sum(map(len, driver.memory.values()))
-    kept = opened.kv_memory(1, 48)
+    kept = opened.kv_memory(48)
     added = sum(map(len, driver.memory.values())) - before
-    once = kv_bytes(opened.describe(), 1, 48)
+    once = kv_bytes(opened.describe(), 48)
     assert once <= added <= once + 4096, "what is kept"
     assert once <= opened._present.nbytes <= once + 4096, "what a step returns"
     del kept

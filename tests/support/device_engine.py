@@ -1,31 +1,34 @@
 """Any engine in NumPy, dressed up as one on a device."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from dawn_runtime import Engine, StepInputs, StepOutputs
-from dawn_runtime.cuda import DeviceArray, DeviceKv
+from dawn_runtime.cuda import Device, DeviceArray, DeviceKv
 from dawn_runtime.cuda.pool import Pool
 from dawn_runtime.engine import EngineInfo
-from dawn_runtime.engine.device import DeviceOutputs, DeviceStep
-from support.host_device import HostDevice, get
+from dawn_runtime.engine.device import DeviceOutputs
+from support.host_device import get
+
+SPARE = 2
+"""Predictions and rows of evidence that are computed beyond those asked for, as TensorRT may."""
 
 
 class HostEngine:
-    """Runs an engine on arrays of a `HostDevice`.
+    """Runs an engine in NumPy and leaves what it returns on a device.
 
     Attributes:
         device: The device.
-        steps: Shapes of `input_ids` and `logit_rows` of every run on the device.
-        residents: Whether keys stayed on the device, for every other run.
+        runs: Inputs of every run whose outputs stayed on the device.
+        others: Inputs of every other run.
     """
 
-    def __init__(self, engine: Engine, device: HostDevice) -> None:
+    def __init__(self, engine: Engine, device: Device) -> None:
         self._engine, self.device, self._pool = engine, device, Pool(device)
-        self.steps: list[tuple[Any, Any]] = []
-        self.residents: list[bool] = []
+        self.runs: list[StepInputs] = []
+        self.others: list[StepInputs] = []
 
     def describe(self) -> EngineInfo:
         return self._engine.describe()
@@ -33,30 +36,40 @@ class HostEngine:
     def close(self) -> None:
         self._engine.close()
 
-    def kv_memory(self, batch: int, length: int) -> DeviceKv:
-        return DeviceKv(self.device, self.describe(), batch, length)
+    def kv_memory(self, tokens: int) -> DeviceKv:
+        return DeviceKv(self.device, self.describe(), tokens)
 
     def run(self, inputs: StepInputs) -> StepOutputs:
-        self.residents.append(inputs.resident)
-        assert all(isinstance(array, DeviceArray) for array in inputs.past)
-        past = tuple(get(self.device, array) for array in inputs.past)
-        outputs = self._engine.run(replace(inputs, past=past))
-        kind = "cached" if past else "full"
-        return replace(
-            outputs,
-            present=tuple(
-                self._put(f"{kind} {number}", array) for number, array in enumerate(outputs.present)
-            ),
+        self.others.append(inputs)
+        outputs = self._computed(inputs)
+        return replace(outputs, present=self._present(inputs, outputs))
+
+    def run_on_device(self, inputs: StepInputs) -> DeviceOutputs:
+        self.runs.append(inputs)
+        found = self._computed(
+            replace(
+                inputs,
+                logit_rows=np.pad(inputs.logit_rows, ((0, 0), (0, SPARE))),
+                attention_rows=np.pad(inputs.attention_rows, ((0, 0), (0, SPARE))),
+            )
+        )
+        return DeviceOutputs(
+            tokens=self._put("tokens", found.tokens),
+            confidence=self._put("confidence", found.confidence),
+            attention=self._put("attention", found.attention),
+            logits=None if found.logits is None else self._put("logits", found.logits),
+            present=self._present(inputs, found),
         )
 
-    def run_on_device(self, step: DeviceStep) -> DeviceOutputs:
-        self.steps.append((step.input_ids.shape, step.logit_rows.shape))
-        arrays = {field.name: get(self.device, getattr(step, field.name)) for field in fields(step)}
-        found = self._engine.run(StepInputs(**arrays))
-        return DeviceOutputs(
-            *(self._put(name, getattr(found, name)) for name in ("tokens", "confidence")),
-            self._put("attention", found.attention),
-        )
+    def _computed(self, inputs: StepInputs) -> StepOutputs:
+        assert all(isinstance(array, DeviceArray) for array in inputs.past)
+        past = tuple(get(self.device, array) for array in inputs.past)
+        return self._engine.run(replace(inputs, past=past, resident=False))
+
+    def _present(self, inputs: StepInputs, outputs: StepOutputs) -> tuple[Any, ...]:
+        kind = "cached" if inputs.past else "full"
+        present = enumerate(outputs.present)
+        return tuple(self._put(f"{kind} {number}", array) for number, array in present)
 
     def _put(self, name: str, array: np.ndarray) -> DeviceArray:
         target = self._pool.get(name, array.shape, array.dtype.name)

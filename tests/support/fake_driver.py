@@ -162,6 +162,7 @@ class FakeDriver:
     def _cuLaunchKernel(self, function: Any, *rest: Any) -> None:  # noqa: N802
         x, y, z, threads, *one, shared, _, (values, types), extra = rest
         assert (z, one, shared, extra) == (1, [1, 1], 0, 0)
+        assert min(x, y) >= 1, "a grid has a block in every direction"
         assert 1 <= threads <= 1024
         packed = [kind(value) for kind, value in zip(types, values, strict=True)]
 

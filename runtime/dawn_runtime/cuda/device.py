@@ -16,9 +16,8 @@ Argument = DeviceArray | np.int32 | np.int64 | np.float32
 """What a kernel takes; numbers say their type."""
 
 KERNELS = {
-    "find_sinks": "decide",
-    "decide": "decide",
-    "lay_out": "decide",
+    "key_means": "choose",
+    "choose": "choose",
     "kv_write": "kv",
     "kv_gather": "kv",
 }

@@ -20,7 +20,7 @@ from dawn_runtime.files import write_whole
 
 _FOLDER: Final = Path(__file__).parent
 
-# Sums and comparisons of the kernels are to give what NumPy gives; see decide.cu.
+# Sums and comparisons of the kernels are to give what NumPy gives; see choose.cu.
 _OPTIONS: Final = ("--std=c++17", "--fmad=false", "--ftz=false", "--prec-div=true")
 
 

@@ -66,11 +66,17 @@ class DeviceKv:
     def read(self, rows: Sequence[int]) -> tuple[DeviceArray, ...]:
         """Returns the keys and values of some rows, each [len(rows), Hkv, P, D].
 
-        For all rows that is the memory itself, for some of them a copy that the next `read`,
+        For all rows that is the memory itself, for some of them a copy that the next `read` or
         `arrange` overwrites.
+
+        Args:
+            rows: Their keys; one may be named more than once.
+
+        Raises:
+            EngineError: They are more than there is memory for.
         """
-        if tuple(rows) == self.rows:
-            return self._views(self._memory, len(self.rows))
+        if not rows or tuple(rows) == self.rows:
+            return self._views(self._memory, len(rows))
         return self._views(self._gather(self._places_of(rows), self.slots), len(rows))
 
     def write(
@@ -97,13 +103,18 @@ class DeviceKv:
     def arrange(self, slots: dict[int, int], rewritten: Sequence[int]) -> None:
         """Gives rows their places; arguments and errors as for `KvStore.arrange`."""
         move = rearrangement(self.rows, self.slots, slots, rewritten, self._tokens)
-        if move.places is not None and move.slots:
+        if move.places and min(self.slots, move.slots):  # a kernel needs something to move
             gathered = self._gather(move.places, move.slots)
             self._memory, self._spare = gathered, self._memory
         self.rows, self.slots = move.rows, move.slots
 
     def _gather(self, places: list[int], slots: int) -> DeviceArray:
         """Copies the rows at some places into the second memory, with a number of slots."""
+        if len(places) * slots > self._tokens:
+            raise EngineError(
+                f"keys of {len(places)} rows with {slots} slots each are {len(places) * slots} "
+                f"tokens; there is room for {self._tokens}"
+            )
         if self._spare is None:
             self._spare = self._device.allocate(self._memory.shape, self._memory.dtype)
         self._device.upload(self._places.view((len(places),)), np.array(places))

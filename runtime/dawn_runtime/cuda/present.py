@@ -35,6 +35,11 @@ class PresentMemory:
         self._memory = device.allocate((2 * info.layers * self._part,), "uint8")
 
     @property
+    def pointer(self) -> int:
+        """Address of the memory."""
+        return self._memory.pointer
+
+    @property
     def nbytes(self) -> int:
         """Size in bytes: that of `kv_bytes` of as many tokens, and at most 512 for each part."""
         return self._memory.nbytes

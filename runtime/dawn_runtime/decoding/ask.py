@@ -42,6 +42,7 @@ from typing import Any
 import numpy as np
 
 from dawn_runtime.arrays import BoolArray, FloatArray, IntArray
+from dawn_runtime.policies.kernel import Selected
 
 
 def nothing() -> IntArray:
@@ -85,8 +86,9 @@ class Answer:
         ask: The ask.
         tokens: int64 [R] most probable tokens.
         confidence: float32 [R] their probabilities.
-        attention: float32 [Q, N+S] over the columns.
+        attention: float32 [Q, N+S] over the columns; [0, N+S] where a kernel has chosen already.
         logits: float32 [R, V]; None unless this ask or one beside it wanted them.
+        selected: What the kernel on a GPU chose, if it was asked to; see `Scheme.kernel_view`.
     """
 
     ask: Ask
@@ -94,6 +96,7 @@ class Answer:
     confidence: FloatArray
     attention: FloatArray
     logits: FloatArray | None = None
+    selected: Selected | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

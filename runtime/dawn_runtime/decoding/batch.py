@@ -19,9 +19,10 @@ One thread owns a batch. If the engine fails, nothing has changed and the step c
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Any
 
 from dawn_runtime.arrays import KvArray
 from dawn_runtime.checks import check_integer
@@ -34,7 +35,7 @@ from dawn_runtime.decoding.schemes.base import Scheme
 from dawn_runtime.engine.checks import check_outputs
 from dawn_runtime.engine.device import KvMemory, ResidentEngine
 from dawn_runtime.engine.exclusive import exclusive
-from dawn_runtime.engine.protocol import Engine, StepInputs, StepOutputs
+from dawn_runtime.engine.protocol import Engine, StepInputs
 from dawn_runtime.errors import BatchFullError, DawnError, OptionError
 from dawn_runtime.wording import counted
 
@@ -50,24 +51,29 @@ class _Member:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Run:
-    """One run of the engine: whose asks, what went in and came back, and the time it took."""
+class Run:
+    """One run of the engine.
+
+    Attributes:
+        owners: Key of the row, and number among its asks, of the ask in each batch row.
+        asks: These asks.
+        inputs: What went in.
+        answers: What came back, one for each ask.
+        present: Keys and values of the fed tokens; see `StepOutputs.present`.
+        seconds: Time inside the engine.
+    """
 
     owners: list[tuple[int, int]]
     asks: list[Ask]
     inputs: StepInputs
-    outputs: StepOutputs
+    answers: list[Answer]
+    present: tuple[Any, ...]
     seconds: float
 
     @property
     def width(self) -> int:
         """S, tokens of each batch row."""
         return int(self.inputs.input_ids.shape[1])
-
-    @property
-    def slots(self) -> int:
-        """P, kept keys that each batch row was given."""
-        return int(self.inputs.attention_mask.shape[-1]) - self.width
 
 
 class Batch:
@@ -193,7 +199,8 @@ class Batch:
         """
         row = self._member(key).row
         del self._members[key]
-        self._arrange(())
+        with exclusive(self._engine):  # kept keys may move on the stream of a device
+            self._arrange(())
         return row
 
     def step(self) -> tuple[int, ...]:
@@ -225,7 +232,7 @@ class Batch:
         except KeyError:
             raise DawnError(f"the batch has no row {key!r}; it has left or never joined") from None
 
-    def _run(self, asks: Mapping[int, Sequence[Ask]], *, cached: bool) -> _Run | None:
+    def _run(self, asks: Mapping[int, Sequence[Ask]], *, cached: bool) -> Run | None:
         """Runs all asks that look at kept keys, or all that do not; None if there are none."""
         chosen = [
             ((key, number), ask)
@@ -242,14 +249,17 @@ class Batch:
         inputs = self._packer.pack(packed, past, resident=self._resident)
         return self._timed(owners, packed, inputs)
 
-    def _timed(self, owners: list[tuple[int, int]], asks: list[Ask], inputs: StepInputs) -> _Run:
+    def _timed(self, owners: list[tuple[int, int]], asks: list[Ask], inputs: StepInputs) -> Run:
+        """Runs the engine once; arguments as in `Run`. What decides next to it begins here."""
         started = time.perf_counter()
         outputs = self._engine.run(inputs)
         seconds = time.perf_counter() - started
         check_outputs(inputs, outputs, self._engine.describe())
-        return _Run(owners, asks, inputs, outputs, seconds)
+        slots = inputs.attention_mask.shape[-1] - inputs.input_ids.shape[1]
+        answers = [self._packer.answer(ask, outputs, n, slots) for n, ask in enumerate(asks)]
+        return Run(owners, asks, inputs, answers, outputs.present, seconds)
 
-    def _answered(self, runs: list[_Run]) -> tuple[list[_Run], dict[int, list[Answer]]]:
+    def _answered(self, runs: list[Run]) -> tuple[list[Run], dict[int, list[Answer]]]:
         """The answers of every row; runs of rows that are stuck are repeated for their logits.
 
         A run is repeated whole, so that keys that stay on a device are where they were.
@@ -261,25 +271,34 @@ class Batch:
         }
         if not stuck:
             return runs, answers
-        again = [
-            self._timed(run.owners, run.asks, replace(run.inputs, want_logits=True))
-            if run.outputs.logits is None and any(key in stuck for key, _ in run.owners)
-            else run
-            for run in runs
-        ]
+        again = [self._with_logits(run, stuck) for run in runs]
         return again, self._answers(again)
+
+    def _with_logits(self, run: Run, stuck: Set[int]) -> Run:
+        """The run again, with logits for the rows that are stuck, unless it has them."""
+        lacking = {
+            key
+            for (key, _), answer in zip(run.owners, run.answers, strict=True)
+            if key in stuck and answer.logits is None
+        }
+        if not lacking:
+            return run
+        asks = [
+            replace(ask, logits=ask.logits or key in lacking)
+            for (key, _), ask in zip(run.owners, run.asks, strict=True)
+        ]
+        return self._timed(run.owners, asks, replace(run.inputs, want_logits=True))
 
     @property
     def _resident(self) -> bool:
         """Whether kept keys lie in memory of the engine's own."""
         return self._keeps_resident and self._store is not None
 
-    def _answers(self, runs: Sequence[_Run]) -> dict[int, list[Answer]]:
+    def _answers(self, runs: Sequence[Run]) -> dict[int, list[Answer]]:
         """The answers of every row, in the order of its asks."""
         found: dict[int, dict[int, Answer]] = {}
         for run in runs:
-            for place, (key, number) in enumerate(run.owners):
-                answer = self._packer.answer(run.asks[place], run.outputs, place, run.slots)
+            for (key, number), answer in zip(run.owners, run.answers, strict=True):
                 found.setdefault(key, {})[number] = answer
         return {key: [own[number] for number in sorted(own)] for key, own in found.items()}
 
@@ -295,7 +314,7 @@ class Batch:
             )
         return row, decision
 
-    def _save(self, runs: Sequence[_Run], decisions: Mapping[int, Decision]) -> None:
+    def _save(self, runs: Sequence[Run], decisions: Mapping[int, Decision]) -> None:
         """Writes the keys that rows keep of the step into the memory."""
         if self._store is None:
             return
@@ -306,7 +325,7 @@ class Batch:
                 if kept is not None and ask.store.size and number in decisions[key].keep:
                     slots = kept.slots(ask.positions[ask.store])
                     fed = ask.store + self._packer.begin(ask, run.width)
-                    self._store.write(key, slots, run.outputs.present, place, fed)
+                    self._store.write(key, slots, run.present, place, fed)
 
     def _arrange(self, rewritten: Sequence[int]) -> None:
         """Gives a place to every row that keeps keys, and to no other.
@@ -333,7 +352,7 @@ class Batch:
         """Most tokens that keys are kept of, those that fill up to the alignment included."""
         return self._max_tokens + self._max_rows * (self._packer.aligned(1) - 1)
 
-    def _note_time(self, runs: Sequence[_Run]) -> None:
+    def _note_time(self, runs: Sequence[Run]) -> None:
         self.forwards += len(runs)
         for run in runs:
             self.engine_seconds += run.seconds

@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from dawn_runtime.arrays import BoolArray, FloatArray, IntArray, KvArray, read_only
+from dawn_runtime.arrays import BoolArray, IntArray, KvArray, read_only
 from dawn_runtime.decoding.ask import Answer, Ask
 from dawn_runtime.engine.protocol import StepInputs, StepOutputs
 
@@ -84,16 +84,29 @@ class Packer:
             index: Which of the B rows.
             slots: P, the kept keys that each row of the run was given.
         """
-        begin = slots + self.begin(ask, outputs.attention.shape[2] - slots)
-        count = len(ask.predict)
+        count, queries = len(ask.predict), len(ask.evidence)
+        columns = self.columns(ask, outputs.attention.shape[2] - slots, slots)
         logits = None if outputs.logits is None else read_only(outputs.logits[index, :count])
         return Answer(
             ask=ask,
             tokens=read_only(outputs.tokens[index, :count]),
             confidence=read_only(outputs.confidence[index, :count]),
-            attention=read_only(_attention(ask, outputs, index, begin)),
+            attention=read_only(outputs.attention[index, :queries][:, columns]),
             logits=logits,
         )
+
+    def columns(self, ask: Ask, width: int, slots: int) -> slice | IntArray:
+        """Returns which of the P+S keys of a run the columns of an ask are.
+
+        Args:
+            ask: What was asked.
+            width: S of the run.
+            slots: P of the run.
+        """
+        begin = slots + self.begin(ask, width)
+        if not ask.kept.size:
+            return slice(begin, begin + len(ask.tokens))
+        return np.concatenate([ask.kept, begin + np.arange(len(ask.tokens))])
 
 
 def _mask(asks: Sequence[Ask], begins: Sequence[int], width: int, slots: int) -> BoolArray:
@@ -111,21 +124,6 @@ def _mask(asks: Sequence[Ask], begins: Sequence[int], width: int, slots: int) ->
             own[:, ask.kept] = ask.sees[:, :kept]
             own[:, slots + begin : slots + begin + len(ask.tokens)] = ask.sees[:, kept:]
     return mask
-
-
-def _attention(ask: Ask, outputs: StepOutputs, index: int, begin: int) -> FloatArray:
-    """Evidence over the columns of the ask, [Q, N+S].
-
-    Args:
-        ask: What was asked.
-        outputs: What the engine returned.
-        index: Which of the B rows.
-        begin: Column of the run at which the fed tokens begin.
-    """
-    rows: FloatArray = outputs.attention[index, : len(ask.evidence)]
-    if not ask.kept.size:
-        return rows[:, begin : begin + len(ask.tokens)]
-    return rows[:, np.concatenate([ask.kept, begin + np.arange(len(ask.tokens))])]
 
 
 def _shifted(lists: Sequence[IntArray], begins: Sequence[int]) -> list[IntArray]:

@@ -14,7 +14,7 @@ To add one: a frozen dataclass decorated by `@WINDOWS.register`; its fields are 
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import numpy as np
 
@@ -22,26 +22,6 @@ from dawn_runtime.arrays import BoolArray
 from dawn_runtime.checks import check_choice, check_integer
 from dawn_runtime.decoding.row import RowState
 from dawn_runtime.registry import Registry
-
-
-class Progress(Protocol):
-    """How far a row has come: the part of `RowState` that windows over all positions look at."""
-
-    @property
-    def length(self) -> int:
-        """As in `RowState`."""
-
-    @property
-    def start(self) -> int:
-        """As in `RowState`."""
-
-    @property
-    def settled(self) -> int:
-        """As in `RowState`."""
-
-    @property
-    def known(self) -> int:
-        """As in `RowState`."""
 
 
 class Window(ABC):
@@ -93,7 +73,7 @@ class Blocks(Window):
     def __post_init__(self) -> None:
         _check_length(self, "block_length", minimum=1)
 
-    def span(self, row: Progress) -> tuple[int, int]:
+    def span(self, row: RowState) -> tuple[int, int]:
         """Returns the block of the first undecided position."""
         begin = row.settled - (row.settled - row.start) % self.block_length
         return begin, min(begin + self.block_length, row.length)
@@ -106,7 +86,7 @@ class Single(Window):
 
     name: ClassVar[str] = "single"
 
-    def span(self, row: Progress) -> tuple[int, int]:
+    def span(self, row: RowState) -> tuple[int, int]:
         """Returns everything after the prompt."""
         return row.start, row.length
 
@@ -139,7 +119,7 @@ class Sliding(Window):
         _check_length(self, "block_length", minimum=1)
         check_choice("window 'sliding'", "reach", self.reach, ("fixed", "growing"))
 
-    def span(self, row: Progress) -> tuple[int, int]:
+    def span(self, row: RowState) -> tuple[int, int]:
         """Returns a window from the first undecided position on."""
         begin = row.settled
         if self.reach == "fixed":

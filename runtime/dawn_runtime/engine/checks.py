@@ -6,7 +6,7 @@ always runs: nothing is decided on NaN. `check_volumes` and `check_threads` keep
 native code that it takes without a word and cannot bear.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any, Final
 
@@ -86,15 +86,53 @@ def check_outputs(inputs: StepInputs, outputs: StepOutputs, info: EngineInfo) ->
         expected["logits"] = (*inputs.logit_rows.shape, info.vocab_size)
     for name, shape in expected.items():
         _check_output(info, name, getattr(outputs, name), shape)
-    tokens = outputs.tokens
+    check_tokens(info, outputs.tokens)
+    if inputs.want_present:
+        check_present(info, inputs, outputs.present)
+
+
+def check_tokens(info: EngineInfo, tokens: NDArray[Any]) -> None:
+    """Refuses predicted ids that the vocabulary does not have.
+
+    Args:
+        info: The engine that returned them.
+        tokens: Of any shape.
+
+    Raises:
+        EngineError: There is one.
+    """
     if tokens.size and not (tokens.min() >= 0 and tokens.max() < info.vocab_size):
         raise EngineError(
             f"{info.name}: output tokens runs from {tokens.min()} to {tokens.max()}; the model has "
             f"ids from 0 to {info.vocab_size - 1}; check that the engine and the artifact belong "
             "together"
         )
-    if inputs.want_present:
-        _check_present(info, inputs, outputs)
+
+
+def check_present(info: EngineInfo, inputs: StepInputs, present: Sequence[Any]) -> None:
+    """Refuses keys and values of another number, shape or type, wherever they are.
+
+    Args:
+        info: The engine that returned them.
+        inputs: What was run.
+        present: What came back.
+
+    Raises:
+        EngineError: There are others.
+    """
+    batch, fed = inputs.input_ids.shape
+    shape = (batch, info.kv_heads, fed, info.head_dim)
+    if len(present) != 2 * info.layers:
+        raise EngineError(
+            f"{info.name}: got {len(present)} keys and values; expected "
+            f"{2 * info.layers}, two for each layer"
+        )
+    for array in present:
+        if array.shape != shape or array.dtype != info.kv_dtype:
+            raise EngineError(
+                f"{info.name}: keys or values are {array.dtype} {array.shape}; expected "
+                f"{info.kv_dtype} {shape}"
+            )
 
 
 def check_volumes(info: EngineInfo, dims: Dims, sizes: Mapping[str, int]) -> None:
@@ -165,22 +203,6 @@ def _check_output(info: EngineInfo, name: str, array: NDArray[Any], shape: tuple
     expected = "int64" if name == "tokens" else "float32"
     if array.dtype != expected:
         raise EngineError(f"{info.name}: output {name} is {array.dtype}; expected {expected}")
-
-
-def _check_present(info: EngineInfo, inputs: StepInputs, outputs: StepOutputs) -> None:
-    batch, fed = inputs.input_ids.shape
-    shape = (batch, info.kv_heads, fed, info.head_dim)
-    if len(outputs.present) != 2 * info.layers:
-        raise EngineError(
-            f"{info.name}: got {len(outputs.present)} keys and values; expected "
-            f"{2 * info.layers}, two for each layer"
-        )
-    for array in outputs.present:
-        if array.shape != shape or array.dtype != info.kv_dtype:
-            raise EngineError(
-                f"{info.name}: keys or values are {array.dtype} {array.shape}; expected "
-                f"{info.kv_dtype} {shape}"
-            )
 
 
 def _sizes(inputs: StepInputs, info: EngineInfo) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """What an engine on a device may offer besides `Engine`, so that its arrays need not leave it.
 
-Both are optional and found out once for each generation. An engine without them gets and gives
-NumPy arrays, and selection runs in NumPy.
+Both are optional and found out once for each batch. An engine without them gets and gives NumPy
+arrays, and selection runs in NumPy.
 """
 
 from collections.abc import Sequence
@@ -59,55 +59,43 @@ class ResidentEngine(Engine, Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class DeviceStep:
-    """One full pass on a device; types and shapes as in `StepInputs`, with P = 0.
-
-    Attributes:
-        input_ids: int64 [B, S].
-        position_ids: int64 [B, S].
-        attention_mask: bool [B, 1, S, S].
-        logit_rows: int64 [B, R].
-        attention_rows: int64 [B, Q].
-    """
-
-    input_ids: "DeviceArray"
-    position_ids: "DeviceArray"
-    attention_mask: "DeviceArray"
-    logit_rows: "DeviceArray"
-    attention_rows: "DeviceArray"
-
-
-def sizes_of(step: StepInputs | DeviceStep) -> dict[str, int]:
+def sizes_of(inputs: StepInputs) -> dict[str, int]:
     """Returns the sizes of a step by the letters of `dawn_runtime.contract`, in their order."""
-    batch, fed = step.input_ids.shape
+    batch, fed = inputs.input_ids.shape
     return {
         "B": batch,
         "S": fed,
-        "P": step.attention_mask.shape[-1] - fed,
-        "R": step.logit_rows.shape[1],
-        "Q": step.attention_rows.shape[1],
+        "P": inputs.attention_mask.shape[-1] - fed,
+        "R": inputs.logit_rows.shape[1],
+        "Q": inputs.attention_rows.shape[1],
     }
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DeviceOutputs:
-    """What a full pass leaves on a device, until the next run.
+    """What a run leaves on a device, as in `StepOutputs`.
+
+    An engine may compute more predictions and rows of attention than were asked for, R' >= R and
+    Q' >= Q; those that were come first.
 
     Attributes:
-        tokens: int64 [B, R].
-        confidence: float32 [B, R].
-        attention: float32 [B, Q, S].
+        tokens: int64 [B, R'].
+        confidence: float32 [B, R'].
+        attention: float32 [B, Q', P+S].
+        logits: float32 [B, R', V], None unless wanted.
+        present: Each [B, Hkv, S, D]; empty unless wanted.
     """
 
     tokens: "DeviceArray"
     confidence: "DeviceArray"
     attention: "DeviceArray"
+    logits: "DeviceArray | None" = None
+    present: "tuple[DeviceArray, ...]" = ()
 
 
 @runtime_checkable
-class DeviceEngine(Engine, Protocol):
-    """An engine that runs on arrays of a device, without waiting for the result.
+class DeviceEngine(ResidentEngine, Protocol):
+    """An engine that can leave the results of a run on its device, without waiting for them.
 
     Attributes:
         device: Where it runs, and the stream on which it does.
@@ -115,12 +103,17 @@ class DeviceEngine(Engine, Protocol):
 
     device: "Device"
 
-    def run_on_device(self, step: DeviceStep) -> DeviceOutputs:
-        """Starts a full pass on the stream of the device.
+    def run_on_device(self, inputs: StepInputs) -> DeviceOutputs:
+        """Starts a run on the stream of the device.
 
-        Addresses repeat from step to step and shapes change with the block, so both together tell
-        whether a recorded run can be repeated. Nothing is checked but by the back end.
+        What it returns is there once the stream has come so far, until the next run; `present` as
+        long as `ResidentEngine` says. The device must be synchronized before another run is
+        started, because inputs may travel through memory that the next run fills.
+
+        Args:
+            inputs: As for `run`, with `resident`.
 
         Raises:
-            EngineError: The back end refused it, or the engine is closed.
+            EngineError: The inputs break the contract or are too large, the back end refused it, or
+                the engine is closed.
         """

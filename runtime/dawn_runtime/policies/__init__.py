@@ -7,6 +7,7 @@ from dawn_runtime.policies.base import POLICIES, Needs, Policy, RowView
 from dawn_runtime.policies.dapd import Dapd
 from dawn_runtime.policies.dawn import Dawn
 from dawn_runtime.policies.factor import Factor
+from dawn_runtime.policies.kernel import Kernel, KernelView, Selected
 from dawn_runtime.policies.klass import Klass
 from dawn_runtime.policies.local_leap import LocalLeap
 from dawn_runtime.policies.one_per_step import OnePerStep
@@ -17,11 +18,14 @@ __all__ = [
     "Dapd",
     "Dawn",
     "Factor",
+    "Kernel",
+    "KernelView",
     "Klass",
     "LocalLeap",
     "Needs",
     "OnePerStep",
     "Policy",
     "RowView",
+    "Selected",
     "Threshold",
 ]

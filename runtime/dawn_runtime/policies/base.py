@@ -6,7 +6,7 @@ influence each other, and it never writes: the loop keeps only masked positions 
 commits at least one.
 
 To add a policy: one file with a class decorated by `@POLICIES.register`, and one import in
-`dawn_runtime.policies`.
+`dawn_runtime.policies`. A policy that the kernel on a GPU can stand in for says so in `kernel`.
 """
 
 from abc import ABC, abstractmethod
@@ -17,6 +17,7 @@ import numpy as np
 
 from dawn_runtime.arrays import BoolArray, FloatArray, IntArray
 from dawn_runtime.policies import graph
+from dawn_runtime.policies.kernel import Kernel
 from dawn_runtime.registry import Registry
 
 
@@ -116,6 +117,12 @@ class Policy(ABC):
     name: ClassVar[str]
     needs: ClassVar[Needs] = Needs()
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """A subclass that chooses otherwise has no kernel, unless it names one itself."""
+        super().__init_subclass__(**options)
+        if "select" in vars(cls) and "kernel" not in vars(cls):
+            cls.kernel = Policy.kernel  # type: ignore[method-assign]
+
     @abstractmethod
     def select(self, view: RowView) -> IntArray:
         """Chooses positions to commit; called only while the view has candidates.
@@ -138,6 +145,16 @@ class Policy(ABC):
             view: The row after this step's run of the engine.
         """
         return view.memory
+
+    def kernel(self, keys: int) -> Kernel | None:
+        """Returns the numbers with which the kernel on a GPU chooses as `select` does, bit for bit.
+
+        None if there are none; then evidence comes to the host, and `select` chooses there.
+
+        Args:
+            keys: Number of keys K that each row of the step looks at, >= 1.
+        """
+        return None
 
     def short_form(self) -> "Policy | None":
         """Returns the plain rule to use when few tokens are wanted, None to stay with this one."""

@@ -40,6 +40,7 @@ from dawn_runtime.arrays import BoolArray, IntArray, inverse
 from dawn_runtime.checks import check_choice, check_integer, check_number
 from dawn_runtime.policies import graph
 from dawn_runtime.policies.base import POLICIES, Needs, Policy, RowView
+from dawn_runtime.policies.kernel import Kernel
 from dawn_runtime.policies.threshold import Threshold
 
 _OWNER = "policy 'dawn'"
@@ -98,6 +99,20 @@ class Dawn(Policy):
     def short_form(self) -> Policy:
         """Returns the threshold rule at `tau_high`: what is left of DAWN without its graph."""
         return Threshold(self.tau_high)
+
+    def kernel(self, keys: int) -> Kernel:
+        """Returns the rule as numbers, those of attention scaled to the length."""
+        tau_sink, tau_edge = self.attention_thresholds(keys)
+        return Kernel(
+            tau_high=self.tau_high,
+            graph=True,
+            union=self.adjacency == "union",
+            tau_sink=tau_sink,
+            tau_edge=tau_edge,
+            tau_induce=self.tau_induce,
+            tau_low=self.tau_low,
+            tau_anchor=self.tau_anchor,
+        )
 
     def attention_thresholds(self, keys: int) -> tuple[float, float]:
         """Returns `tau_sink` and `tau_edge` scaled to a length; the latter stays above 0.

@@ -6,6 +6,7 @@ from typing import ClassVar
 from dawn_runtime.arrays import IntArray
 from dawn_runtime.checks import check_number
 from dawn_runtime.policies.base import POLICIES, Policy, RowView
+from dawn_runtime.policies.kernel import Kernel
 
 
 @POLICIES.register
@@ -32,3 +33,7 @@ class Threshold(Policy):
         """Chooses candidates with confidence >= threshold, or the most confident one."""
         sure = view.confidence[view.candidates] >= self.threshold
         return view.candidates[sure] if sure.any() else view.most_confident()
+
+    def kernel(self, keys: int) -> Kernel:
+        """Returns the rule as numbers."""
+        return Kernel(tau_high=self.threshold)

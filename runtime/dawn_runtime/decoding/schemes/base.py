@@ -19,6 +19,7 @@ from dawn_runtime.decoding.row import RowState
 from dawn_runtime.decoding.sampling import Sampling
 from dawn_runtime.decoding.windows import Blocks, Single, Window
 from dawn_runtime.errors import OptionError
+from dawn_runtime.policies import KernelView
 from dawn_runtime.registry import Registry
 
 
@@ -62,6 +63,17 @@ class Scheme(ABC):
             answers: To what `ask` returned for it, in that order.
         """
         return False
+
+    def kernel_view(self, row: RowState, ask: Ask) -> KernelView | None:
+        """Returns what the kernel on a GPU has to know to choose for an ask; see `Answer.selected`.
+
+        None if there is no such kernel, or the ask wants logits; then the answer has the evidence.
+
+        Args:
+            row: The row that was asked for.
+            ask: One that `ask` returned for it.
+        """
+        return None
 
     def most_asks(self) -> int:
         """Returns how many asks a step has at most, for those who plan memory."""

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from dawn_runtime.arrays import FloatArray, IntArray, read_only
+from dawn_runtime.arrays import FloatArray, IntArray, inverse, read_only
 from dawn_runtime.decoding.ask import Answer, Ask, Decision, nothing
 from dawn_runtime.decoding.caches import Cache, FullPass
 from dawn_runtime.decoding.row import RowState
@@ -25,7 +25,7 @@ from dawn_runtime.decoding.schemes.base import Scheme
 from dawn_runtime.decoding.schemes.plan import RowPlan, make_plan
 from dawn_runtime.decoding.schemes.predictions import all_masks, without_mask
 from dawn_runtime.decoding.windows import Window
-from dawn_runtime.policies import Policy, RowView
+from dawn_runtime.policies import Kernel, KernelView, Policy, RowView
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,8 +90,11 @@ class Unmask(Scheme):
         """Lets the policy choose, and takes the most confident candidate if it chooses none."""
         (answer,) = answers
         plan: RowPlan = answer.ask.note
-        view = self.view(row, answer)
-        chosen = self.chosen(view, row.mask_id)
+        view, selected = self.view(row, answer), answer.selected
+        if selected is None:
+            chosen = self.chosen(view, row.mask_id)
+        else:
+            chosen = plan.candidates[selected.chosen]
         # Without a stored key there is nothing to keep slots for.
         forget = plan.layout is not None and not plan.stored.size
         return Decision(
@@ -100,13 +103,27 @@ class Unmask(Scheme):
             confidence=view.confidence[chosen],
             keep=(0,),
             layout=nothing() if forget else plan.layout,
-            memory=self._past(row, plan, view),
+            memory=self._past(row, answer, view),
         )
 
     def stuck(self, row: RowState, answers: Sequence[Answer]) -> bool:
         """Tells whether every candidate is predicted to be the mask."""
         plan: RowPlan = answers[0].ask.note
         return all_masks(answers[0].tokens[_rows_of(plan)], row.mask_id)
+
+    def kernel_view(self, row: RowState, ask: Ask) -> KernelView | None:
+        """Returns what the kernel reads besides the run, if the policy has one."""
+        needs = self.policy.needs
+        kernel = self.policy.kernel(len(ask.kept) + len(ask.tokens))
+        if kernel is None or ask.logits or needs.history:
+            return None
+        if kernel.graph:
+            return _graph_view(row, ask.note, kernel) if needs.evidence == "all" else None
+        none = np.zeros(0, dtype=np.float32)
+        predictions = _rows_of(ask.note)
+        return KernelView(
+            kernel, row.mask_id, predictions, nothing(), nothing(), 0, nothing(), none
+        )
 
     def view(self, row: RowState, answer: Answer) -> RowView:
         """Returns what the policy sees of a row.
@@ -172,8 +189,9 @@ class Unmask(Scheme):
         best = int(np.argmax(view.confidence[real]))
         return real[best : best + 1]
 
-    def _past(self, row: RowState, plan: RowPlan, view: RowView) -> Past:
+    def _past(self, row: RowState, answer: Answer, view: RowView) -> Past:
         """What the next step has to know of this one."""
+        plan: RowPlan = answer.ask.note
         past: Past = row.memory or _NO_PAST
         needs = self.policy.needs
         full, means = past.full, past.key_means
@@ -181,7 +199,7 @@ class Unmask(Scheme):
             full, means = None, None
             if plan.stored.size:
                 full = FullPass(plan.window, row.decided)
-                means = _spread_means(row, view) if needs.evidence == "all" else None
+                means = _spread_means(row, answer, view) if needs.evidence == "all" else None
         keeps = full is not None and needs.known_predictions
         memory = view.memory if needs.history else None
         return Past(memory, full, view.confidence if keeps else None, means)
@@ -192,11 +210,35 @@ def _rows_of(plan: RowPlan) -> IntArray:
     return np.searchsorted(plan.predicted, plan.candidates)
 
 
-def _spread_means(row: RowState, view: RowView) -> FloatArray:
+def _spread_means(row: RowState, answer: Answer, view: RowView) -> FloatArray:
     """Mean attention that each position drew, 0 where it was not looked at; float32 [L]."""
-    means = np.zeros(row.length, dtype=np.float32)
-    means[view.attention_keys] = view.key_means()
+    means, selected = np.zeros(row.length, dtype=np.float32), answer.selected
+    means[view.attention_keys] = view.key_means() if selected is None else selected.key_means
     return read_only(means)
+
+
+def _graph_view(row: RowState, plan: RowPlan, kernel: Kernel) -> KernelView:
+    """What a rule that reads the attention of all rows needs, by key instead of by position."""
+    past: Past = row.memory or _NO_PAST
+    keys = np.concatenate([plan.attended, plan.fed])
+    counts = ~row.masked
+    counts[plan.window[1] :] = False
+    known = np.where(counts, inverse(plan.predicted, row.length), -1)
+    confidence = np.where(counts & (known < 0), _last_known(row, past), np.float32(np.nan))
+    full = plan.layout is not None
+    means = None if full or past.key_means is None else past.key_means[keys]
+    return KernelView(
+        kernel=kernel,
+        mask_id=row.mask_id,
+        predictions=_rows_of(plan),
+        rows=inverse(plan.evidence, row.length)[plan.candidates],
+        columns=inverse(keys, row.length)[plan.candidates],
+        queries=len(plan.evidence),
+        known=known[keys],
+        confidence=confidence[keys],
+        key_means=means,
+        returns_means=full and bool(plan.stored.size),
+    )
 
 
 def _last_known(row: RowState, past: Past) -> FloatArray:

@@ -1,14 +1,15 @@
 """ONNX Runtime on a GPU: inputs and outputs bound to memory of the device.
 
-Keys and values stay there between steps (`kv_memory`), and a whole step can run there without a
-copy (`run_on_device`). Everything runs on the stream of one `Device`, so that kernels of
+Keys and values stay there between steps (`kv_memory`), and so can what a run returns
+(`run_on_device`). Everything runs on the stream of one `Device`, so that kernels of
 `dawn_runtime.cuda` follow the engine without waiting. Over host memory and with the provider of the
 CPU the same code runs on any machine, which is how it is tested.
 """
 
 import threading
-from collections.abc import Hashable, Iterable
-from dataclasses import fields, replace
+from collections import OrderedDict
+from collections.abc import Hashable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dawn_runtime import contract
+from dawn_runtime.arrays import IntArray
 from dawn_runtime.artifact import Artifact
 from dawn_runtime.cuda import CudaDevice, Device, DeviceArray, DeviceKv, PresentMemory
 from dawn_runtime.cuda.pool import Pool
 from dawn_runtime.engine.checks import check_inputs, check_threads, check_volumes, named_inputs
-from dawn_runtime.engine.device import DeviceOutputs, DeviceStep, KvMemory, sizes_of
+from dawn_runtime.engine.device import DeviceOutputs, KvMemory, sizes_of
 from dawn_runtime.engine.exclusive import exclusive
 from dawn_runtime.engine.operators import cpu_only_in
 from dawn_runtime.engine.ort.session import (
@@ -42,6 +44,12 @@ _NO_GRAPH: Final = -1
 """Run option `gpu_graph_id` of a run that is neither captured nor replayed; 0 is ONNX Runtime's."""
 
 _MOST_GRAPHS: Final = 32
+_MOST_SEEN: Final = 1024
+"""Kinds of runs whose number is remembered; those that come again and again stay among them."""
+
+_ROWS_AT_ONCE: Final = 32
+"""Predictions and rows of evidence are rounded up to a multiple of this, the usual block."""
+
 _GRAPH_FROM_RUN: Final = 4
 """A shape is captured when it comes for the fourth time: capturing costs more than a few runs."""
 
@@ -54,7 +62,8 @@ class OrtDeviceEngine:
         manifest: Manifest of the artifact the graph belongs to.
         device: Where it runs; closed with the engine.
         cuda_graphs: Whether whole runs on the device (`run_on_device`) are captured as CUDA graphs
-            once their shapes and addresses have come several times, and replayed from then on. A
+            once their shapes and addresses have come several times, and replayed from then on;
+            predictions and rows of evidence are rounded up, so that shapes repeat in a block. A
             replay reads and writes where the captured run did, and leaves out what the CPU did
             then; ONNX Runtime refuses to open a graph of which more than the arithmetic of shapes
             would run there. Graphs belong to the thread that captured them and are freed with the
@@ -152,29 +161,53 @@ class OrtDeviceEngine:
             kept = tuple(map(self._to_host, present))
         return StepOutputs(**found, present=kept)
 
-    def run_on_device(self, step: DeviceStep) -> DeviceOutputs:
-        """Starts a full pass on the stream of the device; see `DeviceEngine`."""
-        check_volumes(self._info, self._dims, sizes_of(step))
+    def run_on_device(self, inputs: StepInputs) -> DeviceOutputs:
+        """Starts a run on the stream of the device; see `DeviceEngine`."""
+        if self._check:
+            check_inputs(inputs, self._info)
+        if self._graphs is not None:
+            inputs = _rounded(inputs)
+        check_volumes(self._info, self._dims, sizes_of(inputs))
         with exclusive(self):
-            return self._run_on_device(self._open_session(), step)
+            return self._run_on_device(self._open_session(), inputs)
 
-    def _run_on_device(self, session: Any, step: DeviceStep) -> DeviceOutputs:
-        batch, size = step.input_ids.shape
-        rows, evidence = step.logit_rows.shape[1], step.attention_rows.shape[1]
-        outputs = DeviceOutputs(
-            tokens=self._pool.get("tokens", (batch, rows), "int64"),
-            confidence=self._pool.get("confidence", (batch, rows), "float32"),
-            attention=self._pool.get("attention", (batch, evidence, size), "float32"),
-        )
-        key = _key(step, outputs)
+    def _run_on_device(self, session: Any, inputs: StepInputs) -> DeviceOutputs:
+        fed = {name: self._on_device(name, array) for name, array in named_inputs(inputs).items()}
+        outputs = self._device_outputs(inputs)
+        bound = [*fed.items(), *self._named(outputs)]
+        # What must be equal for two runs to be repeats of each other.
+        key = tuple((name, array.pointer, array.shape) for name, array in bound)
         with translated(self._info.name, "run the graph"):
             if self._bound is None or self._bound[0] != key:
-                self._bound = (key, self._bind_step(session, step, outputs))
+                self._bound = (key, self._bind_step(session, fed, outputs))
             # A graph belongs to the thread that captured it.
             repeat = (threading.get_ident(), key)
             number = _NO_GRAPH if self._graphs is None else self._graphs.number(repeat)
             session.run_with_iobinding(self._bound[1], self._run_options(number, wait=False))
         return outputs
+
+    def _device_outputs(self, inputs: StepInputs) -> DeviceOutputs:
+        """Where a run leaves what is wanted of it."""
+        (batch, rows), evidence = inputs.logit_rows.shape, inputs.attention_rows.shape[1]
+        shapes = {
+            "confidence": (batch, rows),
+            "attention": (batch, evidence, inputs.attention_mask.shape[-1]),
+        }
+        if inputs.want_logits:
+            shapes["logits"] = (batch, rows, self._info.vocab_size)
+        return DeviceOutputs(
+            tokens=self._pool.get("tokens", (batch, rows), "int64"),
+            **{name: self._pool.get(name, shape, "float32") for name, shape in shapes.items()},
+            present=self._present_arrays(inputs) if inputs.want_present else (),
+        )
+
+    def _named(self, outputs: DeviceOutputs) -> Iterator[tuple[str, DeviceArray]]:
+        """The outputs of a run by their names in the graph."""
+        for name in ("tokens", "confidence", "attention", "logits"):
+            if (array := getattr(outputs, name)) is not None:
+                yield name, array
+        if outputs.present:
+            yield from zip(self._present_names, outputs.present, strict=True)
 
     def close(self) -> None:
         """Frees the session and the device."""
@@ -225,22 +258,28 @@ class OrtDeviceEngine:
 
     def _bind_present(self, binding: Any, inputs: StepInputs) -> tuple[DeviceArray, ...]:
         """Binds keys and values to memory of the device."""
-        batch, fed = inputs.input_ids.shape
-        if self._present is None or self._present.tokens < batch * fed:
-            self._present = None  # freed before more is asked for
-            tokens = max(batch * fed, self._most_tokens)
-            self._present = PresentMemory(self.device, self._info, tokens)
-        arrays = self._present.arrays(batch, fed, cached=bool(inputs.past))
+        arrays = self._present_arrays(inputs)
         for name, array in zip(self._present_names, arrays, strict=True):
             self._bind_output(binding, name, array)
         return arrays
 
-    def _bind_step(self, session: Any, step: DeviceStep, outputs: DeviceOutputs) -> Any:
+    def _present_arrays(self, inputs: StepInputs) -> tuple[DeviceArray, ...]:
+        """Memory of the device for keys and values of a run."""
+        batch, fed = inputs.input_ids.shape
+        # A full and a cached run may feed as many tokens together as `kv_memory` was made for.
+        tokens = max(batch * fed, self._most_tokens)
+        if self._present is None or self._present.tokens < tokens:
+            self._present = None  # freed before more is asked for
+            self._present = PresentMemory(self.device, self._info, tokens)
+        return self._present.arrays(batch, fed, cached=bool(inputs.past))
+
+    def _bind_step(self, session: Any, fed: dict[str, DeviceArray], outputs: DeviceOutputs) -> Any:
         binding = session.io_binding()
-        for name, array in _named(step):
+        for name, array in fed.items():
             self._bind_input(binding, name, array)
-        self._bind_no_past(binding, step.input_ids.shape[0])
-        for name, array in _named(outputs):
+        if self._past_names[0] not in fed:
+            self._bind_no_past(binding, fed["input_ids"].shape[0])
+        for name, array in self._named(outputs):
             self._bind_output(binding, name, array)
         return binding
 
@@ -284,19 +323,34 @@ class _GraphIds:
     """Numbers for runs that are worth a CUDA graph: same shapes and addresses, several times."""
 
     def __init__(self) -> None:
-        self._seen: dict[Hashable, int] = {}
+        self._seen: OrderedDict[Hashable, int] = OrderedDict()
         self._numbers: dict[Hashable, int] = {}
 
     def number(self, key: Hashable) -> int:
         """Returns the number of a run, negative as long as it is not worth a graph."""
         if key in self._numbers:
             return self._numbers[key]
-        self._seen[key] = self._seen.get(key, 0) + 1
+        self._seen[key] = times = self._seen.pop(key, 0) + 1
+        if len(self._seen) > _MOST_SEEN:
+            self._seen.popitem(last=False)
         # ONNX Runtime never frees a graph, so their number is limited.
-        if self._seen[key] < _GRAPH_FROM_RUN or len(self._numbers) == _MOST_GRAPHS:
+        if times < _GRAPH_FROM_RUN or len(self._numbers) == _MOST_GRAPHS:
             return _NO_GRAPH
         self._numbers[key] = 1 + len(self._numbers)
         return self._numbers[key]
+
+
+def _rounded(inputs: StepInputs) -> StepInputs:
+    """The same step with more predictions and rows of evidence, all of its first row."""
+
+    def filled(rows: IntArray) -> IntArray:
+        return np.pad(rows, ((0, 0), (0, -rows.shape[1] % _ROWS_AT_ONCE)))
+
+    return replace(
+        inputs,
+        logit_rows=filled(inputs.logit_rows),
+        attention_rows=filled(inputs.attention_rows),
+    )
 
 
 def open_cuda(
@@ -342,14 +396,3 @@ def _providers(device: Device, cuda_graphs: bool) -> tuple[list[str], list[dict[
         "use_tf32": "0",
     }
     return [CUDA_PROVIDER, CPU_PROVIDER], [options, {}]
-
-
-def _named(arrays: DeviceStep | DeviceOutputs) -> Iterable[tuple[str, DeviceArray]]:
-    """The arrays of a step by their names in the graph."""
-    return ((field.name, getattr(arrays, field.name)) for field in fields(arrays))
-
-
-def _key(step: DeviceStep, outputs: DeviceOutputs) -> Hashable:
-    """What must be equal for two runs to be repeats of each other: addresses and shapes."""
-    arrays = [*_named(step), *_named(outputs)]
-    return tuple((array.pointer, array.shape) for _, array in arrays)

@@ -8,7 +8,7 @@ import numpy as np
 from dawn_runtime.artifact import Artifact
 from dawn_runtime.cuda import CudaDevice, Device, DeviceArray, DeviceKv, PresentMemory
 from dawn_runtime.engine.checks import check_inputs, check_volumes
-from dawn_runtime.engine.device import DeviceOutputs, DeviceStep, KvMemory, sizes_of
+from dawn_runtime.engine.device import DeviceOutputs, KvMemory, sizes_of
 from dawn_runtime.engine.exclusive import exclusive
 from dawn_runtime.engine.protocol import EngineInfo, StepInputs, StepOutputs
 from dawn_runtime.engine.tensorrt.buffers import Packed
@@ -92,7 +92,6 @@ class TensorRTEngine:
         self.device = device
         self._loaded, self._record, self._check = loaded, record, check
         fed, self._past = manifest.inputs[:_FED], manifest.inputs[_FED:]
-        self._fed = tuple(spec.name for spec in fed)
         self._past_names = tuple(spec.name for spec in self._past)
         small = manifest.outputs[:_SMALL]
         self._present_names = tuple(spec.name for spec in manifest.outputs[_SMALL + 1 :])
@@ -112,6 +111,9 @@ class TensorRTEngine:
 
     def kv_memory(self, tokens: int) -> KvMemory:
         """Returns memory on the device for keys and values; see `ResidentEngine`."""
+        if tokens > self._present.tokens:
+            # A step may run more rows in two runs, full and cached, than a profile has in one.
+            self._present = PresentMemory(self.device, self._info, tokens)
         return DeviceKv(self.device, self._info, tokens)
 
     def run(self, inputs: StepInputs) -> StepOutputs:
@@ -121,34 +123,34 @@ class TensorRTEngine:
             EngineError: The inputs break the contract or do not fit the plan, logits are wanted of
                 a plan without them, the device failed, or the engine is closed.
         """
-        if self._check:
-            check_inputs(inputs, self._info)
-        self._check_wanted(inputs)
-        check_volumes(self._info, self._dims, sizes_of(inputs))
+        self._check_step(inputs)
         with exclusive(self):
             return self._run(inputs)
 
     def _run(self, inputs: StepInputs) -> StepOutputs:
-        self._open_contexts()
         exact = sizes_of(inputs)
+        return self._collect(inputs, exact, self._begin(inputs, exact))
+
+    def run_on_device(self, inputs: StepInputs) -> DeviceOutputs:
+        """Starts a run and leaves what it returns on the device; see `DeviceEngine`."""
+        self._check_step(inputs)
+        with exclusive(self):
+            sizes = self._begin(inputs, sizes_of(inputs))
+            logits = self._logits if inputs.want_logits else None
+            return DeviceOutputs(
+                **self._outputs.on_device(sizes),
+                logits=None if logits is None else logits.on_device(sizes)["logits"],
+                present=self._present_arrays(sizes) if inputs.want_present else (),
+            )
+
+    def _begin(self, inputs: StepInputs, exact: dict[str, int]) -> dict[str, int]:
+        """Starts a run and returns its sizes with the numbers of rows rounded up."""
+        self._open_contexts()
         index, sizes = self._bucket(exact)
         self._upload(inputs, sizes)
         past = self._on_device(inputs.past)
         self._enqueue(index, sizes, self._inputs.on_device(sizes), past)
-        return self._collect(inputs, exact, sizes)
-
-    def run_on_device(self, step: DeviceStep) -> DeviceOutputs:
-        """Starts a full pass over arrays of the device; see `DeviceEngine`."""
-        check_volumes(self._info, self._dims, sizes_of(step))
-        with exclusive(self):
-            return self._run_on_device(step)
-
-    def _run_on_device(self, step: DeviceStep) -> DeviceOutputs:
-        fed = {name: getattr(step, name) for name in self._fed}
-        sizes = sizes_of(step)
-        index = choose_profile(self._info.name, self._record.profiles, sizes)
-        self._enqueue(index, sizes, fed, ())
-        return DeviceOutputs(**self._outputs.on_device(sizes))
+        return sizes
 
     def close(self) -> None:
         """Frees the engine and the device. Closing twice is allowed."""
@@ -159,6 +161,12 @@ class TensorRTEngine:
             self._contexts = None
             self._loaded.close()
             self.device.close()
+
+    def _check_step(self, inputs: StepInputs) -> None:
+        if self._check:
+            check_inputs(inputs, self._info)
+        self._check_wanted(inputs)
+        check_volumes(self._info, self._dims, sizes_of(inputs))
 
     def _check_wanted(self, inputs: StepInputs) -> None:
         if inputs.want_logits and self._logits is None:
@@ -216,9 +224,11 @@ class TensorRTEngine:
         past: tuple[DeviceArray, ...],
     ) -> None:
         """Starts the engine on the five arrays of a step and the cached ones, none for P = 0."""
-        # Cached arrays lie at equal distances, and where the outputs go follows from the sizes.
+        # Cached arrays lie at equal distances; where outputs go follows from the sizes and from
+        # where the memory of keys and values begins.
         ends = past[:1] + past[-1:]
-        addresses = (array.pointer for array in (*fed.values(), *ends))
+        arrays = (*fed.values(), *ends)
+        addresses = (*(array.pointer for array in arrays), self._present.pointer)
 
         def bindings() -> Bindings:
             kept = past or self._nothing_kept(fed["input_ids"], sizes)
