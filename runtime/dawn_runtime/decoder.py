@@ -11,10 +11,10 @@ from dawn_runtime.artifact import Artifact
 from dawn_runtime.chat import ChatTemplate
 from dawn_runtime.checks import check_choice, check_integer, shown
 from dawn_runtime.companions import open_companions
-from dawn_runtime.decoding import PADDINGS, Batch, Packer, Padding, RowState
+from dawn_runtime.decoding import PADDINGS, Packer, Padding, RowState
 from dawn_runtime.engine import Engine, open_engine
 from dawn_runtime.errors import EngineError, OptionError, PromptError
-from dawn_runtime.generation import Generation, RequestBatch
+from dawn_runtime.generation import Generation, RequestBatch, open_batch
 from dawn_runtime.given import Checked, Message, listed
 from dawn_runtime.manifest import Manifest
 from dawn_runtime.open_batch import OpenBatch
@@ -280,7 +280,7 @@ class Decoder:
         self._check_open()
         check_choice("batch", "padding", padding, PADDINGS)
         packer = replace(self._packer, padding=padding)
-        rows = Batch(self._engine, packer, max_rows=max_rows, max_tokens=max_tokens)
+        rows = open_batch(self._engine, packer, max_rows=max_rows, max_tokens=max_tokens)
         return OpenBatch(RequestBatch(rows), self._one, self._reader.tokenizer)
 
     @property
