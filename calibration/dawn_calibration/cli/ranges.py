@@ -22,7 +22,7 @@ from dawn_calibration.ranges.options import DTYPES, SEEN, RangeOptions
 from dawn_calibration.ranges.strata import Strata
 from dawn_export.progress import reporting, stage
 from dawn_export.sources import find_source
-from dawn_runtime.cli.common import Parser, count, print_json, run_command, threads
+from dawn_runtime.cli.common import Parser, count, place, print_json, run_command, threads
 from dawn_runtime.counts import counted
 from dawn_runtime.errors import DependencyError, OptionError
 from dawn_runtime.files import write_whole
@@ -49,7 +49,7 @@ def parser() -> Parser:
         "--model", required=True, metavar="NAME|DIR|HUB-ID", help="checkpoint, as for dawn-export"
     )
     made.add_argument(
-        "--output", type=Path, required=True, metavar="FILE", help="such as calibration.json"
+        "--output", type=place, required=True, metavar="FILE", help="such as calibration.json"
     )
     made.add_argument("--force", action="store_true", help="replace a calibration that is there")
     add_data_flags(made)
@@ -112,7 +112,7 @@ def _add_running(parser: Parser) -> None:
     )
     running.add_argument(
         "--state",
-        type=Path,
+        type=place,
         metavar="FILE",
         help="where an interrupted run is kept to be taken up; default: OUTPUT.state",
     )
