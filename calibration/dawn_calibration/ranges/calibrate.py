@@ -29,7 +29,7 @@ from dawn_export.progress import stage
 from dawn_export.quantization.calibration_file import Calibration, Stratum
 from dawn_export.quantization.fingerprint import fingerprint
 from dawn_models import Checkpoint
-from dawn_runtime._checks import check_integer
+from dawn_runtime._checks import check_integer, check_kind
 from dawn_runtime.arrays import IntArray
 from dawn_runtime.counts import counted
 from dawn_runtime.files import reason_of
@@ -108,6 +108,7 @@ class Calibrator:
         device: str = "cpu",
         threads: int | None = None,
     ) -> None:
+        check_kind("ranges", "options", options, RangeOptions, "RangeOptions")
         questions = listed_questions(questions)
         self._options = options
         self._storage = storage
