@@ -12,8 +12,9 @@ from dawn_export.progress import Listener, at_terminal, reporting, stage
 from dawn_export.report import ExportReport
 from dawn_export.sources import Source, find_source
 from dawn_runtime._checks import check_choice, shown
-from dawn_runtime.errors import DependencyError, OptionError
+from dawn_runtime.errors import OptionError
 from dawn_runtime.manifest import MANIFEST_FILE
+from dawn_runtime.native import importing
 
 
 def export(
@@ -67,14 +68,11 @@ def export(
     check_output(place, force=force)
     # The place is taken before anything is fetched or read: what keeps us from it is known then.
     with reporting(progress), staged(place, force=force) as folder:
-        with stage("starting", "loading torch and the exporter"):
-            try:
-                from dawn_export.exporter import open_checkpoint, write_artifact
-            except ImportError as error:
-                raise DependencyError(
-                    f"export needs {error.name}, which is not installed; "
-                    "pip install 'dawn-edge[export]'"
-                ) from error
+        with (
+            stage("starting", "loading torch and the exporter"),
+            importing("export needs", "torch or onnx", "pip install 'dawn-edge[export]'"),
+        ):
+            from dawn_export.exporter import open_checkpoint, write_artifact
         found = _fetched(source, model, progress=progress is True and at_terminal())
         checkpoint = open_checkpoint(found, options, place, verified=verify)
         written = write_artifact(

@@ -24,8 +24,9 @@ from dawn_export.progress import reporting, stage
 from dawn_export.sources import find_source
 from dawn_runtime.cli.common import Parser, count, place, print_json, run_command, threads
 from dawn_runtime.counts import counted
-from dawn_runtime.errors import DependencyError, OptionError
+from dawn_runtime.errors import OptionError
 from dawn_runtime.files import write_whole
+from dawn_runtime.native import importing
 from dawn_runtime.policies import POLICIES
 from dawn_runtime.threads import passive_openmp
 
@@ -174,14 +175,13 @@ def _find(args: argparse.Namespace, state: Path) -> Found:
     chosen, prompts = options(args), questions(args, "train")
     warn_of_few(len(prompts), "ranges may be too narrow, recorded on", args)
     source = find_source(args.model)
-    try:
-        with stage("starting", "loading torch"), passive_openmp():
-            from dawn_calibration.checkpoints import open_checkpoint
-            from dawn_calibration.ranges.calibrate import Calibrator, Storage
-    except ImportError as error:
-        raise DependencyError(
-            f"ranges need {error.name}, which is not installed; pip install 'dawn-edge[calibrate]'"
-        ) from error
+    with (
+        stage("starting", "loading torch"),
+        passive_openmp(),
+        importing("ranges need", "torch", "pip install 'dawn-edge[calibrate]'"),
+    ):
+        from dawn_calibration.checkpoints import open_checkpoint
+        from dawn_calibration.ranges.calibrate import Calibrator, Storage
     checkpoint = open_checkpoint(source.fetch(progress=not args.quiet))
     return Calibrator(
         checkpoint,
