@@ -84,7 +84,7 @@ class ExportOptions:
         _check("precision", self.precision, PRECISIONS)
         if self.dialect is not None:
             _check("dialect", self.dialect, DIALECTS)
-        set_positive(self, "evidence_layers", "context_length")
+        set_positive(self, "evidence_layers", optional=("context_length",))
         check_flag("allow overflow", self.allow_overflow)
         check_flag("static down_proj", self.static_down_proj)
         if not isinstance(self.calibration, Calibration | None):
@@ -178,19 +178,20 @@ class ExportOptions:
             )
 
 
-def set_positive(options: object, *names: str) -> None:
-    """Makes fields of frozen options Python integers; None stays what it is.
+def set_positive(options: object, *names: str, optional: tuple[str, ...] = ()) -> None:
+    """Makes fields of frozen options Python integers.
 
     Args:
         options: The options.
-        names: Fields that hold an integer from 1 on, or None where their class says so.
+        names: Fields that hold an integer from 1 on.
+        optional: Such fields that may be None too.
 
     Raises:
         OptionError: One holds something else, or more than native code can take.
     """
-    for name in names:
+    for name in (*names, *optional):
         value, words = getattr(options, name), name.replace("_", " ")
-        if value is None and type(options).__dataclass_fields__[name].default is None:
+        if value is None and name in optional:
             continue
         if not is_integer(value):
             raise OptionError(f"{words}: got {shown(value)}, expected a whole number")

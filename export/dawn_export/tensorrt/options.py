@@ -48,7 +48,7 @@ class EngineOptions:
     capability: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        set_positive(self, "max_length", "block_length", "batch")
+        set_positive(self, "batch", optional=("max_length", "block_length"))
         for name in ("logits", "version_compatible", "stripped"):
             check_flag(name.replace("_", " "), getattr(self, name))
         if self.capability is not None and not _is_capability(self.capability):
