@@ -10,7 +10,37 @@ from dawn_calibration.judges import Judge, Program
 from dawn_calibration.prompts import Question
 from dawn_runtime import Decoder, Result
 from dawn_runtime.arrays import IntArray
+from dawn_runtime.checks import check_integer, shown
+from dawn_runtime.errors import OptionError
 from dawn_runtime.settings import Settings
+
+
+def check_decoding(
+    owner: str,
+    *,
+    batch: object = 1,
+    max_new_tokens: object = None,
+    block_length: object = None,
+    judge: object = None,
+) -> None:
+    """Refuses what options of any work here say about decoding, before there is any.
+
+    Args:
+        owner: Whose options they are, for the message.
+        batch: Prompts decoded together.
+        max_new_tokens: Positions to decode; None is a default.
+        block_length: Of the window; None is a default.
+        judge: Who says which answers are right, if anybody.
+
+    Raises:
+        OptionError: One of them is out of range or of another type.
+    """
+    check_integer(owner, "batch", batch, minimum=1)
+    for name, value in (("max_new_tokens", max_new_tokens), ("block_length", block_length)):
+        if value is not None:
+            check_integer(owner, name, value, minimum=1)
+    if judge is not None and (isinstance(judge, type) or not callable(judge)):
+        raise OptionError(f"{owner}: judge is {shown(judge)}; expected a function or a Program")
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from typing import Final
 from dawn_calibration.errors import CheckerError
 from dawn_calibration.prompts import Question
 from dawn_runtime import Result
+from dawn_runtime.checks import check_kind
 from dawn_runtime.errors import OptionError, PromptError
 from dawn_runtime.wording import counted
 
@@ -64,6 +65,7 @@ class Program:
         Raises:
             OptionError: The line cannot be split, is empty, or its program cannot be started.
         """
+        check_kind("checker", "command", line, str, "one line, as for a shell")
         try:
             words = shlex.split(line)
         except ValueError as error:

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dawn_runtime.errors import DependencyError
 from dawn_runtime.files import open_whole
+from dawn_runtime.native import importing
 
 _DOTS_PER_INCH = 130
 
@@ -18,12 +18,12 @@ def check_pictures() -> None:
     """Finds out before any work whether pictures can be drawn.
 
     Raises:
-        DependencyError: matplotlib is not installed.
+        DependencyError: matplotlib is not installed, or does not load.
     """
-    if importlib.util.find_spec("matplotlib") is None:
-        raise DependencyError(
-            "pictures need matplotlib, which is not installed; pip install 'dawn-edge[calibrate]'"
-        )
+    with importing("pictures need", "matplotlib", "pip install 'dawn-edge[calibrate]'"):
+        if importlib.util.find_spec("matplotlib") is None:
+            raise ModuleNotFoundError(name="matplotlib")
+        importlib.import_module("matplotlib.figure")  # it may be there and not load
 
 
 @contextmanager

@@ -12,8 +12,9 @@ from typing import Any, Final
 
 from dawn_calibration.tasks import TASKS, Item, Split, items
 from dawn_runtime.arrays import IntArray
-from dawn_runtime.checks import check_integer
+from dawn_runtime.checks import check_integer, check_kind, check_path
 from dawn_runtime.errors import OptionError, PromptError
+from dawn_runtime.given import listed
 from dawn_runtime.prompt_files import read_prompts
 from dawn_runtime.prompts import Filling, Prompt
 from dawn_runtime.registry import unknown
@@ -59,13 +60,14 @@ class Question:
         return TASKS[self.item.task].check(self.item, text or "").correct
 
 
-def questions_of_file(path: Path) -> list[Question]:
+def questions_of_file(path: str | Path) -> list[Question]:
     """Reads a JSON Lines file as `dawn-generate --input` does.
 
     Raises:
         PromptError: The file cannot be read, holds no prompt, or a line is malformed or a template.
+        OptionError: The path is none.
     """
-    questions = []
+    questions, path = [], check_path("prompts", "path", path)
     for index, line in enumerate(read_prompts(path)):
         where = f"{path} line {line.number}"
         if isinstance(line.prompt, Filling):
@@ -86,10 +88,12 @@ def questions_of_tasks(names: Iterable[str], count: int, split: Split, seed: int
     Raises:
         OptionError: There is no task of that name, or it is named twice, or the number is out of
             range.
+        PromptError: The names are no list; a text is none.
     """
     check_integer("tasks", "items", count, minimum=1, maximum=MOST_ITEMS)
     columns: dict[str, list[Question]] = {}
-    for name in names:
+    for name in listed(names, "tasks", "a list of names of tasks"):
+        check_kind("tasks", "name", name, str, f"one of {', '.join(TASKS)}")
         if name not in TASKS:
             raise OptionError(unknown("task", name, tuple(TASKS)))
         if name in columns:
@@ -123,7 +127,7 @@ def listed_questions(questions: Iterable[Question]) -> list[Question]:
     Raises:
         PromptError: There are none, or something else is among them.
     """
-    found = list(questions)
+    found = listed(questions, "the prompts", "a list of Questions")
     if not found:
         raise PromptError("there are no prompts; give at least one")
     for question in found:

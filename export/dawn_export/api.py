@@ -7,13 +7,14 @@ from pathlib import Path
 
 from dawn_export.errors import OutputError, SourceError
 from dawn_export.folder.artifact import check_output, staged
-from dawn_export.options import VERIFY_MODES, ExportOptions
+from dawn_export.options import VERIFY_MODES, ExportOptions, check_flag
 from dawn_export.progress import Listener, at_terminal, reporting, stage
 from dawn_export.report import ExportReport
 from dawn_export.sources.find import Source, find_source
-from dawn_runtime.checks import check_choice
-from dawn_runtime.errors import DependencyError, OptionError
+from dawn_runtime.checks import check_choice, shown
+from dawn_runtime.errors import OptionError
 from dawn_runtime.manifest import MANIFEST_FILE
+from dawn_runtime.native import importing
 
 
 def export(
@@ -50,31 +51,28 @@ def export(
         OutputError: Something at `output` may not be replaced, the disk is too full, or another
             export to the same place is running.
         CalibrationFileError: The calibration was made for another model.
-        OptionError: The options do not fit the model, or a local folder is asked for a revision.
+        OptionError: The options do not fit the model, a local folder is asked for a revision, or
+            an argument is of another type.
         ExportError: A weight does not fit the precision.
         VerificationError: A weight differs from the checkpoint's, or what the graph computes does
             by more than the tolerance.
         DependencyError: A package of the ``export`` extra is not installed.
     """
     started = time.perf_counter()
-    if not isinstance(model, str | Path):
-        raise OptionError(f"export: model is {model!r:.100}, expected a text or a Path")
-    options = options or ExportOptions()
-    if verify is not None:
-        check_choice("export", "verify", verify, VERIFY_MODES)
+    for name, place in (("model", model), ("output", output)):
+        _check_place(name, place)
+    options = ExportOptions() if options is None else options
+    _check_arguments(options, revision, force, verify, progress)
     source = find_source(model, revision)
     place = real_place(output)
     check_output(place, force=force)
     # The place is taken before anything is fetched or read: what keeps us from it is known then.
     with reporting(progress), staged(place, force=force) as folder:
-        with stage("starting", "loading torch and the exporter"):
-            try:
-                from dawn_export.exporter import open_checkpoint, write_artifact
-            except ImportError as error:
-                raise DependencyError(
-                    f"export needs {error.name}, which is not installed; "
-                    "pip install 'dawn-edge[export]'"
-                ) from error
+        with (
+            stage("starting", "loading torch and the exporter"),
+            importing("export needs", "torch or onnx", "pip install 'dawn-edge[export]'"),
+        ):
+            from dawn_export.exporter import open_checkpoint, write_artifact
         found = _fetched(source, model, progress=progress is True and at_terminal())
         checkpoint = open_checkpoint(found, options, place, verified=verify)
         written = write_artifact(
@@ -94,6 +92,27 @@ def export(
         warnings=written.warnings,
         verification=written.verification,
     )
+
+
+def _check_place(name: str, value: object) -> None:
+    """Refuses what is no path. The empty text, of a variable without a value, is none."""
+    if not isinstance(value, str | Path) or value == "":
+        raise OptionError(f"export: {name} is {shown(value)}, expected a text or a Path")
+
+
+def _check_arguments(
+    options: object, revision: object, force: object, verify: object, progress: object
+) -> None:
+    """Refuses what is of another type, before it is taken for what it is not."""
+    if not isinstance(options, ExportOptions):
+        raise OptionError(f"export: options is {shown(options)}; expected ExportOptions")
+    if revision is not None and not (isinstance(revision, str) and revision):
+        raise OptionError(f"export: revision is {shown(revision)}; expected a text")
+    check_flag("force", force)
+    if verify is not None:
+        check_choice("export", "verify", verify, VERIFY_MODES)
+    if not isinstance(progress, bool) and (isinstance(progress, type) or not callable(progress)):
+        raise OptionError(f"progress: got {shown(progress)}, expected True, False or a function")
 
 
 def real_place(output: str | Path) -> Path:

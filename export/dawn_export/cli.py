@@ -19,7 +19,7 @@ from dawn_export.report import ExportReport
 from dawn_export.sources.aliases import alias_table
 from dawn_export.tensorrt import PlanReport
 from dawn_export.tensorrt.flags import add_flags, check_flags, work_on_plan
-from dawn_runtime.cli.common import Parser, print_json, run_command
+from dawn_runtime.cli.common import Parser, place, print_json, run_command
 from dawn_runtime.cli.standard import say
 from dawn_runtime.contract import DIALECTS, PRECISIONS, TARGETS
 from dawn_runtime.errors import OptionError
@@ -55,7 +55,7 @@ def _parser() -> Parser:
         nargs=0,
         help="show the names --model knows, with their licences, and exit",
     )
-    parser.add_argument("--output", type=Path, metavar="DIR", help="folder of the artifact")
+    parser.add_argument("--output", type=place, metavar="DIR", help="folder of the artifact")
     parser.add_argument("--target", choices=TARGETS, default="cpu", help="default: %(default)s")
     parser.add_argument(
         "--precision", choices=PRECISIONS, default="fp32", help="default: %(default)s"
@@ -86,7 +86,7 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--calibration",
-        type=Path,
+        type=place,
         metavar="FILE",
         help="calibration.json of dawn-calibrate ranges; int8 needs it with --target tensorrt, and "
         "takes its smoothing with --target cpu",

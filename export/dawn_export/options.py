@@ -9,6 +9,7 @@ from typing import Final
 from dawn_export.quantization.calibration_file import Calibration
 from dawn_export.quantization.schemes import SCHEMES, Scheme
 from dawn_models import ModelConfig
+from dawn_runtime.checks import LARGEST_INTEGER, is_integer, shown
 from dawn_runtime.contract import DIALECTS, PRECISIONS, TARGETS
 from dawn_runtime.errors import OptionError
 
@@ -81,14 +82,13 @@ class ExportOptions:
         _check("precision", self.precision, PRECISIONS)
         if self.dialect is not None:
             _check("dialect", self.dialect, DIALECTS)
-        _check_positive("evidence layers", self.evidence_layers)
-        if self.context_length is not None:
-            _check_positive("context length", self.context_length)
-        _check_flag("allow overflow", self.allow_overflow)
-        _check_flag("static down_proj", self.static_down_proj)
+        set_positive(self, "evidence_layers", optional=("context_length",))
+        check_flag("allow overflow", self.allow_overflow)
+        check_flag("static down_proj", self.static_down_proj)
         if not isinstance(self.calibration, Calibration | None):
             raise OptionError(
-                f"calibration: got {self.calibration!r:.60}, expected what read_calibration returns"
+                f"calibration: got {shown(self.calibration)}, expected what read_calibration "
+                "returns"
             )
         runs = TARGET_PRECISIONS[self.target]
         if self.precision not in runs:
@@ -103,9 +103,10 @@ class ExportOptions:
     def _check_int4_block(self) -> None:
         if self.int4_block is None:
             return
-        if isinstance(self.int4_block, bool) or self.int4_block not in INT4_BLOCKS:
+        if not is_integer(self.int4_block) or self.int4_block not in INT4_BLOCKS:
             known = ", ".join(map(str, INT4_BLOCKS))
-            raise OptionError(f"int4 block: got {self.int4_block}, expected one of {known}")
+            raise OptionError(f"int4 block: got {shown(self.int4_block)}, expected one of {known}")
+        object.__setattr__(self, "int4_block", int(self.int4_block))
         if self.precision != "int4":
             raise OptionError(
                 f"int4 block: {self.precision} on {self.target} stores nothing in 4 bits; "
@@ -175,18 +176,39 @@ class ExportOptions:
             )
 
 
-def _check_positive(name: str, value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise OptionError(f"{name}: got {value!r:.60}, expected a whole number")
-    if value < 1:
-        raise OptionError(f"{name}: got {value}, expected at least 1")
+def set_positive(options: object, *names: str, optional: tuple[str, ...] = ()) -> None:
+    """Makes fields of frozen options Python integers.
+
+    Args:
+        options: The options.
+        names: Fields that hold an integer from 1 on.
+        optional: Such fields that may be None too.
+
+    Raises:
+        OptionError: One holds something else, or more than native code can take.
+    """
+    for name in (*names, *optional):
+        value, words = getattr(options, name), name.replace("_", " ")
+        if value is None and name in optional:
+            continue
+        if not is_integer(value):
+            raise OptionError(f"{words}: got {shown(value)}, expected a whole number")
+        if not 1 <= value <= LARGEST_INTEGER:
+            bound = "at least 1" if value < 1 else f"at most {LARGEST_INTEGER}"
+            raise OptionError(f"{words}: got {shown(value)}, expected {bound}")
+        object.__setattr__(options, name, int(value))
 
 
-def _check_flag(name: str, value: bool) -> None:
+def check_flag(name: str, value: object) -> None:
+    """Refuses anything but True and False.
+
+    Raises:
+        OptionError: It is something else, such as 0 or "no".
+    """
     if not isinstance(value, bool):
-        raise OptionError(f"{name}: got {value!r:.60}, expected True or False")
+        raise OptionError(f"{name}: got {shown(value)}, expected True or False")
 
 
 def _check(name: str, value: str, known: tuple[str, ...]) -> None:
     if not isinstance(value, str) or value not in known:
-        raise OptionError(f"{name}: got {value!r:.60}, expected one of {', '.join(known)}")
+        raise OptionError(f"{name}: got {shown(value)}, expected one of {', '.join(known)}")

@@ -7,6 +7,7 @@ verified whole and a 7B one opens at once; `verify="full"` hashes everything.
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,6 +102,13 @@ class Artifact:
             problem = self._problem(name, hash_limit)
             if problem is not None:
                 yield problem
+        for stray in sorted(
+            _places_of_weights(self.folder / GRAPH_FILE) - set(self.manifest.files)
+        ):
+            yield ArtifactError(
+                f"{self.folder / GRAPH_FILE}: takes weights from {stray!r:.80}, which "
+                f"{MANIFEST_FILE} does not list; export again"
+            )
 
     def _problem(self, name: str, hash_limit: int | None) -> ArtifactError | None:
         entry, limit = self.manifest.files[name], _READ.get(name)
@@ -131,6 +139,24 @@ class Artifact:
         if not self.has(name):
             raise ArtifactError(f"{self.folder}: the artifact has no file {name!r}; export again")
         return inside(self.folder, name, MANIFEST_FILE)
+
+
+_PLACE: Final = re.compile(rb"\x0a\x08location(?:\x12([\x00-\x7f]))?")
+"""Where a tensor of ONNX lies outside of its graph: `location`, then a length and a name."""
+
+
+def _places_of_weights(graph: Path) -> set[str]:
+    """Names of the files that a graph takes weights from; none if it cannot be read."""
+    try:
+        with open_plain(graph) as file:
+            content = file.read(HASH_LIMIT_BYTES)
+    except (OSError, ValueError):  # told by whoever checks it
+        return set()
+    found = set()
+    for place in _PLACE.finditer(content):
+        size = place[1][0] if place[1] else 0  # a name that is too long or elsewhere is not known
+        found.add(content[place.end() : place.end() + size].decode(errors="replace"))
+    return found
 
 
 def inside(folder: Path, name: str, source: str) -> Path:

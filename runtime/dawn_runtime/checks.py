@@ -111,6 +111,23 @@ def check_flag(owner: str, name: str, value: object) -> bool:
     return bool(value)
 
 
+def check_kind(owner: str, name: str, value: object, kind: type, expected: str) -> None:
+    """Refuses what is no object of a class; arguments as for `check_number`.
+
+    Args:
+        owner: As for `check_number`.
+        name: Name of the option.
+        value: What was given.
+        kind: The class.
+        expected: What it is called in the message.
+
+    Raises:
+        OptionError: The value is something else.
+    """
+    if not isinstance(value, kind):
+        raise OptionError(f"{owner}: {name} is {shown(value)}; expected {expected}")
+
+
 def check_choice(owner: str, name: str, value: object, choices: tuple[str, ...]) -> None:
     """Refuses anything but one of the choices; arguments as for `check_number`.
 
@@ -125,12 +142,13 @@ def check_path(owner: str, name: str, value: object) -> Path:
     """Returns a path given as a text or as any object for paths; arguments as for `check_number`.
 
     Raises:
-        OptionError: The value is no path.
+        OptionError: The value is no path. The empty text, which a variable without a value leaves,
+            is none: to `Path` it is the working folder.
     """
     try:
         text = os.fspath(value)  # type: ignore[call-overload]  # this is the check
     except TypeError:
         text = None
-    if not isinstance(text, str) or "\0" in text:
+    if not isinstance(text, str) or not text or "\0" in text:
         raise OptionError(f"{owner}: {name} is {shown(value)}; expected a path")
     return Path(text)

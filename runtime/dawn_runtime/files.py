@@ -153,7 +153,11 @@ class Destination:
         if self.streams:
             buffer = io.BytesIO()
             yield buffer
-            _pour(self, buffer)
+            try:
+                _pour(self, buffer)
+            except OSError as error:
+                _name(error, self.path)
+                raise
             return
         descriptor, partial = _create(self.path)
         try:
@@ -163,6 +167,9 @@ class Destination:
                 file.flush()
                 os.fsync(descriptor)
             _put_in_place(partial, self.path)
+        except OSError as error:
+            _name(error, self.path, partial)
+            raise
         finally:
             partial.unlink(missing_ok=True)
 
@@ -256,6 +263,12 @@ def _create(path: Path) -> tuple[int, Path]:
     if len(os.fsencode(path.name)) > os.pathconf(path.parent, "PC_NAME_MAX"):
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), str(path))
     return os.open(partial, flags, 0o666), partial
+
+
+def _name(error: OSError, path: Path, partial: Path | None = None) -> None:
+    """Lets an error that names no file, or one that nobody knows of, name the one to be written."""
+    if error.filename is None or str(error.filename) == str(partial):
+        error.filename = str(path)
 
 
 def _take_after(descriptor: int, path: Path) -> None:

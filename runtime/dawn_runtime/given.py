@@ -161,6 +161,11 @@ def as_ids(value: object) -> NDArray[np.integer[Any]]:
     Raises:
         PromptError: They are no list of integers, or there are none.
     """
+    if isinstance(value, np.ma.MaskedArray):
+        raise PromptError(
+            "input_ids are a masked array of NumPy, whose missing entries are no ids; give the ids "
+            "alone"
+        )
     if _is_buffer(value):
         with native_errors(lambda reason: PromptError(f"input_ids cannot be read: {reason}")):
             array = np.array(value)

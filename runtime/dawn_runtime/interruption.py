@@ -90,6 +90,9 @@ def stoppable(stop: Callable[[], object]) -> Iterator[None]:
 def interruptible() -> Iterator[None]:
     """Lets signals unwind what is under way, native code too; the second one ends it at once.
 
+    Foreign code may take `KeyboardInterrupt` for a failure and raise one of its own, as a native
+    module does that is being imported: whatever error comes out after a signal is that signal's.
+
     Signals that the process was started to ignore, as under ``nohup``, stay ignored.
     """
     if threading.current_thread() is not threading.main_thread():  # signals are the main one's
@@ -102,11 +105,15 @@ def interruptible() -> Iterator[None]:
     watcher = threading.Thread(target=_watch, args=(source,), daemon=True)
     watcher.start()
     wakeup = signal.set_wakeup_fd(target, warn_on_full_buffer=False)
+    raising = _Raising()
     try:
-        raising = _Raising()
         for number in ours:
             signal.signal(number, raising)
         yield
+    except Exception as error:
+        if raising.raised is None:
+            raise
+        raise raising.raised() from error
     finally:
         for number in ours:
             signal.signal(number, handlers[number])
@@ -140,10 +147,12 @@ class _Raising:
 
     def __init__(self) -> None:
         self._presses = _Presses()
+        self.raised: type[KeyboardInterrupt] | None = None
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if self._presses.count():
-            raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+            self.raised = KeyboardInterrupt if number == signal.SIGINT else Terminated
+            raise self.raised
 
 
 def _watch(source: int) -> None:

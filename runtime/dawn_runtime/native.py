@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from tempfile import TemporaryFile
 
-from dawn_runtime.errors import DawnError
+from dawn_runtime.errors import DawnError, DependencyError
 
 _STDERR = 2
 _PANIC = b"\nthread "
@@ -40,6 +40,36 @@ def native_errors(
         raise
     except BaseException as error:  # a panic is no Exception
         raise make(reason_of(error)) from error
+
+
+@contextmanager
+def importing(
+    needs: str, package: str, remedy: str, *, module: str | None = None
+) -> Iterator[None]:
+    """Translates whatever an import raises: a package may be missing, or there and not load.
+
+    Args:
+        needs: Who needs it, such as `text needs`.
+        package: Its name.
+        remedy: What installs it.
+        module: What is imported of it, if that has another name.
+
+    Raises:
+        DependencyError: It or a package that it needs is missing, or it does not load.
+    """
+    try:
+        yield
+    except (DawnError, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # a library that is missing is an OSError to some
+        missing = error.name if isinstance(error, ImportError) and not error.path else None
+        if missing:
+            named = package if missing.split(".")[0] == (module or package) else missing
+            raise DependencyError(f"{needs} {named}, which is not installed; {remedy}") from error
+        raise DependencyError(
+            f"{needs} {package}, which is installed and does not load: {reason_of(error)}; install "
+            f"it anew ({remedy}); dawn-doctor tells what loads here"
+        ) from error
 
 
 def reason_of(error: BaseException) -> str:

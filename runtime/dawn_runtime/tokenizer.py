@@ -10,10 +10,10 @@ from dawn_runtime._fields import Fields
 from dawn_runtime.arrays import IntArray
 from dawn_runtime.artifact import Artifact
 from dawn_runtime.checks import check_flag, check_path, shown
-from dawn_runtime.errors import ArtifactError, DependencyError, PromptError
+from dawn_runtime.errors import ArtifactError, PromptError
 from dawn_runtime.given import as_text
 from dawn_runtime.manifest import TOKENIZER_CONFIG_FILE, TOKENIZER_FILE
-from dawn_runtime.native import native_errors
+from dawn_runtime.native import importing, native_errors
 from dawn_runtime.token_lengths import characters_per_token
 
 _SPLIT = "split_special_tokens"
@@ -38,12 +38,8 @@ class Tokenizer:
     def __init__(self, path: str | Path, *, split_special_tokens: bool = False) -> None:
         path = check_path("tokenizer", "path", path)
         split = check_flag("tokenizer", "split_special_tokens", split_special_tokens)
-        try:
+        with importing("text needs", "tokenizers", "pip install dawn-edge"):
             import tokenizers
-        except ImportError as error:
-            raise DependencyError(
-                "text needs the tokenizers package, which is not installed; pip install dawn-edge"
-            ) from error
 
         def broken(reason: str) -> ArtifactError:
             return ArtifactError(f"{path}: not a tokenizer ({reason}); export again")

@@ -2,21 +2,28 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dawn_calibration.cli import main
+from dawn_calibration.compare.comparison import CompareOptions, compare_artifacts
 from dawn_calibration.errors import StateError
+from dawn_calibration.judges import Program
 from dawn_calibration.pictures import picture
+from dawn_calibration.prompts import listed_questions, questions_of_file, questions_of_tasks
 from dawn_calibration.ranges.identity import Identity
+from dawn_calibration.ranges.options import RangeOptions
 from dawn_calibration.ranges.progress import read_saved
 from dawn_calibration.thresholds.defaults import restore_published, write_tuned
-from dawn_runtime import ArtifactError
+from dawn_calibration.thresholds.tune import TuneOptions, divide, tune
+from dawn_runtime import ArtifactError, DawnError
 from dawn_runtime.artifact import read_manifest
 from dawn_runtime.engine.fake import fake_manifest
 from dawn_runtime.manifest import FileEntry
+from dawn_runtime.policies import Dawn
 
 RANGES = ["ranges", "--model", "x", "--tasks"]
 
@@ -119,3 +126,47 @@ def test_thresholds_are_not_written_into_another_artifact(artifact: Path) -> Non
     change = write_tuned(artifact, "threshold", {"threshold": 0.5}, read_manifest(artifact))
     assert change.new.policy == "threshold"
     assert restore_published(artifact).new == change.old
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: RangeOptions(smooth="no"), "ranges: smooth is 'no'; expected True or False"),
+        (lambda: RangeOptions(clip="max"), "ranges: clip is 'max'; expected a Clip"),
+        (lambda: RangeOptions(strata=5), "ranges: strata is 5; expected Strata"),
+        (lambda: RangeOptions(policy=None), "ranges: policy is None; expected the name of a rule"),
+        (lambda: RangeOptions(max_new_tokens=0), "ranges: max_new_tokens is 0; expected"),
+        (lambda: RangeOptions(block_length=1.5), "ranges: block_length is 1.5; expected"),
+        (lambda: TuneOptions(None), "thresholds: policy is None; expected the name of a rule"),
+        (lambda: TuneOptions("dawn", judge="tasks"), "thresholds: judge is 'tasks'; expected"),
+        (lambda: TuneOptions("dawn", max_new_tokens="4"), "max_new_tokens is '4'; expected"),
+        (lambda: CompareOptions("dawn"), "compare: policy is 'dawn'; expected a rule"),
+        (lambda: CompareOptions(Dawn(), block_length=True), "block_length is True; expected"),
+        (lambda: tune(None, [], [], {"policy": "dawn"}), "expected TuneOptions"),
+        (lambda: compare_artifacts(None, None, [], None), "options is None; expected Compare"),
+        (lambda: questions_of_file(None), "prompts: path is None; expected a path"),
+        (lambda: questions_of_file(""), "prompts: path is ''; expected a path"),
+        (lambda: questions_of_tasks("sort", 1, "train", 0), "tasks is 'sort'; expected a list"),
+        (lambda: questions_of_tasks([1], 1, "train", 0), "tasks: name is 1; expected one of"),
+        (lambda: listed_questions(None), "the prompts is None; expected a list of Questions"),
+        (lambda: divide(None, 0.5, 0), "expected a list of Questions"),
+        (lambda: divide([], "0.5", 0), "held_out is '0.5'; expected a share between 0 and 1"),
+        (lambda: divide([], 0.5, -1), "seed is -1; expected an integer >= 0"),
+        (lambda: Program.parse(["python3"]), "checker: command is .*; expected one line"),
+    ],
+)
+def test_what_is_of_another_type_is_one_line_before_the_work(
+    make: Callable[[], object], message: str
+) -> None:
+    with pytest.raises(DawnError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_file_of_a_checkpoint_is_never_written_over(name: str, tmp_path: Path) -> None:
+    for file in ("config.json", "model.safetensors"):
+        (tmp_path / file).write_text("kept")
+    target = str(tmp_path / name)
+    arguments = ("--model", str(tmp_path), "--tasks", "--force", "--output", target)
+    assert main(["ranges", *arguments]) == 2
+    assert sorted(path.read_text() for path in tmp_path.iterdir()) == ["kept", "kept"]

@@ -191,6 +191,36 @@ def test_a_model_that_is_no_text_is_one_line(model: Any, tmp_path: Path) -> None
         export(model, tmp_path / "out")
 
 
+@pytest.mark.usefixtures("no_reading")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"output": None}, "export: output is None, expected a text or a Path"),
+        ({"output": b"out"}, "export: output is b'out', expected a text or a Path"),
+        ({"output": ""}, "export: output is '', expected a text or a Path"),
+        ({"output": "/"}, "/: is the root of all folders; give --output a new folder"),
+        ({"model": ""}, "export: model is '', expected a text or a Path"),
+        ({"options": {"precision": "fp16"}}, "expected ExportOptions"),
+        ({"options": 0}, "export: options is 0; expected ExportOptions"),
+        ({"revision": 1}, "export: revision is 1; expected a text"),
+        ({"revision": ""}, "export: revision is ''; expected a text"),
+        ({"force": "no"}, "force: got 'no', expected True or False"),
+        ({"force": 1}, "force: got 1, expected True or False"),
+        ({"progress": 1}, "progress: got 1, expected True, False or a function"),
+        ({"progress": "no"}, "progress: got 'no', expected True, False or a function"),
+        ({"progress": bool}, "progress: got <class 'bool'>, expected True, False or a function"),
+    ],
+)
+def test_an_argument_of_another_type_is_one_line_and_replaces_nothing(
+    small: Path, tmp_path: Path, arguments: dict[str, Any], message: str
+) -> None:
+    given = {"model": small, "output": tmp_path / "out", "options": SMALL, **arguments}
+    with pytest.raises(DawnError) as caught:
+        export(given.pop("model"), given.pop("output"), given.pop("options"), **given)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_file_is_no_checkpoint_folder(small: Path, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="is a file; give the folder of a Hugging Face"):
         export(small / "model.safetensors", tmp_path / "out")

@@ -1,11 +1,14 @@
 """What an export can be asked for."""
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from dawn_export import ExportOptions
 from dawn_export.quantization.schemes import SCHEMES
+from dawn_export.tensorrt import EngineOptions
 from dawn_models import read_config
 from dawn_runtime import OptionError
 from dawn_runtime.contract import TARGETS
@@ -65,3 +68,45 @@ def test_a_context_is_at_most_as_long_as_the_models(tmp_path: Path) -> None:
     message = "got 65, but the model was made for 64 tokens; ask for 64 or fewer"
     with pytest.raises(OptionError, match=message):
         ExportOptions(evidence_layers=1, context_length=65).check_model(config)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"evidence_layers": True}, "evidence layers: got True, expected a whole number"),
+        ({"evidence_layers": None}, "evidence layers: got None, expected a whole number"),
+        ({"context_length": 2.0}, "context length: got 2.0, expected a whole number"),
+        ({"context_length": 10**400}, "context length: got 1000.*, expected at most 2147483647"),
+        ({"precision": "int4", "int4_block": 32.0}, "int4 block: got 32.0, expected one of 16"),
+        ({"precision": "x" * 10**5}, r"precision: got 'xx.*\.\.\..*', expected one of"),
+    ],
+)
+def test_a_value_of_another_type_or_size_is_one_short_line(
+    options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(OptionError, match=message) as caught:
+        ExportOptions(**options)
+    assert len(str(caught.value)) < 300
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    options = ExportOptions(evidence_layers=np.int64(2), context_length=np.int8(64))
+    assert (type(options.evidence_layers), options.context_length) == (int, 64)
+    assert ExportOptions(precision="int4", int4_block=np.int64(64)).int4_block == 64
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_length": "64"}, "max length: got '64', expected a whole number"),
+        ({"batch": None}, "batch: got None, expected a whole number"),
+        ({"batch": 2.5}, "batch: got 2.5, expected a whole number"),
+        ({"block_length": True}, "block length: got True, expected a whole number"),
+        ({"logits": "no"}, "logits: got 'no', expected True or False"),
+        ({"stripped": 1}, "stripped: got 1, expected True or False"),
+        ({"capability": "87"}, "capability: got '87', expected two numbers"),
+    ],
+)
+def test_a_plan_is_asked_for_in_the_same_way(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        EngineOptions(**options)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dawn_runtime import Artifact, ArtifactError, Decoder
-from dawn_runtime.artifact import MAX_MANIFEST_BYTES
+from dawn_runtime.artifact import MAX_MANIFEST_BYTES, read_manifest
 from dawn_runtime.doctor.integrity import integrity_findings
 from dawn_runtime.engine.ort import session as ort_session
 from dawn_runtime.engine.tensorrt.plans import read_plans
@@ -213,3 +213,29 @@ def test_a_link_to_another_place_is_refused_with_the_reason(
     (artifact_folder / "model.onnx.data").symlink_to(tmp_path / "weights")
     with pytest.raises(ArtifactError, match=r"data: is a link to .*weights, outside the folder"):
         Artifact.open(artifact_folder)
+
+
+@pytest.mark.parametrize(
+    ("place", "named"),
+    [(b"nodel.onnx.data", "nodel.onnx.data"), (b"/etc/passwd", "/etc/passwd"), (b"x" * 300, "")],
+)
+def test_a_graph_takes_weights_from_listed_files_alone(
+    artifact_folder: Path, place: bytes, named: str
+) -> None:
+    size = bytes([len(place)]) if len(place) < 128 else b"\xac\x02"
+    graph = artifact_folder / "model.onnx"
+    whole = graph.read_bytes()
+
+    def weights_from(entry: bytes) -> None:
+        content = whole + b"\x0a\x08location" + entry
+        graph.write_bytes(content)
+        recorded = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        edit(artifact_folder, lambda document: document["files"].update({"model.onnx": recorded}))
+
+    weights_from(b"\x12\x0fmodel.onnx.data")
+    Artifact.open(artifact_folder)
+    weights_from(b"\x12" + size + place)
+    with pytest.raises(ArtifactError, match=f"takes weights from '{named}', which dawn.json does"):
+        Artifact.open(artifact_folder)
+    findings = integrity_findings(Artifact(artifact_folder, read_manifest(artifact_folder)))
+    assert any("takes weights from" in str(finding) for finding in findings)

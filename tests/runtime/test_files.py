@@ -241,3 +241,19 @@ def test_links_into_the_blobs_of_the_same_cache_are_of_the_folder(tmp_path: Path
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "file").symlink_to(repository / "blobs" / "abc")
     assert stray_link(tmp_path / "other" / "file") == repository.resolve() / "blobs" / "abc"
+
+
+def test_an_error_of_writing_names_the_file_that_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_whole(tmp_path / "answers", "x")
+    assert caught.value.filename == str(tmp_path / "answers")
+    assert names(tmp_path) == []
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_whole(Path("/dev/full"), "x")
+    assert caught.value.filename == "/dev/full"

@@ -415,3 +415,10 @@ def test_whatever_a_rule_is_made_of_works_or_is_an_option_error(
 ) -> None:
     options = {data.draw(st.sampled_from(rule.__match_args__)): data.draw(GARBAGE)}
     assert ONE_LINE.fullmatch(said(lambda: rule(**options), OptionError))
+
+
+def test_missing_entries_of_a_masked_array_are_no_ids(decoder: Decoder) -> None:
+    masked = np.ma.array([1, 2, 3], mask=[False, True, False])
+    for prompt in ({"input_ids": masked}, {"prompt": masked}):
+        with pytest.raises(PromptError, match=r"a masked array of NumPy.*; give the ids alone"):
+            decoder.generate(**prompt, max_new_tokens=2)

@@ -138,3 +138,28 @@ def test_the_second_signal_ends_native_code_that_never_comes_back(
         assert process.poll() is None
         process.send_signal(number)
         assert process.wait(timeout=20) == status
+
+
+def interrupted_import(number: int) -> None:
+    """What a native module does whose initialisation is interrupted."""
+    try:
+        wait_for_it(number)
+    except KeyboardInterrupt as error:
+        raise ImportError("initialization failed") from error
+
+
+@pytest.mark.parametrize(
+    ("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)]
+)
+def test_an_interruption_that_foreign_code_takes_for_a_failure_is_one(
+    number: int, error: type[KeyboardInterrupt]
+) -> None:
+    with pytest.raises(KeyboardInterrupt) as caught, interruptible():
+        interrupted_import(number)
+    assert type(caught.value) is error
+    assert isinstance(caught.value.__cause__, ImportError)
+
+
+def test_a_failure_without_an_interruption_stays_what_it_is() -> None:
+    with pytest.raises(ImportError, match="own"), interruptible():
+        raise ImportError("own")

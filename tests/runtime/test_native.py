@@ -6,7 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from dawn_runtime import PromptError
-from dawn_runtime.native import native_errors
+from dawn_runtime.errors import DependencyError
+from dawn_runtime.native import importing, native_errors
 
 
 class Panic(BaseException):
@@ -82,3 +83,31 @@ def test_a_closed_standard_error_is_no_obstacle(monkeypatch: pytest.MonkeyPatch)
     wrapped(lambda: None, quiet=True)
     with pytest.raises(PromptError, match="it failed: gone"):
         wrapped(throw(Panic("gone")), quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ModuleNotFoundError("no", name="engine"), "it needs engine, which is not installed; pip"),
+        (ModuleNotFoundError("no", name="engine.core"), "it needs engine, which is not installed"),
+        (ModuleNotFoundError("no", name="flat"), "it needs flat, which is not installed; pip"),
+        (
+            ImportError("libcudnn.so.9: cannot open", name="_core", path="/lib/_core.so"),
+            r"it needs engine, which is installed and does not load: libcudnn\.so\.9: cannot open;",
+        ),
+        (ImportError("built for NumPy 1"), "does not load: built for NumPy 1; install it anew"),
+        (OSError("libcudart.so.12: cannot open"), r"does not load: libcudart\.so\.12"),
+        (AttributeError("_ARRAY_API not found"), "does not load: _ARRAY_API not found"),
+        (Panic("gone"), "does not load: gone"),
+    ],
+)
+def test_a_package_that_does_not_load_is_told_from_one_that_is_missing(
+    error: BaseException, message: str
+) -> None:
+    with pytest.raises(DependencyError, match=message), importing("it needs", "engine", "pip"):
+        raise error
+
+
+def test_an_interrupted_import_stays_interrupted() -> None:
+    with pytest.raises(KeyboardInterrupt), importing("it needs", "engine", "pip"):
+        raise KeyboardInterrupt

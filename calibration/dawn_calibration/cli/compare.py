@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from dawn_calibration.cli.flags import (
     add_checker_flag,
@@ -26,7 +25,15 @@ from dawn_calibration.judges import check_fields, judge_tasks
 from dawn_export.progress import reporting
 from dawn_runtime import Policy
 from dawn_runtime.artifact import read_manifest
-from dawn_runtime.cli.common import Parser, count, key_values, print_json, run_command, threads
+from dawn_runtime.cli.common import (
+    Parser,
+    count,
+    key_values,
+    place,
+    print_json,
+    run_command,
+    threads,
+)
 from dawn_runtime.errors import OptionError
 from dawn_runtime.manifest import DecodingDefaults
 from dawn_runtime.policies import POLICIES
@@ -43,8 +50,10 @@ def _parser() -> Parser:
         "Compare two artifacts of one model on the same prompts: decision by decision along the "
         "trajectories of A, then each decoding on its own.",
     )
-    parser.add_argument("left", type=Path, metavar="A", help="artifact to hold on to, such as fp32")
-    parser.add_argument("right", type=Path, metavar="B", help="artifact in question, such as int8")
+    parser.add_argument(
+        "left", type=place, metavar="A", help="artifact to hold on to, such as fp32"
+    )
+    parser.add_argument("right", type=place, metavar="B", help="artifact in question, such as int8")
     add_data_flags(parser)
     parser.add_argument("--policy", metavar="NAME", help="rule for both; default: that of A")
     parser.add_argument(
@@ -62,7 +71,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--threads", type=threads, metavar="N", help="CPU threads; default: as many as help"
     )
-    parser.add_argument("--picture", type=Path, metavar="FILE.png", help="draw the differences")
+    parser.add_argument("--picture", type=place, metavar="FILE.png", help="draw the differences")
     return parser
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Final
 
 from dawn_calibration.judges import TASKS_JUDGE, Judge, Program, judge_tasks
@@ -17,7 +16,7 @@ from dawn_calibration.prompts import (
 )
 from dawn_calibration.tasks import TASKS, Split
 from dawn_runtime import Decoder
-from dawn_runtime.cli.common import Parser, count
+from dawn_runtime.cli.common import Parser, count, place
 from dawn_runtime.cli.places import check_apart, destination, given
 from dawn_runtime.cli.standard import say
 from dawn_runtime.errors import OptionError
@@ -36,7 +35,7 @@ def add_data_flags(parser: Parser, *, required: bool = True) -> None:
     source = group.add_mutually_exclusive_group(required=required)
     source.add_argument(
         "--data",
-        type=Path,
+        type=place,
         metavar="FILE.jsonl",
         help='one object with "prompt", "messages" or "input_ids" on each line',
     )

@@ -22,9 +22,10 @@ from dawn_calibration.ranges.options import DTYPES, SEEN, RangeOptions
 from dawn_calibration.ranges.strata import Strata
 from dawn_export.progress import reporting, stage
 from dawn_export.sources.find import find_source
-from dawn_runtime.cli.common import Parser, count, print_json, run_command, threads
-from dawn_runtime.errors import DependencyError, OptionError
+from dawn_runtime.cli.common import Parser, count, place, print_json, run_command, threads
+from dawn_runtime.errors import OptionError
 from dawn_runtime.files import write_whole
+from dawn_runtime.native import importing
 from dawn_runtime.policies import POLICIES
 from dawn_runtime.threads import passive_openmp
 from dawn_runtime.wording import counted
@@ -49,7 +50,7 @@ def parser() -> Parser:
         "--model", required=True, metavar="NAME|DIR|HUB-ID", help="checkpoint, as for dawn-export"
     )
     made.add_argument(
-        "--output", type=Path, required=True, metavar="FILE", help="such as calibration.json"
+        "--output", type=place, required=True, metavar="FILE", help="such as calibration.json"
     )
     made.add_argument("--force", action="store_true", help="replace a calibration that is there")
     add_data_flags(made)
@@ -112,7 +113,7 @@ def _add_running(parser: Parser) -> None:
     )
     running.add_argument(
         "--state",
-        type=Path,
+        type=place,
         metavar="FILE",
         help="where an interrupted run is kept to be taken up; default: OUTPUT.state",
     )
@@ -174,14 +175,13 @@ def _find(args: argparse.Namespace, state: Path) -> Found:
     chosen, prompts = options(args), questions(args, "train")
     warn_of_few(len(prompts), "ranges may be too narrow, recorded on", args)
     source = find_source(args.model)
-    try:
-        with stage("starting", "loading torch"), passive_openmp():
-            from dawn_calibration.checkpoints import open_checkpoint
-            from dawn_calibration.ranges.calibrate import Calibrator, Storage
-    except ImportError as error:
-        raise DependencyError(
-            f"ranges need {error.name}, which is not installed; pip install 'dawn-edge[calibrate]'"
-        ) from error
+    with (
+        stage("starting", "loading torch"),
+        passive_openmp(),
+        importing("ranges need", "torch", "pip install 'dawn-edge[calibrate]'"),
+    ):
+        from dawn_calibration.checkpoints import open_checkpoint
+        from dawn_calibration.ranges.calibrate import Calibrator, Storage
     checkpoint = open_checkpoint(source.fetch(progress=not args.quiet))
     return Calibrator(
         checkpoint,

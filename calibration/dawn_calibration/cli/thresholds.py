@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 from dawn_calibration.cli.flags import (
@@ -32,7 +31,7 @@ from dawn_calibration.thresholds.tune import Tuned, TuneOptions, divide, tune
 from dawn_export.progress import reporting
 from dawn_runtime import Decoder
 from dawn_runtime.artifact import read_manifest
-from dawn_runtime.cli.common import Parser, count, print_json, run_command, threads
+from dawn_runtime.cli.common import Parser, count, place, print_json, run_command, threads
 from dawn_runtime.errors import OptionError
 from dawn_runtime.manifest import Manifest, PublishedRule
 from dawn_runtime.wording import counted
@@ -51,7 +50,7 @@ def _parser() -> Parser:
         "Search the thresholds of a decoding rule: as few forwards as possible at a wanted "
         "agreement with one token per step. Changes nothing without --set.",
     )
-    parser.add_argument("artifact", type=Path, metavar="ARTIFACT", help="folder of dawn-export")
+    parser.add_argument("artifact", type=place, metavar="ARTIFACT", help="folder of dawn-export")
     parser.add_argument(
         "--set",
         choices=("tuned", "published"),
@@ -65,7 +64,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--threads", type=threads, metavar="N", help="CPU threads; default: as many as help"
     )
-    parser.add_argument("--picture", type=Path, metavar="FILE.png", help="draw the Pareto picture")
+    parser.add_argument("--picture", type=place, metavar="FILE.png", help="draw the Pareto picture")
     return parser
 
 

@@ -8,7 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dawn_calibration.answers import Likeness, compare_answers, decode_all, try_judge
+from dawn_calibration.answers import (
+    Likeness,
+    check_decoding,
+    compare_answers,
+    decode_all,
+    try_judge,
+)
 from dawn_calibration.compare.measures import (
     Compared,
     Differences,
@@ -23,7 +29,7 @@ from dawn_calibration.judges import Judge
 from dawn_calibration.prompts import Question, encode_all, listed_questions
 from dawn_export.progress import stage
 from dawn_runtime import Artifact, Blocks, Decoder, Engine, Policy, open_engine
-from dawn_runtime.checks import check_integer
+from dawn_runtime.checks import check_kind
 from dawn_runtime.interruption import standing
 from dawn_runtime.manifest import Manifest
 from dawn_runtime.settings import Settings
@@ -87,7 +93,7 @@ class CompareOptions:
         judge: Who says which answers are right; None if nobody does.
 
     Raises:
-        OptionError: The batch is out of range.
+        OptionError: A value is out of range or of another type.
     """
 
     policy: Policy
@@ -97,7 +103,14 @@ class CompareOptions:
     judge: Judge | None = None
 
     def __post_init__(self) -> None:
-        check_integer("compare", "batch", self.batch, minimum=1)
+        check_kind("compare", "policy", self.policy, Policy, "a rule, such as Dawn()")
+        check_decoding(
+            "compare",
+            batch=self.batch,
+            max_new_tokens=self.max_new_tokens,
+            block_length=self.block_length,
+            judge=self.judge,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +192,7 @@ def compare_artifacts(
         OptionError: The policy looks at earlier steps.
         CheckerError: The judge is a program that fails.
     """
+    check_kind("compare", "options", options, CompareOptions, "CompareOptions")
     check_same_model(left.manifest, right.manifest)
     questions = listed_questions(questions)
     states = _forced(left, right, questions, options)

@@ -30,7 +30,7 @@ from dawn_export.quantization.calibration_file import Calibration, Stratum
 from dawn_export.quantization.fingerprint import fingerprint
 from dawn_models import Checkpoint
 from dawn_runtime.arrays import IntArray
-from dawn_runtime.checks import check_integer
+from dawn_runtime.checks import check_integer, check_kind
 from dawn_runtime.files import reason_of
 from dawn_runtime.interruption import held
 from dawn_runtime.threads import Threads, choose_threads
@@ -108,6 +108,7 @@ class Calibrator:
         device: str = "cpu",
         threads: int | None = None,
     ) -> None:
+        check_kind("ranges", "options", options, RangeOptions, "RangeOptions")
         questions = listed_questions(questions)
         self._options = options
         self._storage = storage

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
+from dawn_calibration.answers import check_decoding
 from dawn_calibration.ranges.clipping import Clip
 from dawn_calibration.ranges.strata import Strata
 from dawn_runtime._fields import MAX_INTEGER
-from dawn_runtime.checks import check_choice, check_integer
+from dawn_runtime.checks import check_choice, check_flag, check_integer, check_kind
 from dawn_runtime.manifest import OptionValue
 from dawn_runtime.policies import POLICIES
 from dawn_runtime.settings import Settings
@@ -42,7 +43,7 @@ class RangeOptions:
         dtype: Element type of the weights, one of `DTYPES`.
 
     Raises:
-        OptionError: A value is out of range.
+        OptionError: A value is out of range or of another type.
     """
 
     seen: str = "decoding"
@@ -59,7 +60,12 @@ class RangeOptions:
     def __post_init__(self) -> None:
         check_choice("ranges", "strata", self.seen, SEEN)
         check_choice("ranges", "dtype", self.dtype, DTYPES)
+        check_kind("ranges", "clip", self.clip, Clip, "a Clip")
+        check_kind("ranges", "strata", self.strata, Strata, "Strata")
+        check_flag("ranges", "smooth", self.smooth)
+        check_kind("ranges", "policy", self.policy, str, "the name of a rule")
         POLICIES.make(self.policy)
+        check_decoding("ranges", max_new_tokens=self.max_new_tokens, block_length=self.block_length)
         check_integer("ranges", "samples", self.samples, minimum=1, maximum=MOST_SAMPLES)
         check_integer("ranges", "seed", self.seed, minimum=0, maximum=MAX_INTEGER)
 

@@ -12,7 +12,13 @@ from typing import NoReturn
 
 import numpy as np
 
-from dawn_calibration.answers import Likeness, compare_answers, decode_all, try_judge
+from dawn_calibration.answers import (
+    Likeness,
+    check_decoding,
+    compare_answers,
+    decode_all,
+    try_judge,
+)
 from dawn_calibration.errors import CalibrationError
 from dawn_calibration.judges import Judge
 from dawn_calibration.prompts import Question, encode_all, listed_questions
@@ -21,8 +27,9 @@ from dawn_calibration.thresholds.length import Lengths, anchored, searchable, se
 from dawn_calibration.thresholds.search import Point, Search, most_settings
 from dawn_export.progress import stage
 from dawn_runtime import Decoder, OnePerStep, Result
+from dawn_runtime._fields import MAX_INTEGER
 from dawn_runtime.arrays import IntArray
-from dawn_runtime.checks import check_integer, check_number
+from dawn_runtime.checks import check_integer, check_kind, check_number, shown
 from dawn_runtime.errors import OptionError
 from dawn_runtime.policies import POLICIES
 from dawn_runtime.settings import Settings
@@ -42,7 +49,7 @@ class TuneOptions:
         block_length: Of the window; None takes the artifact's default.
 
     Raises:
-        OptionError: A number is out of range.
+        OptionError: A value is out of range or of another type.
     """
 
     policy: str
@@ -53,7 +60,14 @@ class TuneOptions:
     block_length: int | None = None
 
     def __post_init__(self) -> None:
-        check_integer("thresholds", "batch", self.batch, minimum=1)
+        check_kind("thresholds", "policy", self.policy, str, "the name of a rule")
+        check_decoding(
+            "thresholds",
+            batch=self.batch,
+            max_new_tokens=self.max_new_tokens,
+            block_length=self.block_length,
+            judge=self.judge,
+        )
         if self.wanted is not None:
             check_number("thresholds", "agreement", self.wanted)
 
@@ -215,6 +229,7 @@ def tune(
         CalibrationError: The answers are too short for the rule, or their judge fails.
         KeyboardInterrupt: It was interrupted; the message says what was best until then.
     """
+    check_kind("thresholds", "options", options, TuneOptions, "TuneOptions")
     grid = grid_of(options.policy)
     prompts, others = (Benchmark(decoder, side, options) for side in (searched, held_out))
     grid = searchable(grid, prompts.lengths)
@@ -319,10 +334,13 @@ def divide(
         seed: Another seed draws others.
 
     Raises:
-        OptionError: There are too few prompts, or the share is out of range.
+        OptionError: There are too few prompts, or a number is out of range.
     """
-    if not 0 < share < 1:
-        raise OptionError(f"held_out is {share:g}; expected a share between 0 and 1")
+    seed = check_integer("thresholds", "seed", seed, minimum=0, ceiling=MAX_INTEGER)
+    if not isinstance(share, (float, np.floating)) or not 0 < share < 1:
+        got = f"{share:g}" if isinstance(share, float) else shown(share)
+        raise OptionError(f"held_out is {got}; expected a share between 0 and 1")
+    questions = listed_questions(questions)
     count = max(1, round(share * len(questions)))
     if count >= len(questions):
         raise OptionError(

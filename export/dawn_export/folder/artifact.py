@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -35,9 +36,16 @@ def check_output(output: Path, *, force: bool) -> None:
     Raises:
         OutputError: Something stands there that must stay.
     """
+    if output == output.parent:
+        raise OutputError(f"{output}: is the root of all folders; give --output a new folder")
     if not output.exists():
         _check_room(output)
         return
+    if _is_mounted(output):
+        raise OutputError(
+            f"{output}: is a place where a disk is mounted, which no new folder can replace; give "
+            f"a folder inside of it, such as {output / 'artifact'}"
+        )
     if not output.is_dir():
         raise OutputError(
             f"{output}: is {'a file' if output.is_file() else 'a pipe or a device'}; give --output "
@@ -55,6 +63,21 @@ def check_output(output: Path, *, force: bool) -> None:
         )
     if not force:
         raise OutputError(f"{output}: an artifact is there already; --force replaces it")
+
+
+def _is_mounted(folder: Path) -> bool:
+    """Tells whether a file system begins at a folder, one that is bound there too.
+
+    Such a folder keeps its name whatever happens; containers are given theirs in this way.
+    """
+    if folder.is_mount():
+        return True
+    try:  # which lists what is bound from elsewhere on the same disk
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:  # no Linux
+        return False
+    name = re.sub(r"[ \t\n\\]", lambda found: f"\\{ord(found[0]):03o}", str(folder))
+    return any(line.split(" ")[4:5] == [name] for line in mounts.split("\n"))
 
 
 def _check_room(output: Path) -> None:

@@ -18,7 +18,7 @@ from dawn_export.errors import SourceError
 from dawn_export.folder.disk import free_bytes, lacking
 from dawn_export.progress import stage
 from dawn_runtime import __version__
-from dawn_runtime.errors import DependencyError
+from dawn_runtime.native import importing
 
 _SUBFOLDERS = "*/*"
 """Other formats of the same weights; a pattern of the Hub matches across slashes."""
@@ -42,13 +42,9 @@ def download(
         SourceError: There is no way to the files, or no room for them.
         DependencyError: huggingface_hub is not installed.
     """
-    try:
+    remedy = "pip install 'dawn-edge[export]', or give a local folder"
+    with importing(f"{repository}: downloads need", "huggingface_hub", remedy):
         from huggingface_hub import snapshot_download
-    except ImportError as error:
-        raise DependencyError(
-            f"{repository}: downloads need huggingface_hub, which is not installed; "
-            "pip install 'dawn-edge[export]', or give a local folder"
-        ) from error
     snapshot = partial(
         snapshot_download,
         repository,

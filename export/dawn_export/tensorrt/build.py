@@ -23,6 +23,7 @@ from dawn_export.tensorrt.network import parse_graph
 from dawn_export.tensorrt.options import EngineOptions
 from dawn_export.tensorrt.report import PlanReport
 from dawn_runtime.artifact import Artifact, sha256_of
+from dawn_runtime.checks import check_path, shown
 from dawn_runtime.engine.tensorrt.loading import load_plan
 from dawn_runtime.engine.tensorrt.module import TensorRT, find_tensorrt, make_log, reason
 from dawn_runtime.engine.tensorrt.plans import (
@@ -34,7 +35,7 @@ from dawn_runtime.engine.tensorrt.plans import (
     PlanRecord,
     read_plans,
 )
-from dawn_runtime.errors import EngineError
+from dawn_runtime.errors import EngineError, OptionError
 from dawn_runtime.machine.driver import Cuda, read_cuda
 from dawn_runtime.manifest import GRAPH_FILE, FileEntry
 
@@ -65,7 +66,8 @@ def build_plan(
         EngineError: The plan was built and cannot be loaded.
         KeyboardInterrupt: Ctrl-C was pressed.
     """
-    artifact, options = Artifact.open(folder), options or EngineOptions()
+    options = _checked(options)
+    artifact = Artifact.open(folder)
     trt = trt or find_tensorrt(builds=True, purpose="builds plans")
     found = read_cuda()
     machine = target_machine(trt, options, found)
@@ -107,8 +109,9 @@ def adopt_plan(
     Raises:
         As `build_plan`; ExportError also if there is no such plan.
     """
-    artifact, options = Artifact.open(folder), options or EngineOptions()
-    path = artifact.folder / name
+    options = _checked(options)
+    artifact = Artifact.open(folder)
+    path = artifact.folder / check_path("plan", "name", name)
     if path.parent != artifact.folder or path.suffix != PLAN_SUFFIX or not path.is_file():
         raise ExportError(
             f"{path}: no plan there; expected the name of a file *{PLAN_SUFFIX} in the folder"
@@ -121,6 +124,18 @@ def adopt_plan(
     record = _record(artifact, name, entry, key, options, logits=True)
     _write_record(artifact.folder, record)
     return _report(artifact, trt, record, 0.0, _inspected(trt, artifact, record, found))
+
+
+def _checked(options: object) -> EngineOptions:
+    """Returns options, the usual ones for None.
+
+    Raises:
+        OptionError: They are of another type.
+    """
+    found = EngineOptions() if options is None else options
+    if not isinstance(found, EngineOptions):
+        raise OptionError(f"plan: options is {shown(found)}; expected EngineOptions")
+    return found
 
 
 def _existing(artifact: Artifact, key: PlanKey, options: EngineOptions) -> PlanRecord | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from dawn_export.tensorrt import EngineOptions, PlanReport, adopt_plan, build_plan, write_commands
 from dawn_export.tensorrt.options import DEFAULT_MAX_LENGTH
 from dawn_runtime.artifact import read_manifest
+from dawn_runtime.cli.common import place
 from dawn_runtime.engine.tensorrt.module import find_tensorrt
 from dawn_runtime.errors import DependencyError, OptionError
 
@@ -23,7 +24,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("with --target tensorrt")
     group.add_argument(
         "--artifact",
-        type=Path,
+        type=place,
         metavar="DIR",
         help="build the plan of an artifact that is there, on the device, without a checkpoint",
     )

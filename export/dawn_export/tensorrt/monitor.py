@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dawn_runtime.engine.tensorrt.module import TensorRT
-from dawn_runtime.errors import DependencyError
+from dawn_runtime.native import importing
 
 
 def make_monitor(trt: TensorRT, *, progress: bool, cancelled: Callable[[], bool]) -> Any:
@@ -22,12 +22,8 @@ def make_monitor(trt: TensorRT, *, progress: bool, cancelled: Callable[[], bool]
     Raises:
         DependencyError: tqdm is not installed.
     """
-    try:
+    with importing("building plans needs", "tqdm", "pip install 'dawn-edge[tensorrt]'"):
         from tqdm import tqdm
-    except ImportError as error:
-        raise DependencyError(
-            "building plans needs tqdm, which is not installed; pip install 'dawn-edge[tensorrt]'"
-        ) from error
 
     class Monitor(trt.module.IProgressMonitor):  # type: ignore[name-defined,misc]  # run time
         def __init__(self) -> None:

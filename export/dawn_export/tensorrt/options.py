@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from dawn_export.options import check_flag, set_positive
+from dawn_runtime.checks import is_integer, shown
 from dawn_runtime.engine.checks import too_large
 from dawn_runtime.engine.tensorrt.profiles import Profile, plan_profiles
 from dawn_runtime.errors import OptionError
@@ -34,7 +36,7 @@ class EngineOptions:
             Others are for `tensorrt_rtx`, which builds without a GPU.
 
     Raises:
-        OptionError: A number is below 1.
+        OptionError: A number is below 1, or a value is of another type.
     """
 
     max_length: int | None = None
@@ -46,10 +48,13 @@ class EngineOptions:
     capability: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("max_length", "block_length", "batch"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise OptionError(f"{name.replace('_', ' ')}: got {value}, expected at least 1")
+        set_positive(self, "batch", optional=("max_length", "block_length"))
+        for name in ("logits", "version_compatible", "stripped"):
+            check_flag(name.replace("_", " "), getattr(self, name))
+        if self.capability is not None and not _is_capability(self.capability):
+            raise OptionError(
+                f"capability: got {shown(self.capability)}, expected two numbers such as (8, 7)"
+            )
 
     def length(self, manifest: Manifest) -> int:
         """Longest sequence of a plan of this artifact, in tokens.
@@ -84,3 +89,7 @@ class EngineOptions:
                     f"{line}; build for a smaller --max-length or --batch"
                 )
         return profiles
+
+
+def _is_capability(value: object) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and all(map(is_integer, value))

@@ -15,7 +15,7 @@ import numpy as np
 
 from dawn_runtime.arrays import IntArray
 from dawn_runtime.artifact import read_manifest
-from dawn_runtime.cli.common import Parser, count, key_values, print_json, run_command
+from dawn_runtime.cli.common import Parser, count, key_values, place, print_json, run_command
 from dawn_runtime.cli.engine_flags import add_engine_flags, open_decoder
 from dawn_runtime.decoder import Decoder
 from dawn_runtime.decoding import CACHES, WINDOWS
@@ -79,7 +79,7 @@ def _parser() -> Parser:
         "Time whole answers, every token decoded, prompts of random tokens. Prints a table and one "
         "line of JSON; with --json the line alone.",
     )
-    parser.add_argument("artifact", type=Path, help="artifact folder")
+    parser.add_argument("artifact", type=place, help="artifact folder")
     parser.add_argument(
         "--prompt-tokens", type=count, default=128, metavar="N", help="default: 128"
     )
@@ -108,7 +108,7 @@ def _parser() -> Parser:
     parser.add_argument("--batch", type=count, default=1, metavar="N", help="rows; default: 1")
     parser.add_argument(
         "--compare",
-        type=Path,
+        type=place,
         action="append",
         default=[],
         metavar="ARTIFACT",

@@ -11,6 +11,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from dawn_runtime._version import __version__
@@ -187,6 +188,16 @@ def key_values(texts: Sequence[str]) -> dict[str, Any]:
 def count(text: str) -> int:
     """Reads a number from 1 to `MAX_COUNT`, for `type=` of an argument."""
     return _number(text, 1, MAX_COUNT)
+
+
+def place(text: str) -> Path:
+    """Reads a path, for `type=` of an argument.
+
+    The empty text, which a variable without a value leaves, would be the working folder to `Path`.
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("got '', expected a path")
+    return Path(text)
 
 
 def threads(text: str) -> int:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from dawn_runtime._version import __version__
-from dawn_runtime.cli.common import MAX_COUNT, Parser, print_json, run_command
+from dawn_runtime.cli.common import MAX_COUNT, Parser, place, print_json, run_command
 from dawn_runtime.doctor import Finding, examine, table
 from dawn_runtime.errors import DawnError, OptionError
 from dawn_runtime.wording import counted
@@ -24,7 +24,7 @@ def _parser() -> Parser:
         "Look at Python, packages, engines, GPU and memory of this machine, and at an artifact.",
     )
     parser.add_argument(
-        "artifact", type=Path, nargs="?", help="artifact folder; every file of it is hashed"
+        "artifact", type=place, nargs="?", help="artifact folder; every file of it is hashed"
     )
     parser.add_argument(
         "--length", type=int, metavar="N", help="tokens of a row for the memory; default: 1024"

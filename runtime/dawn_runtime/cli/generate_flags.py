@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from dawn_runtime._json import is_unicode
-from dawn_runtime.cli.common import Parser, count, key_values
+from dawn_runtime.cli.common import Parser, count, key_values, place
 from dawn_runtime.cli.engine_flags import add_engine_flags
 from dawn_runtime.decoding import CACHES, PADDINGS, WINDOWS
 from dawn_runtime.errors import OptionError, PromptError
@@ -21,7 +21,7 @@ _DASHES = "\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}"
 def parser() -> Parser:
     """Returns the parser of the command."""
     made = Parser("dawn-generate", "Decode answers with an artifact written by dawn-export.")
-    made.add_argument("artifact", type=Path, help="artifact folder")
+    made.add_argument("artifact", type=place, help="artifact folder")
     made.add_argument("prompt", nargs="?", help="prompt; standard input if absent or '-'")
     source = made.add_argument_group("prompts")
     source.add_argument(
@@ -32,13 +32,13 @@ def parser() -> Parser:
     source.add_argument("--system", metavar="TEXT", help="system message for --chat")
     source.add_argument(
         "--input",
-        type=Path,
+        type=place,
         metavar="FILE.jsonl",
         help='one object with "prompt", "messages" or "input_ids" on each line, or with a '
         '"template" to fill, a list of texts and hole lengths, perhaps behind one of them',
     )
     source.add_argument(
-        "--output", type=Path, metavar="FILE.jsonl", help="where to write the answers to --input"
+        "--output", type=place, metavar="FILE.jsonl", help="where to write the answers to --input"
     )
     source.add_argument(
         "--batch",

@@ -17,15 +17,26 @@ def destination(path: Path, flag: str) -> Destination:
         flag: What has set it, for the message.
 
     Raises:
-        OptionError: No file can be put there, or it would replace a file of an artifact.
+        OptionError: No file can be put there, or it would replace a file of an artifact or a
+            checkpoint.
     """
     try:
         found = Destination.of(path)
     except (OSError, ValueError) as error:
         raise OptionError(f"{flag} {path}: {reason_of(error)}") from error
-    if not found.streams and found.path.exists() and (found.path.parent / MANIFEST_FILE).exists():
-        raise OptionError(f"{flag} {path}: is a file of an artifact; give another place")
+    model = None if found.streams or not found.path.exists() else _model_of(found.path)
+    if model is not None:
+        raise OptionError(f"{flag} {path}: is a file of {model}; give another place")
     return found
+
+
+def _model_of(path: Path) -> str | None:
+    """Says what a file that is there belongs to, if it is what nobody can make again in a hurry."""
+    folder = path.parent
+    if (folder / MANIFEST_FILE).exists():
+        return "an artifact"
+    is_checkpoint = (folder / "config.json").exists() and any(folder.glob("*.safetensors"))
+    return "a checkpoint" if is_checkpoint else None
 
 
 def check_apart(outputs: Mapping[str, Path], inputs: Mapping[str, Path]) -> None:

@@ -24,6 +24,7 @@ from dawn_runtime.cuda.arrays import DeviceArray
 from dawn_runtime.cuda.device import KERNELS, Argument
 from dawn_runtime.cuda.kernels import check_nvrtc, cubin, nvrtc_remedy, nvrtc_version
 from dawn_runtime.errors import DependencyError, EngineError
+from dawn_runtime.native import importing
 
 _NON_BLOCKING: Final = 1
 """CU_STREAM_NON_BLOCKING: nobody else's work on the default stream is waited for."""
@@ -348,13 +349,11 @@ def _check_size(array: DeviceArray, host: NDArray[Any]) -> None:
 
 def _import() -> Any:
     """Imports the driver API and makes sure that there is a driver."""
-    try:
+    remedy = (
+        "pip install 'dawn-edge[tensorrt]', or 'dawn-edge[tensorrt-cu12]' for a driver of CUDA 12"
+    )
+    with importing("a GPU needs", "cuda-python", remedy, module="cuda"):
         driver = import_module("cuda.bindings.driver")
-    except ImportError as error:
-        raise DependencyError(
-            "a GPU needs cuda-python, which is not installed; pip install 'dawn-edge[tensorrt]', "
-            "or 'dawn-edge[tensorrt-cu12]' for a driver of CUDA 12"
-        ) from error
     try:
         driver.cuDriverGetVersion()
     except RuntimeError as error:  # what cuda-python raises without libcuda

@@ -89,9 +89,12 @@ class Sampling:
             mask_id: Id that is never drawn.
         """
         chances = self.chances(positions)
-        weights = logits.astype(np.float64) / self.temperature
+        weights = logits.astype(np.float64)
         weights[:, mask_id] = -np.inf
-        weights = np.exp(weights - weights.max(axis=1, keepdims=True))
+        # The best is taken off first: divided by a tiny temperature it would be infinite.
+        weights -= weights.max(axis=1, keepdims=True)
+        with np.errstate(over="ignore"):  # as improbable as can be
+            weights = np.exp(weights / self.temperature)
         pairs = zip(weights, chances, strict=True)
         return np.array([_pick(self._shortlist(row), chance) for row, chance in pairs], np.int64)
 

@@ -228,3 +228,27 @@ def test_files_are_on_disk_before_the_folder_gets_its_name(
         staging = folder.name
     assert sorted(synced[:3]) == sorted([MANIFEST_FILE, "model.onnx", staging])
     assert synced[3:] == [tmp_path.name]
+
+
+@pytest.mark.parametrize("bound", [False, True])
+def test_a_place_where_a_disk_is_mounted_is_known_before_the_work(
+    bound: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if bound:  # from elsewhere on the same disk, which `is_mount` does not see
+        monkeypatch.setattr(Path, "is_mount", lambda self: False)
+    with pytest.raises(
+        OutputError, match=r"/proc: is a place where a disk is mounted, .*/artifact"
+    ):
+        check_output(Path("/proc"), force=False)
+
+
+def test_a_mounted_place_is_found_whatever_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "a b\\c"
+    folder.mkdir()
+    listed = f"36 35 98:0 / {tmp_path}/a\\040b\\134c rw,noatime - ext3 /dev/root rw\n"
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: listed)
+    with pytest.raises(OutputError, match="is a place where a disk is mounted"):
+        check_output(folder, force=False)
+    check_output(tmp_path / "other", force=False)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dawn_runtime import EngineError
+from dawn_runtime import Artifact, EngineError, OptionError
 from dawn_runtime.cli import bench
 from dawn_runtime.cli.generate import main
 
@@ -56,6 +56,30 @@ def test_answers_go_through_a_link_and_into_a_pipe(run: Run, prompts: Path, tmp_
     ]
     assert tokens[0] == tokens[1]
     assert len(tokens[0]) == 2
+
+
+@pytest.mark.parametrize("flag", ["--input", "--output"])
+def test_an_empty_text_is_no_path(flag: str, run: Run, prompts: Path, tmp_path: Path) -> None:
+    given = {"--input": str(prompts), "--output": str(tmp_path / "o"), flag: ""}
+    status, out, err = run(*(word for pair in given.items() for word in pair))
+    assert (status, out) == (2, "")
+    assert f"argument {flag}: got '', expected a path" in err
+    with pytest.raises(OptionError, match="artifact: folder is ''; expected a path"):
+        Artifact.open("")
+
+
+def test_a_file_of_a_checkpoint_is_not_written_over(
+    run: Run, prompts: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (folder / name).write_text("kept")
+    for name in ("config.json", "model.safetensors"):
+        status, out, err = run("--input", str(prompts), "--output", str(folder / name))
+        assert (status, out) == (2, "")
+        assert f"{name}: is a file of a checkpoint; give another place" in err
+        assert (folder / name).read_text() == "kept"
 
 
 def test_prompts_may_come_through_a_pipe(run: Run, tmp_path: Path) -> None:

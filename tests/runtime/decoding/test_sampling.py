@@ -152,3 +152,10 @@ def test_a_low_temperature_is_greedy_decoding(decoder: Decoder) -> None:
 def test_bad_option_is_named(options: dict[str, Any], message: str, decoder: Decoder) -> None:
     with pytest.raises(OptionError, match=message):
         decoder.generate(input_ids=[1], **options)
+
+
+@pytest.mark.parametrize("temperature", [1e-30, 1e-300, 1e-310, 5e-324])
+def test_a_temperature_however_small_takes_the_most_probable_token(temperature: float) -> None:
+    logits = np.array([[1.0, 30.0, -30.0, 29.0], [-3.0, -2.0, -4.0, 9.0]], dtype=np.float32)
+    drawn = Sampling(temperature=temperature).draw(logits, np.arange(2), mask_id=3)
+    assert drawn.tolist() == [1, 1]

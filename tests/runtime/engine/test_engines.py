@@ -414,9 +414,13 @@ def test_file_that_is_no_graph_is_one_clear_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["Fail", "InvalidArgument", "NoSuchFile", "InvalidGraph", "RuntimeError", "ValueError"]
+    "kind",
+    [
+        *("Fail", "InvalidArgument", "NoSuchFile", "InvalidGraph", "RuntimeError", "ValueError"),
+        *("MemoryError", "TypeError", "OSError", "SystemError", "Exception"),
+    ],
 )
-def test_every_onnxruntime_error_is_translated(
+def test_every_error_out_of_onnxruntime_is_translated(
     kind: str, graph_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from onnxruntime.capi import onnxruntime_pybind11_state as state

@@ -5,7 +5,6 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +13,7 @@ from dawn_runtime.engine.operators import RECORD_PLACES, left_on_cpu
 from dawn_runtime.engine.ort.releases import KNOWN_WRONG, build_with_cuda, remedy
 from dawn_runtime.errors import DependencyError, EngineError
 from dawn_runtime.manifest import WEIGHTS_FILE
+from dawn_runtime.native import importing, native_errors
 
 CPU_PROVIDER: Final = "CPUExecutionProvider"
 CUDA_PROVIDER: Final = "CUDAExecutionProvider"
@@ -211,38 +211,26 @@ def _does_not_load(engine: str, provider: str) -> str:
 
 @contextmanager
 def translated(engine: str, action: str) -> Iterator[None]:
-    """Turns what ONNX Runtime raises into an `EngineError` of one line.
+    """Turns whatever ONNX Runtime raises into an `EngineError` of one line.
+
+    Its exceptions share no base class, and what else comes through its Python layer (no memory, a
+    type that it cannot take) is anything.
 
     Args:
         engine: Name of the engine.
         action: What is being done, after "cannot".
     """
-    try:
+    with native_errors(lambda reason: EngineError(f"{engine}: cannot {action}: {reason}")):
         yield
-    except _error_classes() as error:
-        reason = " ".join(str(error).split())
-        raise EngineError(f"{engine}: cannot {action}: {reason:.300}") from error
-
-
-@cache
-def _error_classes() -> tuple[type[Exception], ...]:
-    """Its own exceptions, which share no base class, and the two its Python layer raises."""
-    members = vars(import_onnxruntime().capi.onnxruntime_pybind11_state).values()
-    own = [m for m in members if isinstance(m, type) and issubclass(m, Exception)]
-    return (*own, RuntimeError, ValueError)
 
 
 def import_onnxruntime() -> Any:
     """Imports onnxruntime, which has no type information.
 
     Raises:
-        DependencyError: It is not installed.
+        DependencyError: It is not installed, or does not load.
     """
-    try:
+    remedy = "pip install 'dawn-edge[cpu]' or, with an NVIDIA GPU, 'dawn-edge[cuda]'"
+    with importing("the engine needs", "onnxruntime", remedy):
         import onnxruntime  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise DependencyError(
-            "the engine needs onnxruntime, which is not installed; pip install 'dawn-edge[cpu]' "
-            "or, with an NVIDIA GPU, 'dawn-edge[cuda]'"
-        ) from error
     return onnxruntime
