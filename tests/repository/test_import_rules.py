@@ -1,7 +1,9 @@
-"""Who may import whom: the walls between the four packages, and what a device never loads."""
+"""Who may import whom: walls between packages, floors inside them, what a device never loads."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -62,3 +64,129 @@ def test_the_runtime_imports_its_optional_packages_where_they_are_used() -> None
         at_import = [n for n in parsed(path).body if isinstance(n, ast.Import | ast.ImportFrom)]
         names = {name for node in at_import for name in imports(node)}
         assert not LAZY_ON_A_DEVICE & names, path
+
+
+GROUND = "ground"
+"""The modules at the top of a package that need none of its rooms; see `room_of`."""
+
+FLOORS: Mapping[str, Mapping[str, set[str]]] = {
+    "dawn_runtime": {
+        GROUND: set(),
+        "machine": set(),
+        "policies": set(),
+        "cuda": {"machine", "policies"},
+        "engine": {"cuda", "machine"},
+        "decoding": {"cuda", "engine", "policies"},
+        "doctor": {"cuda", "engine", "machine"},
+        "decoder": {"decoding", "engine", "machine", "policies"},
+        "cli": {"decoder", "decoding", "doctor", "engine", "machine", "policies"},
+    },
+    "dawn_models": {GROUND: set(), "families": set(), "checkpoint": {"families"}},
+    "dawn_export": {
+        GROUND: set(),
+        "quantization": set(),
+        "folder": set(),
+        "text": set(),
+        "sources": {"folder"},
+        "options": {"quantization"},
+        "weights": {"quantization"},
+        "graph": {"options", "quantization", "weights"},
+        "verification": {"graph", "options", "quantization", "weights"},
+        "tensorrt": {"options"},
+        "exporter": {
+            *("folder", "graph", "options", "quantization", "sources", "text", "verification"),
+            "weights",
+        },
+        "cli": {"exporter", "options", "quantization", "sources", "tensorrt"},
+    },
+    "dawn_calibration": {
+        GROUND: set(),
+        "tasks": set(),
+        "prompts": {"tasks"},
+        "ranges": {"prompts"},
+        "thresholds": {"prompts"},
+        "compare": {"prompts"},
+        "cli": {"compare", "prompts", "ranges", "tasks", "thresholds"},
+    },
+}
+"""Room -> rooms that it may import; all may import the ground. A room is a folder, or the modules
+at the top of a package that go together, named after the one that is read first."""
+
+TOGETHER: Mapping[str, Mapping[str, str]] = {
+    "dawn_runtime": dict.fromkeys(
+        (
+            *("decoder", "generation", "open_batch", "request", "results", "settings", "streams"),
+            *("companions", "prompt_files", "prompts"),
+        ),
+        "decoder",
+    )
+    | {"threads": "machine"},
+    "dawn_models": dict.fromkeys(("checkpoint", "loading", "reading"), "checkpoint"),
+    "dawn_export": {
+        "options": "options",
+        **dict.fromkeys(("api", "describe", "exporter", "preflight"), "exporter"),
+        **dict.fromkeys(("cli", "__main__"), "cli"),
+    },
+    "dawn_calibration": dict.fromkeys(
+        ("answers", "checkpoints", "judges", "pictures", "prompts", "torch_engine"), "prompts"
+    ),
+}
+
+
+@cache
+def inner_imports(package: str) -> dict[str, set[str]]:
+    """Module of a package -> modules of it that it imports, for type checkers alone included."""
+    base = PACKAGES[package]
+    paths = {dotted(package, path.relative_to(base)): path for path in modules(package)}
+    return {name: set(targets(parsed(path), name, set(paths))) for name, path in paths.items()}
+
+
+def dotted(package: str, path: Path) -> str:
+    parts = [part for part in path.with_suffix("").parts if part != "__init__"]
+    return ".".join((package, *parts))
+
+
+def targets(tree: ast.AST, own: str, known: set[str]) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module is not None:
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                name = name if name in known else node.module
+                if name in known and name != own:
+                    yield name
+
+
+def room_of(package: str, module: str) -> str:
+    """The folder of a module, or the room that a module at the top is a part of."""
+    first = module.split(".")[1] if "." in module else "__init__"
+    if (PACKAGES[package] / first).is_dir():
+        return first
+    return TOGETHER[package].get(first, GROUND)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_imports_go_down_the_floors_of_a_package(package: str) -> None:
+    floors = FLOORS[package]
+    rooms = {room_of(package, module) for module in inner_imports(package) if "." in module}
+    assert rooms == set(floors), "every room has a floor, and every floor is a room"
+    for module, imported in inner_imports(package).items():
+        if "." not in module:  # the package itself hands out names of all floors
+            continue
+        room = room_of(package, module)
+        for target in imported - {package}:
+            other = room_of(package, target)
+            assert other in (room, GROUND, *floors[room]), f"{module} imports {target}"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_module_imports_itself_by_a_detour(package: str) -> None:
+    """Folders that hand out names of their modules count as those modules' readers."""
+    try:
+        TopologicalSorter(inner_imports(package)).prepare()
+    except CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_floors_are_floors(package: str) -> None:
+    TopologicalSorter(FLOORS[package]).prepare()

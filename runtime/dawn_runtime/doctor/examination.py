@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from dawn_runtime.artifact import Artifact, read_manifest
+from dawn_runtime.cuda.nvrtc import Nvrtc, read_nvrtc
 from dawn_runtime.doctor import jetson
 from dawn_runtime.doctor.finding import Finding
 from dawn_runtime.doctor.gpu import gpu_findings
@@ -20,7 +21,6 @@ from dawn_runtime.doctor.versions import package_findings, python_finding
 from dawn_runtime.errors import ArtifactError, OptionError
 from dawn_runtime.machine.driver import Cuda, read_cuda
 from dawn_runtime.machine.memory import need, read_available
-from dawn_runtime.machine.nvrtc import Nvrtc, read_nvrtc
 from dawn_runtime.machine.onnx_bytes import GraphVersions, graph_versions
 from dawn_runtime.machine.packages import installed_version, read_requirements
 from dawn_runtime.machine.providers import CPU, OnnxRuntime, read_onnxruntime

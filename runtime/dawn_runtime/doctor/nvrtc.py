@@ -1,10 +1,10 @@
 """Whether the kernels that NVRTC makes are ones that the driver loads."""
 
 from dawn_runtime.cuda.kernels import check_nvrtc, nvrtc_remedy
+from dawn_runtime.cuda.nvrtc import Nvrtc
 from dawn_runtime.doctor.finding import Finding, level_of
 from dawn_runtime.errors import EngineError
 from dawn_runtime.machine.driver import Cuda
-from dawn_runtime.machine.nvrtc import Nvrtc
 
 
 def nvrtc_findings(found: Nvrtc, cuda: Cuda, *, needed: bool) -> list[Finding]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from dawn_runtime.cli.doctor import main
+from dawn_runtime.cuda.nvrtc import Nvrtc
 from dawn_runtime.doctor import examination
 from dawn_runtime.doctor.examination import needed_devices
 from dawn_runtime.doctor.target import target_findings
@@ -16,7 +17,6 @@ from dawn_runtime.engine.canary.onnx_writer import field
 from dawn_runtime.engine.fake import fake_manifest
 from dawn_runtime.engine.ort.session import CUDA_PROVIDER
 from dawn_runtime.machine.driver import Cuda, Gpu
-from dawn_runtime.machine.nvrtc import Nvrtc
 from dawn_runtime.machine.onnx_bytes import GraphVersions, minimal_model
 from dawn_runtime.machine.providers import CPU, OnnxRuntime
 from dawn_runtime.manifest import Manifest

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from dawn_runtime.contract import KV_DTYPES
+from dawn_runtime.cuda.nvrtc import Nvrtc, read_nvrtc
 from dawn_runtime.doctor.finding import Finding
 from dawn_runtime.doctor.gpu import gpu_findings
 from dawn_runtime.doctor.jetson import jetson_finding, parse_l4t
@@ -21,7 +22,6 @@ from dawn_runtime.machine.memory import (
     parse_meminfo,
     read_available,
 )
-from dawn_runtime.machine.nvrtc import Nvrtc, read_nvrtc
 
 ORIN = Gpu("Orin", (8, 7), integrated=True, free_bytes=2**30, total_bytes=2**33)
 

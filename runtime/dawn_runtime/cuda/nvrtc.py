@@ -1,6 +1,6 @@
 """NVRTC, which compiles the kernels: whether it loads, and of which CUDA it is.
 
-`python -m dawn_runtime.machine.nvrtc` loads it in a process of its own and prints a JSON object.
+`python -m dawn_runtime.cuda.nvrtc` loads it in a process of its own and prints a JSON object.
 """
 
 import json
@@ -26,7 +26,7 @@ class Nvrtc:
 
 def read_nvrtc() -> Nvrtc:
     """Loads the NVRTC of this machine."""
-    answer = ask("dawn_runtime.machine.nvrtc")
+    answer = ask("dawn_runtime.cuda.nvrtc")
     if "version" in answer.document:
         major, minor = answer.document["version"]
         return Nvrtc((major, minor))
