@@ -24,14 +24,16 @@ from dawn_runtime import (
     Threshold,
     open_engine,
 )
+from dawn_runtime.cuda import Device
 from dawn_runtime.decoding import CACHES, Batch, Packer, RowState, Sampling, Scheme, Unmask
 from dawn_runtime.decoding.sampling import GREEDY
 from dawn_runtime.decoding.schemes import FreeDave, Wino
 from dawn_runtime.engine.fake import FakeEngine, HashModel
 from dawn_runtime.errors import BatchFullError
-from dawn_runtime.generation import RequestBatch
+from dawn_runtime.generation import RequestBatch, open_batch
 from dawn_runtime.request import Limits, Request
 from support.decoding import DAWN, KLASS, MANIFEST, POLICIES, SCALED, begin, finished, same_row
+from support.device_engine import HostEngine
 
 SCHEDULES, TESTS = 200, 10
 ROWS = 8
@@ -53,7 +55,7 @@ class Model:
 
     def batch(self, rows: int, tokens: int) -> Batch:
         packer = Packer(0, alignment=self.engine.describe().alignment)
-        return Batch(self.engine, packer, max_rows=rows, max_tokens=tokens)
+        return open_batch(self.engine, packer, max_rows=rows, max_tokens=tokens)
 
     def alone(self, row: RowState, scheme: Scheme, steps: int) -> RowState:
         """The same row after so many steps on its own."""
@@ -108,19 +110,40 @@ def play(model: Model, rng: np.random.Generator) -> Iterator[tuple[RowState, Row
     assert not batch.rows
 
 
+def on_fake(engine: Engine, shift: int) -> Model:
+    return Model(engine, MANIFEST.tokens.mask, MANIFEST.tokens.eos, shift, 14, POLICIES)
+
+
+def compare(batched: Model, single: Model, rng: np.random.Generator) -> int:
+    """Plays a schedule against single runs; returns how many rows left before their end."""
+    early = 0
+    for row, left, scheme in play(batched, rng):
+        alone = single.alone(row, scheme, left.step)
+        assert same_row(left, alone), scheme
+        assert (left.fed, left.final, left.finished) == (alone.fed, alone.final, alone.finished)
+        early += not left.finished
+    return early
+
+
 @pytest.mark.parametrize("seed", range(TESTS))
 def test_every_answer_of_a_schedule_is_that_of_its_single_run(seed: int) -> None:
     rng = np.random.default_rng(seed)
     early = 0
     for number in range(SCHEDULES // TESTS):
-        engine = FakeEngine(MANIFEST, HashModel(32, number))
-        model = Model(engine, MANIFEST.tokens.mask, MANIFEST.tokens.eos, number % 2, 14, POLICIES)
-        for row, left, scheme in play(model, rng):
-            alone = model.alone(row, scheme, left.step)
-            assert same_row(left, alone), scheme
-            assert (left.fed, left.final, left.finished) == (alone.fed, alone.final, alone.finished)
-            early += not left.finished
+        model = on_fake(FakeEngine(MANIFEST, HashModel(32, number)), number % 2)
+        early += compare(model, model, rng)
     assert early > 3, "some leave before their end"
+
+
+@pytest.mark.parametrize("seed", range(TESTS))
+def test_every_answer_of_a_schedule_on_a_device_is_that_of_its_single_run_in_numpy(
+    seed: int, any_device: Device
+) -> None:
+    rng = np.random.default_rng(seed)
+    for number in range(SCHEDULES // TESTS):
+        fake = FakeEngine(MANIFEST, HashModel(32, number))
+        there = on_fake(HostEngine(fake, any_device), number % 2)
+        compare(there, on_fake(fake, number % 2), rng)
 
 
 @pytest.mark.parametrize("family", ["dream", "llada"])
