@@ -19,10 +19,11 @@ from dawn_runtime.decoding.row import RowState
 from dawn_runtime.decoding.sampling import Sampling
 from dawn_runtime.decoding.windows import Blocks, Single, Window
 from dawn_runtime.errors import OptionError
+from dawn_runtime.option_fields import Options
 from dawn_runtime.registry import Registry
 
 
-class Scheme(ABC):
+class Scheme(Options, ABC):
     """How one row is decoded; pure, so equal rows and answers give equal decisions.
 
     Attributes:
@@ -31,6 +32,7 @@ class Scheme(ABC):
 
     __slots__ = ()
 
+    kind: ClassVar[str] = "scheme"
     name: ClassVar[str]
 
     @abstractmethod
@@ -67,7 +69,7 @@ class Scheme(ABC):
         """Returns how many asks a step has at most, for those who plan memory."""
         return 1
 
-    def suits(self, shift: int) -> None:  # noqa: B027 - most schemes suit every model
+    def suits(self, shift: int) -> None:
         """Refuses a model that the scheme cannot decode.
 
         Args:
