@@ -128,14 +128,15 @@ def check_kind(owner: str, name: str, value: object, kind: type, expected: str) 
         raise OptionError(f"{owner}: {name} is {shown(value)}; expected {expected}")
 
 
-def check_choice(owner: str, name: str, value: object, choices: tuple[str, ...]) -> None:
-    """Refuses anything but one of the choices; arguments as for `check_number`.
+def check_choice(owner: str, name: str, value: object, choices: tuple[str, ...]) -> str:
+    """Returns one of the choices and refuses all else; arguments as for `check_number`.
 
     Raises:
         OptionError: The value is not among the choices.
     """
     if not isinstance(value, str) or value not in choices:
         raise OptionError(f"{owner}: {name} is {shown(value)}; use one of {', '.join(choices)}")
+    return value
 
 
 def check_path(owner: str, name: str, value: object) -> Path:

@@ -12,7 +12,7 @@ from dawn_runtime.chat import ChatTemplate
 from dawn_runtime.checks import check_choice, check_integer, shown
 from dawn_runtime.companions import open_companions
 from dawn_runtime.decoding import PADDINGS, Packer, Padding, RowState
-from dawn_runtime.engine import Engine, open_engine
+from dawn_runtime.engine import Engine, EngineOptions, open_engine
 from dawn_runtime.errors import EngineError, OptionError, PromptError
 from dawn_runtime.generation import Generation, RequestBatch, open_batch
 from dawn_runtime.given import Checked, Message, listed
@@ -81,7 +81,7 @@ class Decoder:
         cls,
         folder: str | Path,
         *,
-        engine: str | Engine = "auto",
+        engine: str | EngineOptions | Engine = "auto",
         threads: int | None = None,
         low_memory: bool = False,
         cuda_graphs: bool = False,
@@ -91,7 +91,9 @@ class Decoder:
 
         Args:
             folder: Folder written by `dawn-export`.
-            engine: A name of `dawn_runtime.engine.ENGINES`, or an engine of one's own.
+            engine: A name of `dawn_runtime.engine.ENGINES`, perhaps with options such as
+                `onnxruntime-cpu:low_memory=true`, options of `dawn_runtime.engine.options`, or an
+                engine of one's own. The next three are shorthands for its options.
             threads: CPU threads of an engine given by name; None takes as many as help on this
                 machine at this moment, see `dawn_runtime.threads`.
             low_memory: Whether weights stay in the mapped file: slower, for models that fit the
@@ -108,7 +110,7 @@ class Decoder:
                 that the engine does not have.
         """
         given = threads is not None or low_memory is not False or cuda_graphs is not False
-        if not isinstance(engine, str) and given:
+        if not isinstance(engine, (str, EngineOptions)) and given:
             raise OptionError(
                 "threads, low_memory and cuda_graphs go with an engine given by name; got an "
                 "engine object"
@@ -116,12 +118,12 @@ class Decoder:
         artifact = Artifact.open(folder, verify=verify)
         tokenizer, chat = open_companions(artifact)
         runner = engine
-        if isinstance(runner, str):
+        if isinstance(runner, (str, EngineOptions)):
             runner = open_engine(
                 artifact, runner, threads=threads, low_memory=low_memory, cuda_graphs=cuda_graphs
             )
         decoder = cls(artifact.manifest, runner, tokenizer=tokenizer, chat=chat)
-        decoder._owns_engine = isinstance(engine, str)
+        decoder._owns_engine = isinstance(engine, (str, EngineOptions))
         return decoder
 
     def generate(

@@ -112,9 +112,17 @@ class Registry(Generic[T]):
         Raises:
             OptionError: There is none of that name.
         """
+        return tuple(field.name for field in fields(self.class_of(name)))
+
+    def class_of(self, name: str) -> type[Any]:
+        """Returns a registered class.
+
+        Raises:
+            OptionError: There is none of that name.
+        """
         if name not in self:
             raise OptionError(unknown(self._kind, name, self.names()))
-        return tuple(field.name for field in fields(self._classes[name]))
+        return self._classes[name]
 
     def __contains__(self, name: object) -> bool:
         return name in self._classes

@@ -2,12 +2,13 @@
 
 import time
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from dawn_runtime.arrays import IntArray
-from dawn_runtime.checks import check_integer, check_number
 from dawn_runtime.decoding import RowState, Scheme, Unmask
+from dawn_runtime.option_fields import Options, option
 from dawn_runtime.policies import Policy
 from dawn_runtime.results import FinishReason, Hole, Result
 from dawn_runtime.tokenizer import Tokenizer, whole_characters
@@ -16,7 +17,7 @@ _LONGEST = 1e9
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Options):
     """When to stop before all is decided; what is there by then is the result.
 
     Attributes:
@@ -27,14 +28,14 @@ class Limits:
         OptionError: A limit is out of range.
     """
 
-    timeout: float | None = None
-    max_forwards: int | None = None
+    kind: ClassVar[str] = "limit"
 
-    def __post_init__(self) -> None:
-        if self.timeout is not None:
-            check_number("limit", "timeout", self.timeout, maximum=_LONGEST)
-        if self.max_forwards is not None:
-            check_integer("limit", "max_forwards", self.max_forwards, minimum=0)
+    timeout: float | None = option(
+        None, 0, _LONGEST, "seconds after which to stop with what is there", kind=float
+    )
+    max_forwards: int | None = option(
+        None, 0, None, "runs of the engine after which to stop with what is there", kind=int
+    )
 
 
 class Request:

@@ -22,8 +22,8 @@ from typing import ClassVar
 import numpy as np
 
 from dawn_runtime.arrays import IntArray
-from dawn_runtime.checks import check_integer
 from dawn_runtime.decoding.row import RowState
+from dawn_runtime.option_fields import Options, option
 from dawn_runtime.registry import Registry
 
 _AT_BLOCK, _NEVER = "block", "never"
@@ -42,7 +42,7 @@ class FullPass:
     decided: int
 
 
-class Cache(ABC):
+class Cache(Options, ABC):
     """Decides between full and cached passes, and what they feed and keep.
 
     Attributes:
@@ -51,6 +51,7 @@ class Cache(ABC):
 
     __slots__ = ()
 
+    kind: ClassVar[str] = "cache"
     name: ClassVar[str]
 
     @abstractmethod
@@ -114,13 +115,14 @@ class _Refreshed(Cache):
         OptionError: The refresh rule is none of these.
     """
 
-    refresh: int | str = _AT_BLOCK
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.refresh, str) or self.refresh not in (_AT_BLOCK, _NEVER):
-            owner = f"cache {self.name!r}: use {_AT_BLOCK}, {_NEVER} or a number of commits"
-            value = check_integer(owner, "refresh", self.refresh, minimum=1)
-            object.__setattr__(self, "refresh", value)
+    refresh: int | str = option(
+        _AT_BLOCK,
+        1,
+        help="commits after which all is computed anew",
+        kind=int,
+        choices=(_AT_BLOCK, _NEVER),
+        unit="number of commits",
+    )
 
     def refreshes(self, row: RowState, window: tuple[int, int], last: FullPass) -> bool:
         """Applies the refresh rule."""

@@ -7,14 +7,15 @@ on how many steps there were before.
 """
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dawn_runtime._hashing import mix, unit
 from dawn_runtime.arrays import FloatArray, IntArray, inverse, read_only
-from dawn_runtime.checks import check_integer, check_number
 from dawn_runtime.errors import EngineError, OptionError
+from dawn_runtime.option_fields import Options, option
 from dawn_runtime.policies import RowView
 
 _HOTTEST = 100.0
@@ -23,7 +24,7 @@ _Weights = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Sampling:
+class Sampling(Options):
     """How tokens are drawn; by default the most probable one is taken and no logits are fetched.
 
     Attributes:
@@ -36,19 +37,15 @@ class Sampling:
         OptionError: An option is out of range, or `top_p` or `top_k` is given without temperature.
     """
 
-    temperature: float = 0.0
-    top_p: float = 1.0
-    top_k: int = 0
-    seed: int = 0
+    kind: ClassVar[str] = "sampling"
 
-    def __post_init__(self) -> None:
-        owner = "sampling"
-        temperature = check_number(owner, "temperature", self.temperature, maximum=_HOTTEST)
-        object.__setattr__(self, "temperature", temperature)
-        object.__setattr__(self, "top_p", check_number(owner, "top_p", self.top_p))
-        object.__setattr__(self, "top_k", check_integer(owner, "top_k", self.top_k, minimum=0))
-        seed = check_integer(owner, "seed", self.seed, minimum=0, ceiling=_LARGEST_SEED)
-        object.__setattr__(self, "seed", seed)
+    temperature: float = option(0.0, 0, _HOTTEST, "above 0, tokens are drawn")
+    top_p: float = option(1.0, 0, 1, "share of the probability that is drawn from")
+    top_k: int = option(0, 0, None, "number of tokens drawn from; 0 is all")
+    seed: int = option(0, 0, None, "of the draw", ceiling=_LARGEST_SEED)
+
+    def check_together(self) -> None:
+        """Refuses to restrict a draw that there is not."""
         if self.is_greedy and (self.top_p < 1 or self.top_k):
             raise OptionError("top_p and top_k need a temperature above 0; got temperature 0")
 

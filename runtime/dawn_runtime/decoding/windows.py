@@ -19,12 +19,12 @@ from typing import ClassVar
 import numpy as np
 
 from dawn_runtime.arrays import BoolArray
-from dawn_runtime.checks import check_choice, check_integer
 from dawn_runtime.decoding.row import RowState
+from dawn_runtime.option_fields import Options, option
 from dawn_runtime.registry import Registry
 
 
-class Window(ABC):
+class Window(Options, ABC):
     """Says where a row may commit.
 
     Attributes:
@@ -33,6 +33,7 @@ class Window(ABC):
 
     __slots__ = ()
 
+    kind: ClassVar[str] = "window"
     name: ClassVar[str]
 
     @abstractmethod
@@ -68,10 +69,7 @@ class Blocks(Window):
 
     name: ClassVar[str] = "blocks"
 
-    block_length: int = 32
-
-    def __post_init__(self) -> None:
-        _check_length(self, "block_length", minimum=1)
+    block_length: int = option(32, 1, None, "tokens in a block")
 
     def span(self, row: RowState) -> tuple[int, int]:
         """Returns the block of the first undecided position."""
@@ -112,12 +110,8 @@ class Sliding(Window):
 
     name: ClassVar[str] = "sliding"
 
-    block_length: int = 32
-    reach: str = "growing"
-
-    def __post_init__(self) -> None:
-        _check_length(self, "block_length", minimum=1)
-        check_choice("window 'sliding'", "reach", self.reach, ("fixed", "growing"))
+    block_length: int = option(32, 1, None, "tokens in the window")
+    reach: str = option("growing", help="where it ends", choices=("fixed", "growing"))
 
     def span(self, row: RowState) -> tuple[int, int]:
         """Returns a window from the first undecided position on."""
@@ -146,11 +140,7 @@ class Pruned(Blocks):
 
     name: ClassVar[str] = "pruned"
 
-    near: int = 96
-
-    def __post_init__(self) -> None:
-        _check_length(self, "block_length", minimum=1)
-        _check_length(self, "near", minimum=0)
+    near: int = option(96, 0, None, "undecided positions in sight behind the block")
 
     def visible(self, row: RowState) -> BoolArray:
         """Leaves out undecided positions that are far behind the block."""
@@ -160,11 +150,3 @@ class Pruned(Blocks):
         visible[end + np.flatnonzero(row.masked[end:])[: self.near]] = True
         visible[-1] = True
         return visible
-
-
-def _check_length(window: Window, option: str, *, minimum: int) -> None:
-    """Checks an integer option of a window and stores it as a Python int."""
-    value = check_integer(
-        f"window {window.name!r}", option, getattr(window, option), minimum=minimum
-    )
-    object.__setattr__(window, option, value)

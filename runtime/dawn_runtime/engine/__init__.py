@@ -2,33 +2,32 @@
 
 from importlib import import_module
 from importlib.util import find_spec
+from typing import Any
 
 from dawn_runtime.artifact import Artifact
 from dawn_runtime.checks import check_flag, shown
 from dawn_runtime.engine.checks import check_threads
 from dawn_runtime.engine.operators import belongs_on_cpu
+from dawn_runtime.engine.options import (
+    AUTO,
+    EngineOptions,
+    engine_names,
+    engine_options,
+    merged,
+    split_engine,
+)
 from dawn_runtime.engine.protocol import Engine, EngineInfo, StepInputs, StepOutputs
 from dawn_runtime.errors import OptionError
 from dawn_runtime.manifest import GRAPH_FILE
-from dawn_runtime.registry import unknown
 
-_OPENERS = {
-    "onnxruntime-cpu": "dawn_runtime.engine.ort.cpu:open_cpu",
-    "onnxruntime-cuda": "dawn_runtime.engine.ort.device:open_cuda",
-    "tensorrt": "dawn_runtime.engine.tensorrt.engine:open_tensorrt",
-}
-"""Name -> function of (artifact, threads, options of its own); imported when it is opened."""
-
-_OWNERS = {"low_memory": "onnxruntime-cpu", "cuda_graphs": "onnxruntime-cuda"}
-"""Option -> the one engine that has it."""
-
-ENGINES = ("auto", *_OPENERS)
+ENGINES = engine_names()
 """Names `open_engine` takes; `auto` is what the artifact and the installed packages are for."""
 
 __all__ = [
     "ENGINES",
     "Engine",
     "EngineInfo",
+    "EngineOptions",
     "StepInputs",
     "StepOutputs",
     "open_engine",
@@ -37,7 +36,7 @@ __all__ = [
 
 def open_engine(
     artifact: Artifact,
-    name: str = "auto",
+    name: str | EngineOptions = AUTO,
     *,
     threads: int | None = None,
     low_memory: bool = False,
@@ -51,7 +50,8 @@ def open_engine(
 
     Args:
         artifact: An opened artifact folder.
-        name: One of `ENGINES`.
+        name: One of `ENGINES`, perhaps with options such as `onnxruntime-cpu:threads=2`, or options
+            of `dawn_runtime.engine.options`. What follows are shorthands for some of them.
         threads: CPU threads, 1 to `checks.MOST_THREADS`; None takes as many as help, see
             `dawn_runtime.threads`.
         low_memory: Whether weights stay in the mapped file; slower, for models that fit the memory
@@ -67,20 +67,29 @@ def open_engine(
     """
     if not isinstance(artifact, Artifact):
         raise OptionError(f"engine: artifact is {shown(artifact)}; expected an opened Artifact")
-    if not isinstance(name, str) or name not in ENGINES:
-        raise OptionError(unknown("engine", name, ENGINES))
     threads = check_threads(threads)
-    chosen = _chosen(artifact) if name == "auto" else name
-    given = {"low_memory": low_memory, "cuda_graphs": cuda_graphs}
-    options = {name: True for name, value in given.items() if check_flag("engine", name, value)}
-    for option in options:
-        if _OWNERS[option] != chosen:
-            raise OptionError(
-                f"engine: {option} is for {_OWNERS[option]} and not for {chosen}; leave it out"
-            )
-    module, _, function = _OPENERS[chosen].partition(":")
-    engine: Engine = getattr(import_module(module), function)(artifact, threads=threads, **options)
+    flags = {"low_memory": low_memory, "cuda_graphs": cuda_graphs}
+    shorthands = {key: check_flag("engine", key, value) for key, value in flags.items()}
+    options = _options(artifact, name, {"threads": threads, **shorthands})
+    module, _, function = options.opener.partition(":")
+    engine: Engine = getattr(import_module(module), function)(artifact, **options.arguments())
     return engine
+
+
+def _options(
+    artifact: Artifact, engine: str | EngineOptions, shorthands: dict[str, Any]
+) -> EngineOptions:
+    """Returns the options of the engine that is asked for, in whatever way they were given."""
+    if isinstance(engine, EngineOptions):
+        if any(value not in (None, False) for value in shorthands.values()):
+            raise OptionError(
+                f"engine: {', '.join(shorthands)} go with an engine given by name; got options of "
+                f"{engine.name}"
+            )
+        return engine
+    name, listed = split_engine(engine)
+    given = merged(listed, shorthands)
+    return engine_options(_chosen(artifact) if name == AUTO else name, given)
 
 
 def _chosen(artifact: Artifact) -> str:

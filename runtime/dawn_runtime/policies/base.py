@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from dawn_runtime.arrays import BoolArray, FloatArray, IntArray
+from dawn_runtime.option_fields import Options
 from dawn_runtime.policies import graph
 from dawn_runtime.policies.kernel import Kernel
 from dawn_runtime.registry import Registry
@@ -100,12 +101,13 @@ class RowView:
         return self.candidates[best : best + 1]
 
 
-class Policy(ABC):
+class Policy(Options, ABC):
     """Which masked positions to commit now.
 
-    Subclasses are frozen dataclasses that validate their options in `__post_init__`. Equal inputs
-    give equal answers: a policy holds no state and draws no random numbers. What a rule has to know
-    of earlier steps it returns from `remember`; each row carries its own.
+    Subclasses are frozen dataclasses; their fields are options, declared by
+    `dawn_runtime.option_fields.option` and checked when one is made. Equal inputs give equal
+    answers: a policy holds no state and draws no random numbers. What a rule has to know of earlier
+    steps it returns from `remember`; each row carries its own.
 
     Attributes:
         name: Name in the registry.
@@ -114,6 +116,7 @@ class Policy(ABC):
 
     __slots__ = ()
 
+    kind: ClassVar[str] = "policy"
     name: ClassVar[str]
     needs: ClassVar[Needs] = Needs()
 

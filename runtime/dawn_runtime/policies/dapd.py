@@ -26,12 +26,11 @@ from typing import ClassVar
 import numpy as np
 
 from dawn_runtime.arrays import BoolArray, FloatArray, IntArray, inverse
-from dawn_runtime.checks import check_choice, check_number
+from dawn_runtime.option_fields import option
 from dawn_runtime.policies import graph
 from dawn_runtime.policies.base import POLICIES, Needs, Policy, RowView
 from dawn_runtime.policies.threshold import Threshold
 
-_OWNER = "policy 'dapd'"
 _SMALLEST_PARTNER = 1e-8
 
 
@@ -59,19 +58,14 @@ class Dapd(Policy):
     name: ClassVar[str] = "dapd"
     needs: ClassVar[Needs] = Needs(evidence="candidates")
 
-    variant: str = "staged"
-    tau_min: float = 0.01
-    tau_max: float = 0.15
-    tau_certain: float = 0.998
-    tau_high: float = 0.90
-    stage: float = 0.5
-
-    def __post_init__(self) -> None:
-        check_choice(_OWNER, "variant", self.variant, ("staged", "direct"))
-        for name in ("tau_min", "tau_max", "tau_certain", "tau_high", "stage"):
-            minimum = self.tau_min if name == "tau_max" else 0.0
-            value = check_number(_OWNER, name, getattr(self, name), minimum=minimum)
-            object.__setattr__(self, name, value)
+    variant: str = option(
+        "staged", help="how certain candidates are added", choices=("staged", "direct")
+    )
+    tau_min: float = option(0.01, 0, 1, "greatest dependency in the first step")
+    tau_max: float = option(0.15, "tau_min", 1, "what it grows to when all is decided")
+    tau_certain: float = option(0.998, 0, 1, "confidence that counts as 1 for direct")
+    tau_high: float = option(0.90, 0, 1, "confidence enough in the second stage of staged")
+    stage: float = option(0.5, 0, 1, "decided part at which the second stage begins")
 
     def short_form(self) -> Policy:
         """Returns the threshold rule at `tau_high`: what is left of DAPD without its graph."""

@@ -37,14 +37,12 @@ from typing import ClassVar
 import numpy as np
 
 from dawn_runtime.arrays import BoolArray, IntArray, inverse
-from dawn_runtime.checks import check_choice, check_integer, check_number
+from dawn_runtime.option_fields import option
 from dawn_runtime.policies import graph
 from dawn_runtime.policies.base import POLICIES, Needs, Policy, RowView
 from dawn_runtime.policies.kernel import Kernel
 from dawn_runtime.policies.threshold import Threshold
 
-_OWNER = "policy 'dawn'"
-_TAUS = ("tau_sink", "tau_edge", "tau_induce", "tau_low", "tau_high", "tau_anchor")
 _SMALLEST_EDGE = 1e-9
 _LONGEST = 2**31 - 1
 """Lengths are int32 in the kernels; thresholds of that scale are finite in float32."""
@@ -75,26 +73,17 @@ class Dawn(Policy):
     name: ClassVar[str] = "dawn"
     needs: ClassVar[Needs] = Needs(known_predictions=True, evidence="all")
 
-    tau_sink: float = 0.01
-    tau_edge: float = 0.07
-    tau_induce: float = 0.70
-    tau_low: float = 0.75
-    tau_high: float = 0.90
-    tau_anchor: float = 0.90
-    adjacency: str = "both"
-    reference_length: int = 0
-    length_exponent: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in (*_TAUS, "length_exponent"):
-            minimum = _SMALLEST_EDGE if name == "tau_edge" else 0.0
-            value = check_number(_OWNER, name, getattr(self, name), minimum=minimum)
-            object.__setattr__(self, name, value)
-        check_choice(_OWNER, "adjacency", self.adjacency, ("both", "union"))
-        length = check_integer(
-            _OWNER, "reference_length", self.reference_length, minimum=0, maximum=_LONGEST
-        )
-        object.__setattr__(self, "reference_length", length)
+    tau_sink: float = option(0.01, 0, 1, "a key with mean attention above this is a sink")
+    tau_edge: float = option(0.07, _SMALLEST_EDGE, 1, "least attention that makes a dependency")
+    tau_induce: float = option(0.70, 0, 1, "least confidence of what depends on an anchor")
+    tau_low: float = option(0.75, 0, 1, "least confidence in the independent set")
+    tau_high: float = option(0.90, 0, 1, "confidence that is enough by itself")
+    tau_anchor: float = option(0.90, 0, 1, "confidence at which a known position is an anchor")
+    adjacency: str = option("both", help="which positions are settled", choices=("both", "union"))
+    reference_length: int = option(
+        0, 0, _LONGEST, "tokens that tau_sink and tau_edge were chosen for; 0 is no scaling"
+    )
+    length_exponent: float = option(0.0, 0, 1, "how both follow the length")
 
     def short_form(self) -> Policy:
         """Returns the threshold rule at `tau_high`: what is left of DAWN without its graph."""

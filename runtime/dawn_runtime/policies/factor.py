@@ -16,7 +16,7 @@ from typing import ClassVar
 import numpy as np
 
 from dawn_runtime.arrays import IntArray
-from dawn_runtime.checks import check_number
+from dawn_runtime.option_fields import option
 from dawn_runtime.policies.base import POLICIES, Policy, RowView
 
 _LARGEST_FACTOR = 1e6
@@ -36,11 +36,7 @@ class Factor(Policy):
 
     name: ClassVar[str] = "factor"
 
-    factor: float = 1.0
-
-    def __post_init__(self) -> None:
-        value = check_number("policy 'factor'", "factor", self.factor, maximum=_LARGEST_FACTOR)
-        object.__setattr__(self, "factor", value)
+    factor: float = option(1.0, 0, _LARGEST_FACTOR, "how much risk is accepted")
 
     def select(self, view: RowView) -> IntArray:
         """Chooses the longest run of the most confident candidates that passes."""

@@ -18,8 +18,8 @@ from typing import ClassVar
 import numpy as np
 
 from dawn_runtime.arrays import FloatArray, IntArray, inverse, read_only
-from dawn_runtime.checks import check_choice, check_integer, check_number
 from dawn_runtime.errors import OptionError
+from dawn_runtime.option_fields import option
 from dawn_runtime.policies.base import POLICIES, Needs, Policy, RowView
 
 _OWNER = "policy 'klass'"
@@ -73,23 +73,18 @@ class Klass(Policy):
     name: ClassVar[str] = "klass"
     needs: ClassVar[Needs] = Needs(later_predictions=True, logits=True, history=True)
 
-    threshold: float = 0.6
-    kl_threshold: float = 0.015
-    history: int = 2
-    warm_up: str = "none"
-
-    def __post_init__(self) -> None:
-        threshold = check_number(_OWNER, "threshold", self.threshold)
-        divergence = check_number(
-            _OWNER, "kl_threshold", self.kl_threshold, maximum=_LARGEST_DIVERGENCE
-        )
-        history = check_integer(
-            _OWNER, "history", self.history, minimum=1, ceiling=_LONGEST_HISTORY
-        )
-        check_choice(_OWNER, "warm_up", self.warm_up, ("none", "window"))
-        object.__setattr__(self, "threshold", threshold)
-        object.__setattr__(self, "kl_threshold", divergence)
-        object.__setattr__(self, "history", history)
+    threshold: float = option(0.6, 0, 1, "least confidence")
+    kl_threshold: float = option(
+        0.015, 0, _LARGEST_DIVERGENCE, "a change below this counts as none"
+    )
+    history: int = option(
+        2, 1, None, "changes in a row that must be small", ceiling=_LONGEST_HISTORY
+    )
+    warm_up: str = option(
+        "none",
+        help="only the best candidate while a window has no history",
+        choices=("none", "window"),
+    )
 
     def remember(self, view: RowView) -> Changes:
         """Adds the changes of this step to those before it."""

@@ -6,10 +6,8 @@ from typing import ClassVar
 import numpy as np
 
 from dawn_runtime.arrays import BoolArray, IntArray
-from dawn_runtime.checks import check_integer, check_number
+from dawn_runtime.option_fields import option
 from dawn_runtime.policies.base import POLICIES, Policy, RowView
-
-_OWNER = "policy 'local-leap'"
 
 
 @POLICIES.register
@@ -31,19 +29,9 @@ class LocalLeap(Policy):
 
     name: ClassVar[str] = "local-leap"
 
-    threshold: float = 0.90
-    relaxed_threshold: float = 0.75
-    radius: int = 4
-
-    def __post_init__(self) -> None:
-        threshold = check_number(_OWNER, "threshold", self.threshold)
-        relaxed = check_number(
-            _OWNER, "relaxed_threshold", self.relaxed_threshold, maximum=threshold
-        )
-        radius = check_integer(_OWNER, "radius", self.radius, minimum=0)
-        object.__setattr__(self, "threshold", threshold)
-        object.__setattr__(self, "relaxed_threshold", relaxed)
-        object.__setattr__(self, "radius", radius)
+    threshold: float = option(0.90, 0, 1, "least confidence of an anchor")
+    relaxed_threshold: float = option(0.75, 0, "threshold", "least confidence near an anchor")
+    radius: int = option(4, 0, None, "largest distance to the anchor in positions")
 
     def select(self, view: RowView) -> IntArray:
         """Chooses anchors and what is confident enough near them, or the most confident one."""

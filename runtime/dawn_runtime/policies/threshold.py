@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from dawn_runtime.arrays import IntArray
-from dawn_runtime.checks import check_number
+from dawn_runtime.option_fields import option
 from dawn_runtime.policies.base import POLICIES, Policy, RowView
 from dawn_runtime.policies.kernel import Kernel
 
@@ -23,11 +23,7 @@ class Threshold(Policy):
 
     name: ClassVar[str] = "threshold"
 
-    threshold: float = 0.9
-
-    def __post_init__(self) -> None:
-        value = check_number("policy 'threshold'", "threshold", self.threshold)
-        object.__setattr__(self, "threshold", value)
+    threshold: float = option(0.9, 0, 1, "least confidence")
 
     def select(self, view: RowView) -> IntArray:
         """Chooses candidates with confidence >= threshold, or the most confident one."""

@@ -19,11 +19,12 @@ from dawn_runtime.decoding.row import RowState
 from dawn_runtime.decoding.sampling import Sampling
 from dawn_runtime.decoding.windows import Blocks, Single, Window
 from dawn_runtime.errors import OptionError
+from dawn_runtime.option_fields import Options
 from dawn_runtime.policies import KernelView
 from dawn_runtime.registry import Registry
 
 
-class Scheme(ABC):
+class Scheme(Options, ABC):
     """How one row is decoded; pure, so equal rows and answers give equal decisions.
 
     Attributes:
@@ -32,6 +33,7 @@ class Scheme(ABC):
 
     __slots__ = ()
 
+    kind: ClassVar[str] = "scheme"
     name: ClassVar[str]
 
     @abstractmethod
@@ -79,7 +81,7 @@ class Scheme(ABC):
         """Returns how many asks a step has at most, for those who plan memory."""
         return 1
 
-    def suits(self, shift: int) -> None:  # noqa: B027 - most schemes suit every model
+    def suits(self, shift: int) -> None:
         """Refuses a model that the scheme cannot decode.
 
         Args:

@@ -31,7 +31,6 @@ from typing import ClassVar
 import numpy as np
 
 from dawn_runtime.arrays import BoolArray, FloatArray, IntArray
-from dawn_runtime.checks import check_integer, check_number
 from dawn_runtime.decoding.ask import Answer, Ask, Decision, nothing
 from dawn_runtime.decoding.caches import Cache, NoCache
 from dawn_runtime.decoding.row import RowState
@@ -39,6 +38,7 @@ from dawn_runtime.decoding.schemes.base import SCHEMES, Scheme, only_blocks
 from dawn_runtime.decoding.schemes.predictions import all_masks, without_mask
 from dawn_runtime.decoding.windows import Blocks, Window
 from dawn_runtime.errors import OptionError
+from dawn_runtime.option_fields import option
 
 _OWNER = "scheme 'freedave'"
 _MOST_DRAFTS = 64
@@ -108,15 +108,15 @@ class FreeDave(Scheme):
 
     name: ClassVar[str] = "freedave"
 
-    drafts: int = 4
-    threshold: float = 0.0
+    drafts: int = option(4, 1, _MOST_DRAFTS, "drafts that run side by side")
+    threshold: float = option(
+        0.0, 0, 1, "the base rule fills all of this confidence; 0 is one token at a time"
+    )
     window: Window = field(default_factory=Blocks)
     cache: Cache = field(default_factory=NoCache)
 
-    def __post_init__(self) -> None:
-        drafts = check_integer(_OWNER, "drafts", self.drafts, minimum=1, maximum=_MOST_DRAFTS)
-        object.__setattr__(self, "drafts", drafts)
-        object.__setattr__(self, "threshold", check_number(_OWNER, "threshold", self.threshold))
+    def check_together(self) -> None:
+        """Refuses windows and caches that drafts cannot be checked with."""
         only_blocks(self.name, self.window)
         if getattr(self.cache, "refresh", "block") != "block":
             raise OptionError(f"{_OWNER}: a cache is refreshed at each block; got {self.cache}")

@@ -30,7 +30,6 @@ from typing import ClassVar
 import numpy as np
 
 from dawn_runtime.arrays import BoolArray, FloatArray, IntArray
-from dawn_runtime.checks import check_integer, check_number
 from dawn_runtime.decoding.ask import Answer, Ask, Decision, nothing
 from dawn_runtime.decoding.row import RowState
 from dawn_runtime.decoding.sampling import probability
@@ -38,8 +37,8 @@ from dawn_runtime.decoding.schemes.base import SCHEMES, Scheme, only_blocks
 from dawn_runtime.decoding.schemes.predictions import all_masks, without_mask
 from dawn_runtime.decoding.windows import Blocks, Window
 from dawn_runtime.errors import OptionError
+from dawn_runtime.option_fields import option
 
-_OWNER = "scheme 'wino'"
 _OPENING = 30
 """Tokens that count as accepted before the first step of a block."""
 
@@ -72,15 +71,13 @@ class Wino(Scheme):
 
     name: ClassVar[str] = "wino"
 
-    threshold: float = 0.6
-    revoke_threshold: float = 0.9
-    most: int = 20
+    threshold: float = option(0.6, 0, 1, "accepted above this confidence")
+    revoke_threshold: float = option(0.9, 0, 1, "taken back below this probability")
+    most: int = option(20, 5, None, "most tokens accepted in a step")
     window: Window = field(default_factory=lambda: Blocks(128))
 
-    def __post_init__(self) -> None:
-        for name in ("threshold", "revoke_threshold"):
-            object.__setattr__(self, name, check_number(_OWNER, name, getattr(self, name)))
-        object.__setattr__(self, "most", check_integer(_OWNER, "most", self.most, minimum=5))
+    def check_together(self) -> None:
+        """Refuses windows that are not made of blocks."""
         only_blocks(self.name, self.window)
 
     def suits(self, shift: int) -> None:
