@@ -192,14 +192,17 @@ class Batch:
             )
 
     def leave(self, key: int) -> RowState:
-        """Lets a row go, finished or not, and frees what it held.
+        """Lets a row go, finished or not; what it held is free for others.
+
+        Keys that are kept on a device make room in the next step: nothing is asked of the engine
+        here, which may be taking a step of another batch, or be closed.
 
         Raises:
             DawnError: No such row is here.
         """
         row = self._member(key).row
         del self._members[key]
-        with exclusive(self._engine):  # kept keys may move on the stream of a device
+        if isinstance(self._store, KvStore):
             self._arrange(())
         return row
 
@@ -214,6 +217,7 @@ class Batch:
             return self._step()
 
     def _step(self) -> tuple[int, ...]:
+        self._arrange(())  # without those that have left
         asks = {key: self._members[key].scheme.ask(self._members[key].row) for key in self.active}
         if self._store is None and any(ask.store.size for own in asks.values() for ask in own):
             self._store = self._memory()

@@ -46,10 +46,11 @@ class DeviceBatch(Batch):
         if not any(rows):
             return super()._timed(owners, asks, inputs)
         device = self._next_to.device
-        self._chooser.send(rows, inputs.attention_mask.shape[-1])
         device.mark(_BEFORE)
         outputs = self._next_to.run_on_device(inputs)
         device.mark(_AFTER)
+        # Written while the engine runs, and never into memory of an engine that is closed.
+        self._chooser.send(rows, inputs.attention_mask.shape[-1])
         self._chooser.start(outputs.tokens, outputs.confidence, outputs.attention)
         found = self._sent_for(asks, rows, outputs)
         device.synchronize()

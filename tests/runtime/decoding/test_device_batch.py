@@ -1,5 +1,6 @@
 """A batch next to an engine decides what a batch in NumPy decides, and evidence stays there."""
 
+import gc
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -22,6 +23,7 @@ from dawn_runtime import (
     Threshold,
 )
 from dawn_runtime.cuda import CudaDevice, Device, DeviceKv
+from dawn_runtime.cuda.pool import Pool
 from dawn_runtime.decoding import Batch, Cache, Packer, Padding, Sampling, Scheme, Unmask, Window
 from dawn_runtime.decoding.caches import Dual, Prefix
 from dawn_runtime.decoding.device_batch import DeviceBatch
@@ -32,6 +34,7 @@ from dawn_runtime.generation import open_batch
 from dawn_runtime.policies import Kernel
 from support.decoding import DAWN, MANIFEST, MASK, POLICIES, SCALED, begin, same_row
 from support.device_engine import SPARE, HostEngine
+from support.fake_driver import FakeDriver
 from support.host_device import HostDevice
 
 PROMPTS = [[1, 2, 3], [4], [5, 6, 7, 8, 9, 10], [3, 3]]
@@ -264,7 +267,42 @@ def test_keys_on_a_device_go_with_the_row_that_leaves(host: HostDevice) -> None:
     assert isinstance(memory, DeviceKv)
     assert memory.rows == tuple(keys)
     there.leave(keys[1])
+    there.step()
     assert memory.rows == (keys[0], *keys[2:])
+
+
+def test_a_row_leaves_whatever_has_become_of_the_engine(driver: FakeDriver) -> None:
+    device = CudaDevice(driver=driver)
+    there, here, _ = batches(device, HashModel(32, 4))
+    for row in begin(PROMPTS, COUNTS):
+        for batch in (there, here):
+            batch.admit(row, Unmask(DAWN, Blocks(8), Dual()))
+    for _ in range(3):
+        step(there, here)
+    device.close()
+    with pytest.raises(EngineError, match="the device is closed"):
+        there.step()
+    for key in tuple(there.rows):
+        assert same_row(there.leave(key), here.leave(key))
+
+
+def test_memory_of_a_batch_is_freed_with_it(driver: FakeDriver) -> None:
+    device = CudaDevice(driver=driver)
+    there, _, engine = batches(device, HashModel(32, 4))
+    for row in begin(PROMPTS, COUNTS):
+        there.admit(row, Unmask(DAWN, Blocks(8), Dual()))
+    for _ in range(3):
+        there.step()
+    gc.disable()
+    try:
+        held = len(driver.memory)
+        del there
+        engine.runs.clear()
+        engine._pool = Pool(device)
+        assert held > 8
+        assert not driver.memory, "without the garbage collector"
+    finally:
+        gc.enable()
 
 
 def test_decoder_gives_the_same_results_and_streams_on_a_device(host: HostDevice) -> None:
