@@ -233,7 +233,7 @@ def test_an_abandoned_batch_frees_its_memory_without_the_collector(decoder: Deco
         batch = decoder.batch()
         batch.admit(input_ids=[1], max_new_tokens=20, cache="dual", policy="one-per-step")
         batch.step()
-        store = weakref.ref(batch._batch._batch._store)  # type: ignore[union-attr]
+        store = weakref.ref(batch._batch._batch._memory._store)  # type: ignore[union-attr]
         assert store() is not None
         del batch
         assert store() is None

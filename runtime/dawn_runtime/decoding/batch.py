@@ -24,16 +24,14 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from dawn_runtime.arrays import KvArray
 from dawn_runtime.checks import check_integer
 from dawn_runtime.decoding import rails
 from dawn_runtime.decoding.ask import Answer, Ask, Decision
-from dawn_runtime.decoding.kv import KvStore, kv_bytes
+from dawn_runtime.decoding.memory import BatchMemory
 from dawn_runtime.decoding.packing import Packer
 from dawn_runtime.decoding.row import RowState
 from dawn_runtime.decoding.schemes.base import Scheme
 from dawn_runtime.engine.checks import check_outputs
-from dawn_runtime.engine.device import KvMemory, ResidentEngine
 from dawn_runtime.engine.exclusive import exclusive
 from dawn_runtime.engine.protocol import Engine, StepInputs
 from dawn_runtime.errors import BatchFullError, DawnError, OptionError
@@ -95,13 +93,11 @@ class Batch:
 
     def __init__(self, engine: Engine, packer: Packer, *, max_rows: int, max_tokens: int) -> None:
         self._engine, self._packer = engine, packer
-        # Asked once: Python looks at every method of a protocol, which takes longer than a row.
-        self._keeps_resident = isinstance(engine, ResidentEngine)
         self._max_rows = check_integer("batch", "max_rows", max_rows, minimum=1)
         self._max_tokens = check_integer("batch", "max_tokens", max_tokens, minimum=1)
         self._members: dict[int, _Member] = {}
         self._next_key = 0
-        self._store: KvMemory | None = None
+        self._memory = BatchMemory(engine, packer, self._max_rows, self._max_tokens)
         self.forwards = 0
         self.engine_seconds = 0.0
 
@@ -126,7 +122,7 @@ class Batch:
     @property
     def kv_bytes_bound(self) -> int:
         """Most bytes that kept keys and values take, whoever joins."""
-        return kv_bytes(self._engine.describe(), self._kept_tokens)
+        return self._memory.nbytes_bound
 
     def is_finished(self, key: int) -> bool:
         """Tells whether a row is finished.
@@ -194,16 +190,12 @@ class Batch:
     def leave(self, key: int) -> RowState:
         """Lets a row go, finished or not; what it held is free for others.
 
-        Keys that are kept on a device make room in the next step: nothing is asked of the engine
-        here, which may be taking a step of another batch, or be closed.
-
         Raises:
             DawnError: No such row is here.
         """
         row = self._member(key).row
         del self._members[key]
-        if isinstance(self._store, KvStore):
-            self._arrange(())
+        self._memory.release(self.rows)
         return row
 
     def step(self) -> tuple[int, ...]:
@@ -217,10 +209,10 @@ class Batch:
             return self._step()
 
     def _step(self) -> tuple[int, ...]:
-        self._arrange(())  # without those that have left
+        self._memory.arrange(self.rows)  # without those that have left
         asks = {key: self._members[key].scheme.ask(self._members[key].row) for key in self.active}
-        if self._store is None and any(ask.store.size for own in asks.values() for ask in own):
-            self._store = self._memory()
+        if any(ask.store.size for own in asks.values() for ask in own):
+            self._memory.begin()
         runs = [run for cached in (False, True) if (run := self._run(asks, cached=cached))]
         runs, answers = self._answered(runs)
         after = {key: self._decided(key, own) for key, own in answers.items()}
@@ -247,10 +239,8 @@ class Batch:
         if not chosen:
             return None
         owners, packed = [owner for owner, _ in chosen], [ask for _, ask in chosen]
-        past: tuple[KvArray, ...] = ()
-        if cached and self._store is not None:
-            past = self._store.read([key for key, _ in owners])
-        inputs = self._packer.pack(packed, past, resident=self._resident)
+        past = self._memory.read([key for key, _ in owners]) if cached else ()
+        inputs = self._packer.pack(packed, past, resident=self._memory.resident)
         return self._timed(owners, packed, inputs)
 
     def _timed(self, owners: list[tuple[int, int]], asks: list[Ask], inputs: StepInputs) -> Run:
@@ -293,11 +283,6 @@ class Batch:
         ]
         return self._timed(run.owners, asks, replace(run.inputs, want_logits=True))
 
-    @property
-    def _resident(self) -> bool:
-        """Whether kept keys lie in memory of the engine's own."""
-        return self._keeps_resident and self._store is not None
-
     def _answers(self, runs: Sequence[Run]) -> dict[int, list[Answer]]:
         """The answers of every row, in the order of its asks."""
         found: dict[int, dict[int, Answer]] = {}
@@ -320,41 +305,14 @@ class Batch:
 
     def _save(self, runs: Sequence[Run], decisions: Mapping[int, Decision]) -> None:
         """Writes the keys that rows keep of the step into the memory."""
-        if self._store is None:
-            return
-        self._arrange([key for key, one in decisions.items() if one.layout is not None])
+        rewritten = [key for key, one in decisions.items() if one.layout is not None]
+        self._memory.arrange(self.rows, rewritten)
         for run in runs:
             for place, (key, number) in enumerate(run.owners):
-                ask, kept = run.asks[place], self._members[key].row.kept
-                if kept is not None and ask.store.size and number in decisions[key].keep:
-                    slots = kept.slots(ask.positions[ask.store])
-                    fed = ask.store + self._packer.begin(ask, run.width)
-                    self._store.write(key, slots, run.present, place, fed)
-
-    def _arrange(self, rewritten: Sequence[int]) -> None:
-        """Gives a place to every row that keeps keys, and to no other.
-
-        Args:
-            rewritten: Rows whose kept keys are all written next.
-        """
-        if self._store is not None:
-            slots = {
-                key: self._packer.aligned(len(member.row.kept.positions))
-                for key, member in self._members.items()
-                if member.row.kept is not None
-            }
-            self._store.arrange(slots, rewritten)
-
-    def _memory(self) -> KvMemory:
-        """Memory for kept keys, made when a row first keeps one."""
-        if isinstance(self._engine, ResidentEngine):
-            return self._engine.kv_memory(self._kept_tokens)
-        return KvStore(self._engine.describe(), self._kept_tokens)
-
-    @property
-    def _kept_tokens(self) -> int:
-        """Most tokens that keys are kept of, those that fill up to the alignment included."""
-        return self._max_tokens + self._max_rows * (self._packer.aligned(1) - 1)
+                if number in decisions[key].keep:
+                    ask, row = run.asks[place], self._members[key].row
+                    begin = self._packer.begin(ask, run.width)
+                    self._memory.write(key, row, ask, run.present, place, begin)
 
     def _note_time(self, runs: Sequence[Run]) -> None:
         self.forwards += len(runs)

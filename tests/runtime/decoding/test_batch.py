@@ -231,7 +231,7 @@ def stores(monkeypatch: pytest.MonkeyPatch) -> list[KvStore]:
             super().__init__(*arguments)
             made.append(self)
 
-    monkeypatch.setattr("dawn_runtime.decoding.batch.KvStore", Noted)
+    monkeypatch.setattr("dawn_runtime.decoding.memory.KvStore", Noted)
     return made
 
 

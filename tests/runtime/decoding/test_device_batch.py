@@ -263,7 +263,7 @@ def test_keys_on_a_device_go_with_the_row_that_leaves(host: HostDevice) -> None:
     there, _, _ = batches(host, HashModel(32, 4))
     keys = [there.admit(row, Unmask(DAWN, Blocks(8), Dual())) for row in begin(PROMPTS, 30)]
     there.step()
-    memory = there._store
+    memory = there._memory._store
     assert isinstance(memory, DeviceKv)
     assert memory.rows == tuple(keys)
     there.leave(keys[1])

@@ -131,7 +131,7 @@ def test_decoding_allocates_the_memory_once_for_the_longest_row(
             super().__init__(info, tokens)
             sizes.append(self.nbytes)
 
-    monkeypatch.setattr("dawn_runtime.decoding.batch.KvStore", Counted)
+    monkeypatch.setattr("dawn_runtime.decoding.memory.KvStore", Counted)
     engine = Spy()
     batch = begin_cached([[1, 2, 3]], 24, OnePerStep(), Dual(), Blocks(8), engine=engine)
     finished(batch)
