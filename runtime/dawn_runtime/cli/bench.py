@@ -21,6 +21,7 @@ from dawn_runtime.decoder import Decoder
 from dawn_runtime.decoding import CACHES, WINDOWS
 from dawn_runtime.errors import OptionError
 from dawn_runtime.manifest import Manifest
+from dawn_runtime.options import rules_help
 from dawn_runtime.results import Result
 from dawn_runtime.settings import Settings, known_rules, make_plan
 
@@ -116,6 +117,7 @@ def _parser() -> Parser:
     )
     add_engine_flags(parser)
     parser.add_argument("--repeat", type=count, default=3, metavar="N", help="default: 3")
+    parser.epilog = rules_help()
     return parser
 
 
