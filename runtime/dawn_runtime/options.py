@@ -13,6 +13,7 @@ from dawn_runtime.option_fields import Option, options_of
 from dawn_runtime.policies import POLICIES
 from dawn_runtime.registry import Registry
 from dawn_runtime.request import Limits
+from dawn_runtime.settings import known_rules
 
 _METAVARS: Final = {
     "temperature": "T",
@@ -60,6 +61,53 @@ def add_scalar_flags(
             metavar=_METAVARS.get(one.name, "N"),
             help=f"{one.help}, {one.expected()}{default}",
         )
+
+
+def add_policy_flags(
+    parser: argparse.ArgumentParser | argparse._ArgumentGroup,
+    note: str = "",
+    *,
+    names: tuple[str, ...] | None = None,
+    **changes: Any,
+) -> None:
+    """Adds `--policy` and `--set`.
+
+    Args:
+        parser: Gets the flags.
+        note: What else there is to say of `--policy`.
+        names: Rules that the command takes; None is all, policies and schemes.
+        **changes: Further arguments of argparse for `--policy`, such as `action="append"`.
+    """
+    help_of_policy = f"one of {', '.join(names or known_rules())}{note}"
+    parser.add_argument("--policy", metavar="NAME", help=help_of_policy, **changes)
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="option of the policy, such as threshold=0.8; may be repeated",
+    )
+
+
+def add_rule_flag(
+    parser: argparse.ArgumentParser | argparse._ArgumentGroup,
+    setting: str,
+    note: str = "",
+    **changes: Any,
+) -> None:
+    """Adds `--window` or `--cache`.
+
+    Args:
+        parser: Gets the flag.
+        setting: `window` or `cache`.
+        note: What else there is to say.
+        **changes: As for `add_policy_flags`.
+    """
+    names = {"window": WINDOWS.names(), "cache": CACHES.names()}[setting]
+    help_of_rule = f"one of {', '.join(names)}, perhaps with options{note}"
+    parser.add_argument(
+        f"--{setting}", metavar="NAME[:KEY=VALUE,...]", help=help_of_rule, **changes
+    )
 
 
 def rules_help() -> str:

@@ -29,6 +29,7 @@ from dawn_runtime.artifact import read_manifest
 from dawn_runtime.cli.common import Parser, count, key_values, print_json, run_command, threads
 from dawn_runtime.errors import OptionError
 from dawn_runtime.manifest import DecodingDefaults
+from dawn_runtime.options import add_policy_flags
 from dawn_runtime.policies import POLICIES
 
 
@@ -46,14 +47,7 @@ def _parser() -> Parser:
     parser.add_argument("left", type=Path, metavar="A", help="artifact to hold on to, such as fp32")
     parser.add_argument("right", type=Path, metavar="B", help="artifact in question, such as int8")
     add_data_flags(parser)
-    parser.add_argument("--policy", metavar="NAME", help="rule for both; default: that of A")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="option of the policy; may be repeated",
-    )
+    add_policy_flags(parser, "; rule for both; default: that of A", names=POLICIES.names())
     add_checker_flag(parser, absent="--tasks are judged without it too")
     add_length_flags(parser)
     parser.add_argument(

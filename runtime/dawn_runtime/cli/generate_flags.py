@@ -7,11 +7,16 @@ from typing import Final
 from dawn_runtime._json import is_unicode
 from dawn_runtime.cli.common import Parser, count, key_values
 from dawn_runtime.cli.engine_flags import add_engine_flags
-from dawn_runtime.decoding import CACHES, PADDINGS, WINDOWS, Sampling
+from dawn_runtime.decoding import PADDINGS, Sampling
 from dawn_runtime.errors import OptionError, PromptError
-from dawn_runtime.options import add_scalar_flags, rules_help
+from dawn_runtime.options import (
+    add_policy_flags,
+    add_rule_flag,
+    add_scalar_flags,
+    rules_help,
+)
 from dawn_runtime.request import Limits
-from dawn_runtime.settings import Settings, known_rules
+from dawn_runtime.settings import Settings
 
 BATCH: Final = 8
 """Prompts of a file decoded together, unless said otherwise."""
@@ -70,24 +75,9 @@ def parser() -> Parser:
 
 def _add_rules(parser: Parser) -> None:
     rules = parser.add_argument_group("decoding")
-    rules.add_argument("--policy", metavar="NAME", help=_choices(known_rules()))
-    rules.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="option of the policy, such as tau_edge=0.05; may be repeated",
-    )
-    rules.add_argument(
-        "--window",
-        metavar="NAME[:KEY=VALUE,...]",
-        help=f"{_choices(WINDOWS.names())}, perhaps with options",
-    )
-    rules.add_argument(
-        "--cache",
-        metavar="NAME[:KEY=VALUE,...]",
-        help=f"{_choices(CACHES.names())}, perhaps with options such as dual:refresh=8",
-    )
+    add_policy_flags(rules)
+    add_rule_flag(rules, "window")
+    add_rule_flag(rules, "cache", " such as dual:refresh=8")
     rules.add_argument("--block-length", type=int, metavar="N", help="default: the artifact's")
     rules.add_argument(
         "--max-new-tokens", type=int, metavar="N", help="default: the artifact's, or what has room"
@@ -107,10 +97,6 @@ def _add_running(parser: Parser) -> None:
     add_scalar_flags(running, Limits)
     running.add_argument("--stream", action="store_true", help="print text as it becomes certain")
     add_engine_flags(running)
-
-
-def _choices(names: tuple[str, ...]) -> str:
-    return f"one of {', '.join(names)}"
 
 
 def check(args: argparse.Namespace) -> None:
