@@ -13,7 +13,7 @@ from dawn_runtime.option_fields import Option, options_of
 from dawn_runtime.policies import POLICIES
 from dawn_runtime.registry import Registry
 from dawn_runtime.request import Limits
-from dawn_runtime.settings import known_rules
+from dawn_runtime.settings import Scalars, known_rules
 
 _METAVARS: Final = {
     "temperature": "T",
@@ -33,8 +33,8 @@ _REGISTRIES: Final[tuple[tuple[str, Registry[Any]], ...]] = (
 
 
 def scalar_options() -> dict[str, Option]:
-    """Returns the settings of `generate` that are fields of `Sampling` and `Limits`, by name."""
-    return {one.name: one for cls in (Sampling, Limits) for one in options_of(cls)}
+    """Returns the settings of `generate` that name no rule, by name."""
+    return {one.name: one for cls in (Scalars, Sampling, Limits) for one in options_of(cls)}
 
 
 def rule_options() -> Iterator[tuple[str, str, tuple[Option, ...]]]:
