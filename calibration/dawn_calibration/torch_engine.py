@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from dawn_models import KeyValue, Transformer
 from dawn_runtime.engine.checks import check_inputs
-from dawn_runtime.engine.protocol import EngineInfo, StepInputs, StepOutputs
+from dawn_runtime.engine.protocol import EngineInfo, StepInputs, StepOutputs, info_of
 from dawn_runtime.errors import EngineError
 from dawn_runtime.manifest import Manifest
 
@@ -22,19 +22,10 @@ class TorchEngine:
     """
 
     def __init__(self, model: Transformer, manifest: Manifest) -> None:
-        dims = manifest.dims
         self._model: Transformer | None = model
         self._evidence_layers = len(manifest.evidence_layers)
         self._weight = model.embedding.weight
-        self._info = EngineInfo(
-            f"torch-{self._weight.device.type}",
-            dims.layers,
-            dims.kv_heads,
-            dims.head_dim,
-            dims.vocab_size,
-            dims.max_length,
-            manifest.kv_dtype,
-        )
+        self._info = info_of(f"torch-{self._weight.device.type}", manifest)
 
     def describe(self) -> EngineInfo:
         """Returns what this engine runs."""

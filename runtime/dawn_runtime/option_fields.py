@@ -11,7 +11,6 @@ Checks, `--help` and whoever else lists options read them from there.
 """
 
 from dataclasses import dataclass, field, fields, replace
-from functools import lru_cache
 from typing import Any, ClassVar, Final
 
 from dawn_runtime.checks import check_choice, check_flag, check_integer, check_number
@@ -133,7 +132,6 @@ def option(
     return field(default=default, metadata={_KEY: made})
 
 
-@lru_cache(maxsize=256)
 def options_of(cls: type) -> tuple[Option, ...]:
     """Returns the options of a dataclass in the order of its fields.
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, TypedDict
+from typing import Any, ClassVar, TypedDict
 
-from dawn_runtime.checks import check_choice, check_flag, check_integer, shown
+from dawn_runtime.checks import shown
 from dawn_runtime.decoding import (
     CACHES,
     PADDINGS,
@@ -22,12 +22,10 @@ from dawn_runtime.decoding import (
 from dawn_runtime.decoding.schemes import fitted
 from dawn_runtime.errors import OptionError
 from dawn_runtime.manifest import DecodingDefaults
+from dawn_runtime.option_fields import Options, option, options_of
 from dawn_runtime.policies import POLICIES, Policy
 from dawn_runtime.registry import check_options, unknown
 from dawn_runtime.request import Limits
-
-_OWNER = "generate"
-_DEFAULT_PADDING: Padding = "right"
 
 
 class Settings(TypedDict, total=False):
@@ -70,6 +68,38 @@ class Settings(TypedDict, total=False):
     timeout: float | None
     max_forwards: int | None
     padding: Padding | None
+
+
+@dataclass(frozen=True, slots=True)
+class Scalars(Options):
+    """The settings that belong to no rule; None is the artifact's, or what has room.
+
+    Attributes:
+        max_new_tokens: As in `Settings`.
+        block_length: As in `Settings`.
+        fallback_length: As in `Settings`.
+        stop_at_eos: As in `Settings`.
+        padding: As in `Settings`.
+    """
+
+    kind: ClassVar[str] = "generate"
+
+    max_new_tokens: int | None = option(None, 1, None, "positions to decode", kind=int)
+    block_length: int | None = option(None, 1, None, "tokens in a block", kind=int)
+    fallback_length: int = option(
+        0, 0, None, "below this many new tokens a graph rule becomes its plain one"
+    )
+    stop_at_eos: bool = option(True, help="stop at the first end token")
+    padding: Padding = option(  # noqa: RUF009 - it is a field, which ruff cannot see
+        "right", help="side that is filled up", choices=PADDINGS
+    )
+
+
+def _scalars(settings: Settings, defaults: DecodingDefaults) -> Scalars:
+    """Checks the settings that belong to no rule."""
+    named = {one.name: settings.get(one.name) for one in options_of(Scalars)}
+    given: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
+    return Scalars(**{"fallback_length": defaults.fallback_length, **given})
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,17 +149,15 @@ def make_plan(settings: Settings, defaults: DecodingDefaults) -> Plan:
     for name in settings:
         if name not in known:
             raise OptionError(unknown("setting", name, known))
-    max_new_tokens = settings.get("max_new_tokens")
-    if max_new_tokens is not None:
-        max_new_tokens = check_integer(_OWNER, "max_new_tokens", max_new_tokens, minimum=1)
-    fallback_length = _given(settings.get("fallback_length"), defaults.fallback_length)
-    fallback_length = check_integer(_OWNER, "fallback_length", fallback_length, minimum=0)
-    scheme = _scheme(settings, defaults)
-    limits = Limits(settings.get("timeout"), settings.get("max_forwards"))
-    stop_at_eos = check_flag(_OWNER, "stop_at_eos", _given(settings.get("stop_at_eos"), True))
-    padding = _given(settings.get("padding"), _DEFAULT_PADDING)
-    check_choice(_OWNER, "padding", padding, PADDINGS)
-    return Plan(scheme, max_new_tokens, fallback_length, stop_at_eos, limits, padding)
+    scalars = _scalars(settings, defaults)
+    return Plan(
+        scheme=_scheme(settings, scalars.block_length, defaults),
+        max_new_tokens=scalars.max_new_tokens,
+        fallback_length=scalars.fallback_length,
+        stop_at_eos=scalars.stop_at_eos,
+        limits=Limits(settings.get("timeout"), settings.get("max_forwards")),
+        padding=scalars.padding,
+    )
 
 
 def _given(value: Any, default: Any) -> Any:
@@ -137,7 +165,7 @@ def _given(value: Any, default: Any) -> Any:
     return default if value is None else value
 
 
-def _scheme(settings: Settings, defaults: DecodingDefaults) -> Scheme:
+def _scheme(settings: Settings, block_length: int | None, defaults: DecodingDefaults) -> Scheme:
     """Makes the scheme that `policy` names, or `Unmask` with that policy.
 
     The artifact's options are the base if it is the artifact's policy.
@@ -146,7 +174,7 @@ def _scheme(settings: Settings, defaults: DecodingDefaults) -> Scheme:
     options = check_options("policy", settings.get("options"))
     if isinstance(policy, str) and policy == defaults.policy:
         options = {**defaults.options, **options}
-    window = _window(settings, defaults)
+    window = _window(settings.get("window"), block_length, defaults)
     cache = CACHES.parse(_given(settings.get("cache"), NoCache.name))
     sampling = _sampling(settings)
     if isinstance(policy, Scheme) or (isinstance(policy, str) and policy in SCHEMES):
@@ -168,12 +196,11 @@ def _sampling(settings: Settings) -> Sampling:
     return Sampling(**given)
 
 
-def _window(settings: Settings, defaults: DecodingDefaults) -> Window:
+def _window(
+    asked: str | Window | None, block_length: int | None, defaults: DecodingDefaults
+) -> Window:
     """Makes the window; `block_length` belongs to windows that are made of blocks."""
-    window: str | Window = _given(settings.get("window"), Blocks.name)
-    block_length = settings.get("block_length")
-    if block_length is not None:
-        block_length = check_integer(_OWNER, "block_length", block_length, minimum=1)
+    window: str | Window = _given(asked, Blocks.name)
     default = _given(block_length, defaults.block_length)
     made = WINDOWS.parse(window, {"block_length": default})
     if block_length is not None and getattr(made, "block_length", None) != block_length:

@@ -9,8 +9,10 @@ import pytest
 from dawn_runtime.decoding import CACHES, SCHEMES, WINDOWS, Sampling
 from dawn_runtime.errors import OptionError
 from dawn_runtime.option_fields import Options, option, options_of
+from dawn_runtime.options import rule_options, scalar_options
 from dawn_runtime.policies import POLICIES
 from dawn_runtime.request import Limits
+from dawn_runtime.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,3 +84,9 @@ def test_every_option_of_every_rule_says_what_it_is_and_has_a_default_that_it_al
             seen += 1
         cls()
     assert seen > 30
+
+
+def test_the_table_holds_every_setting_once() -> None:
+    rules = {"policy", "options", "window", "cache"}
+    assert set(scalar_options()) | rules == set(Settings.__annotations__)
+    assert {setting for setting, _, _ in rule_options()} == rules - {"options"}

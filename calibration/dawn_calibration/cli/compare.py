@@ -36,6 +36,7 @@ from dawn_runtime.cli.common import (
 )
 from dawn_runtime.errors import OptionError
 from dawn_runtime.manifest import DecodingDefaults
+from dawn_runtime.options import add_policy_flags
 from dawn_runtime.policies import POLICIES
 
 
@@ -55,14 +56,7 @@ def _parser() -> Parser:
     )
     parser.add_argument("right", type=place, metavar="B", help="artifact in question, such as int8")
     add_data_flags(parser)
-    parser.add_argument("--policy", metavar="NAME", help="rule for both; default: that of A")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="option of the policy; may be repeated",
-    )
+    add_policy_flags(parser, "; rule for both; default: that of A", names=POLICIES.names())
     add_checker_flag(parser, absent="--tasks are judged without it too")
     add_length_flags(parser)
     parser.add_argument(

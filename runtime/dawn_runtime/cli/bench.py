@@ -18,11 +18,11 @@ from dawn_runtime.artifact import read_manifest
 from dawn_runtime.cli.common import Parser, count, key_values, place, print_json, run_command
 from dawn_runtime.cli.engine_flags import add_engine_flags, open_decoder
 from dawn_runtime.decoder import Decoder
-from dawn_runtime.decoding import CACHES, WINDOWS
 from dawn_runtime.errors import OptionError
 from dawn_runtime.manifest import Manifest
+from dawn_runtime.options import add_policy_flags, add_rule_flag, rules_help
 from dawn_runtime.results import Result
-from dawn_runtime.settings import Settings, known_rules, make_plan
+from dawn_runtime.settings import Settings, make_plan
 
 _HEAD = (
     f"{'policy':<14}{'cache':<18}{'tokens/s':>9}{'x first':>8}{'forwards':>9}{'rows fed':>9}"
@@ -84,26 +84,11 @@ def _parser() -> Parser:
         "--prompt-tokens", type=count, default=128, metavar="N", help="default: 128"
     )
     parser.add_argument("--new-tokens", type=count, default=128, metavar="N", help="default: 128")
-    parser.add_argument(
-        "--policy",
-        action="append",
-        metavar="NAME",
-        help=f"one of {', '.join(known_rules())}; may be repeated; default: the artifact's",
+    add_policy_flags(
+        parser, "; may be repeated, without --set; default: the artifact's", action="append"
     )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="option of the policy; may be repeated; with a single --policy",
-    )
-    parser.add_argument(
-        "--cache",
-        action="append",
-        metavar="NAME[:KEY=VALUE,...]",
-        help=f"one of {', '.join(CACHES.names())}; may be repeated; default: none and dual",
-    )
-    parser.add_argument("--window", metavar="NAME", help=f"one of {', '.join(WINDOWS.names())}")
+    add_rule_flag(parser, "cache", "; may be repeated; default: none and dual", action="append")
+    add_rule_flag(parser, "window")
     parser.add_argument("--block-length", type=count, metavar="N", help="default: the artifact's")
     parser.add_argument("--batch", type=count, default=1, metavar="N", help="rows; default: 1")
     parser.add_argument(
@@ -116,6 +101,7 @@ def _parser() -> Parser:
     )
     add_engine_flags(parser)
     parser.add_argument("--repeat", type=count, default=3, metavar="N", help="default: 3")
+    parser.epilog = rules_help()
     return parser
 
 

@@ -31,6 +31,13 @@ _OWNERS = "(?:generate|sampling|limit|engine): "
 """Who has the options that are flags of their own."""
 
 
+class _Formatter(argparse.HelpFormatter):
+    """Leaves a text of several lines, such as the list of rules, as it is."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if "\n" in text else super()._fill_text(text, width, indent)
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser with the flags of every command and errors of one line.
 
@@ -40,7 +47,9 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, prog: str, description: str) -> None:
-        super().__init__(prog=prog, description=description, allow_abbrev=False)
+        super().__init__(
+            prog=prog, description=description, allow_abbrev=False, formatter_class=_Formatter
+        )
         shared = self.add_argument_group("for every command")
         shared.add_argument(
             "--json", action="store_true", help="print one JSON document on standard output"

@@ -7,9 +7,16 @@ from typing import Final
 from dawn_runtime._json import is_unicode
 from dawn_runtime.cli.common import Parser, count, key_values, place
 from dawn_runtime.cli.engine_flags import add_engine_flags
-from dawn_runtime.decoding import CACHES, PADDINGS, WINDOWS
+from dawn_runtime.decoding import PADDINGS, Sampling
 from dawn_runtime.errors import OptionError, PromptError
-from dawn_runtime.settings import Settings, known_rules
+from dawn_runtime.options import (
+    add_policy_flags,
+    add_rule_flag,
+    add_scalar_flags,
+    rules_help,
+)
+from dawn_runtime.request import Limits
+from dawn_runtime.settings import Settings
 
 BATCH: Final = 8
 """Prompts of a file decoded together, unless said otherwise."""
@@ -62,29 +69,15 @@ def parser() -> Parser:
     _add_rules(made)
     _add_sampling(made)
     _add_running(made)
+    made.epilog = rules_help()
     return made
 
 
 def _add_rules(parser: Parser) -> None:
     rules = parser.add_argument_group("decoding")
-    rules.add_argument("--policy", metavar="NAME", help=_choices(known_rules()))
-    rules.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="option of the policy, such as tau_edge=0.05; may be repeated",
-    )
-    rules.add_argument(
-        "--window",
-        metavar="NAME[:KEY=VALUE,...]",
-        help=f"{_choices(WINDOWS.names())}, perhaps with options",
-    )
-    rules.add_argument(
-        "--cache",
-        metavar="NAME[:KEY=VALUE,...]",
-        help=f"{_choices(CACHES.names())}, perhaps with options such as dual:refresh=8",
-    )
+    add_policy_flags(rules)
+    add_rule_flag(rules, "window")
+    add_rule_flag(rules, "cache", " such as dual:refresh=8")
     rules.add_argument("--block-length", type=int, metavar="N", help="default: the artifact's")
     rules.add_argument(
         "--max-new-tokens", type=int, metavar="N", help="default: the artifact's, or what has room"
@@ -96,31 +89,14 @@ def _add_rules(parser: Parser) -> None:
 
 def _add_sampling(parser: Parser) -> None:
     draw = parser.add_argument_group("sampling")
-    draw.add_argument(
-        "--temperature", type=float, metavar="T", help="above 0, tokens are drawn; default: 0"
-    )
-    draw.add_argument("--top-p", type=float, metavar="P", help="share that is drawn from")
-    draw.add_argument("--top-k", type=int, metavar="K", help="number of tokens drawn from")
-    draw.add_argument("--seed", type=int, metavar="N", help="of the draw; default: 0")
+    add_scalar_flags(draw, Sampling)
 
 
 def _add_running(parser: Parser) -> None:
     running = parser.add_argument_group("running")
-    running.add_argument(
-        "--timeout",
-        type=float,
-        metavar="SECONDS",
-        help="stop each prompt, or batch of prompts, then with what is there",
-    )
-    running.add_argument(
-        "--max-forwards", type=int, metavar="N", help="stop after N runs with what is there"
-    )
+    add_scalar_flags(running, Limits)
     running.add_argument("--stream", action="store_true", help="print text as it becomes certain")
     add_engine_flags(running)
-
-
-def _choices(names: tuple[str, ...]) -> str:
-    return f"one of {', '.join(names)}"
 
 
 def check(args: argparse.Namespace) -> None:
