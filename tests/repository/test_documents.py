@@ -83,6 +83,23 @@ def assert_every_block_shows_something(output: str) -> None:
         assert "\n\n\n" not in shown, f"{place} prints an empty answer:\n{shown}"
 
 
+def test_the_examples_of_how_to_add_run_in_their_order() -> None:
+    """They register rules of their own, so they run in a process of their own."""
+    page = blocks(ROOT / "docs" / "extending.md")
+    examples = [one for one in page if one.language == "python"]
+    finished = subprocess.run(
+        [sys.executable, "-c", "\n".join(one.text for one in examples)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    lines = finished.stdout.splitlines()
+    assert len(lines) == 3, "each example prints a line"
+    assert all(line.startswith("dog hat bee boat") for line in lines)
+
+
 @pytest.mark.parametrize("block", EVERY, ids=lambda block: block.place)
 def test_every_command_of_a_document_parses(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
     parse = Parser.parse_intermixed_args
