@@ -7,8 +7,9 @@ import torch
 from numpy.typing import NDArray
 
 from dawn_models import KeyValue, Transformer
-from dawn_runtime.engine.checks import check_inputs
-from dawn_runtime.engine.protocol import EngineInfo, StepInputs, StepOutputs
+from dawn_runtime.contract import ENTROPY_ROWS
+from dawn_runtime.engine.checks import check_inputs, named_inputs
+from dawn_runtime.engine.protocol import EngineInfo, StepInputs, StepOutputs, info_of
 from dawn_runtime.errors import EngineError
 from dawn_runtime.manifest import Manifest
 
@@ -22,19 +23,10 @@ class TorchEngine:
     """
 
     def __init__(self, model: Transformer, manifest: Manifest) -> None:
-        dims = manifest.dims
         self._model: Transformer | None = model
         self._evidence_layers = len(manifest.evidence_layers)
         self._weight = model.embedding.weight
-        self._info = EngineInfo(
-            f"torch-{self._weight.device.type}",
-            dims.layers,
-            dims.kv_heads,
-            dims.head_dim,
-            dims.vocab_size,
-            dims.max_length,
-            manifest.kv_dtype,
-        )
+        self._info = info_of(f"torch-{self._weight.device.type}", manifest)
 
     def describe(self) -> EngineInfo:
         """Returns what this engine runs."""
@@ -56,6 +48,7 @@ class TorchEngine:
                 self._tensor(inputs.attention_mask),
                 self._tensor(inputs.logit_rows),
                 self._tensor(inputs.attention_rows),
+                self._tensor(named_inputs(inputs, measures=True)[ENTROPY_ROWS]),
                 self._past(inputs),
                 self._evidence_layers,
             )
@@ -66,6 +59,8 @@ class TorchEngine:
             attention=found.attention.cpu().numpy(),
             logits=found.logits.cpu().numpy() if inputs.want_logits else None,
             present=tuple(t.float().cpu().numpy() for t in present) if inputs.want_present else (),
+            entropy=found.entropy.cpu().numpy() if inputs.want_entropy else None,
+            margin=found.margin.cpu().numpy() if inputs.want_margin else None,
         )
 
     def close(self) -> None:

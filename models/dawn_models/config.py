@@ -28,6 +28,7 @@ class ModelConfig:
         mask_token_id: the token that stands for "not yet known".
         eos_token_ids: tokens that end an answer.
         pad_token_id: token used for padding, or None.
+        forbidden_token_ids: tokens that are never predicted, the mask aside.
     """
 
     family: str
@@ -48,6 +49,12 @@ class ModelConfig:
     mask_token_id: int
     eos_token_ids: tuple[int, ...]
     pad_token_id: int | None
+    forbidden_token_ids: tuple[int, ...] = ()
+
+    @property
+    def barred_token_ids(self) -> tuple[int, ...]:
+        """The mask and the forbidden tokens, ascending: what no row may predict."""
+        return tuple(sorted({self.mask_token_id, *self.forbidden_token_ids}))
 
     @property
     def query_size(self) -> int:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,9 @@ TORCH_DTYPES: Mapping[str, torch.dtype] = {
     "bfloat16": torch.bfloat16,
 }
 """NumPy's name of an element type -> torch's type."""
+
+LEFT: Final = ("tokens", "confidence", "attention", "logits", "entropy", "margin")
+"""What `leave` computes, in the order of the contract."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +129,10 @@ def _leave(model: Transformer, config: ModelConfig, dtype: str, evidence_layers:
     inputs = (
         TensorSpec("x", dtype, ("B", "S", config.hidden_size)),
         TensorSpec("logit_rows", "int64", ("B", "R")),
+        TensorSpec("entropy_rows", "int64", ("B", "E")),
         *(TensorSpec(f"attention.{i}", *attention) for i in range(evidence_layers)),
     )
-    return Piece(Leave(model), inputs, ("tokens", "confidence", "attention", "logits"))
+    return Piece(Leave(model), inputs, LEFT)
 
 
 class Enter(nn.Module):
@@ -187,6 +192,8 @@ class Leave(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, x: Tensor, logit_rows: Tensor, *attention: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        self, x: Tensor, logit_rows: Tensor, entropy_rows: Tensor, *attention: Tensor
+    ) -> tuple[Tensor, ...]:
         """See `Transformer.leave`."""
-        return self.model.leave(x, logit_rows, list(attention))
+        return self.model.leave(x, logit_rows, entropy_rows, list(attention))

@@ -9,7 +9,6 @@ from dawn_runtime.engine.checks import check_threads
 from dawn_runtime.engine.operators import belongs_on_cpu
 from dawn_runtime.engine.protocol import Engine, EngineInfo, StepInputs, StepOutputs
 from dawn_runtime.errors import OptionError
-from dawn_runtime.manifest import GRAPH_FILE
 from dawn_runtime.registry import unknown
 
 _OPENERS = {
@@ -91,7 +90,7 @@ def _chosen(artifact: Artifact) -> str:
     if any(artifact.folder.glob("*.engine.json")):  # a plan was built for this machine
         return "tensorrt"
     if find_spec("onnxruntime") is not None and not belongs_on_cpu(
-        artifact.manifest, artifact.folder / GRAPH_FILE
+        artifact.manifest, artifact.graph()
     ):
         from dawn_runtime.engine.ort.session import CUDA_PROVIDER, import_onnxruntime
 

@@ -32,7 +32,7 @@ from dawn_runtime.engine.ort.session import (
 )
 from dawn_runtime.engine.protocol import EngineInfo, StepInputs, StepOutputs, info_of
 from dawn_runtime.errors import EngineError
-from dawn_runtime.manifest import GRAPH_FILE, Manifest
+from dawn_runtime.manifest import Manifest
 from dawn_runtime.threads import choose_threads
 
 _BFLOAT16: Final = 16
@@ -105,6 +105,7 @@ class OrtDeviceEngine:
                 graph,
                 providers,
                 options,
+                data=graph.with_name(manifest.step.data),
                 activations=manifest.activations,
                 threads=chosen.count,
                 spinning=chosen.spinning,
@@ -139,7 +140,7 @@ class OrtDeviceEngine:
     def _run(self, session: Any, inputs: StepInputs) -> StepOutputs:
         with translated(self._info.name, "run the graph"):
             binding = session.io_binding()
-            for name, array in named_inputs(inputs).items():
+            for name, array in named_inputs(inputs, measures=self._info.measures).items():
                 self._bind_input(binding, name, self._on_device(name, array))
             if not inputs.past:
                 self._bind_no_past(binding, len(inputs.input_ids))
@@ -218,6 +219,9 @@ class OrtDeviceEngine:
         }
         if inputs.want_logits:
             found["logits"] = np.empty((batch, rows, self._info.vocab_size), np.float32)
+        for name in contract.MEASURES:
+            if getattr(inputs, f"want_{name}"):
+                found[name] = np.empty((batch, rows), np.float32)
         for name, array in found.items():
             address = array.ctypes.data
             binding.bind_output(name, "cpu", 0, array.dtype.type, array.shape, address)
@@ -239,6 +243,9 @@ class OrtDeviceEngine:
         binding = session.io_binding()
         for name, array in _named(step):
             self._bind_input(binding, name, array)
+        if self._info.measures:
+            empty = DeviceArray(self._nothing.pointer, (step.input_ids.shape[0], 0), "int64")
+            self._bind_input(binding, contract.ENTROPY_ROWS, empty)
         self._bind_no_past(binding, step.input_ids.shape[0])
         for name, array in _named(outputs):
             self._bind_output(binding, name, array)
@@ -307,7 +314,7 @@ def open_cuda(
     Raises:
         EngineError: Products of the graph have no kernels for a GPU.
     """
-    graph, manifest = artifact.path(GRAPH_FILE), artifact.manifest
+    graph, manifest = artifact.graph(), artifact.manifest
     _check_operators(graph, manifest)
     device = CudaDevice()
     try:
