@@ -25,8 +25,9 @@ import numpy as np
 import onnxruntime
 
 from dawn_runtime import Artifact
+from dawn_runtime.artifact import read_manifest
 from dawn_runtime.cli.common import Parser, count, print_json, run_command
-from dawn_runtime.manifest import GRAPH_FILE, Manifest
+from dawn_runtime.manifest import Manifest
 
 OUTPUTS = ("tokens", "confidence", "attention")
 Feeds = dict[str, np.ndarray[Any, Any]]
@@ -127,7 +128,7 @@ def _session(
     options.intra_op_num_threads = threads
     if profile is not None:
         options.enable_profiling, options.profile_file_prefix = True, str(profile / "run")
-    path = str(folder / GRAPH_FILE)
+    path = str(folder / read_manifest(folder).step.file)
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 

@@ -7,7 +7,8 @@ import torch
 from numpy.typing import NDArray
 
 from dawn_models import KeyValue, Transformer
-from dawn_runtime.engine.checks import check_inputs
+from dawn_runtime.contract import ENTROPY_ROWS
+from dawn_runtime.engine.checks import check_inputs, named_inputs
 from dawn_runtime.engine.protocol import EngineInfo, StepInputs, StepOutputs, info_of
 from dawn_runtime.errors import EngineError
 from dawn_runtime.manifest import Manifest
@@ -47,6 +48,7 @@ class TorchEngine:
                 self._tensor(inputs.attention_mask),
                 self._tensor(inputs.logit_rows),
                 self._tensor(inputs.attention_rows),
+                self._tensor(named_inputs(inputs, measures=True)[ENTROPY_ROWS]),
                 self._past(inputs),
                 self._evidence_layers,
             )
@@ -57,6 +59,8 @@ class TorchEngine:
             attention=found.attention.cpu().numpy(),
             logits=found.logits.cpu().numpy() if inputs.want_logits else None,
             present=tuple(t.float().cpu().numpy() for t in present) if inputs.want_present else (),
+            entropy=found.entropy.cpu().numpy() if inputs.want_entropy else None,
+            margin=found.margin.cpu().numpy() if inputs.want_margin else None,
         )
 
     def close(self) -> None:

@@ -14,11 +14,12 @@ from dawn_export.text.tokenizer import TOKENIZER_FILE, library_errors
 from dawn_models import Checkpoint, Family
 from dawn_runtime.artifact import sha256_of
 from dawn_runtime.manifest import (
-    WEIGHTS_FILE,
+    STEP,
     DecodingDefaults,
     FileEntry,
     Manifest,
     SpecialTokens,
+    one_graph,
 )
 
 
@@ -36,12 +37,16 @@ def describe(
     Raises:
         ArtifactError: A value does not fit the manifest.
     """
-    config = checkpoint.config
+    config, graphs = checkpoint.config, one_graph(measures=options.measures)
+    data = graphs[STEP].data
     return Manifest(
         family=config.family,
         dims=model_dims(config, options.max_length(config)),
         tokens=SpecialTokens(
-            mask=config.mask_token_id, eos=_end_tokens(checkpoint, folder), pad=config.pad_token_id
+            mask=config.mask_token_id,
+            eos=_end_tokens(checkpoint, folder),
+            pad=config.pad_token_id,
+            forbidden=config.barred_token_ids,
         ),
         prediction_shift=config.shift,
         evidence_layers=tuple(
@@ -52,9 +57,10 @@ def describe(
         precision=options.precision,
         activations=options.scheme.activations,
         target=options.target,
+        graphs=graphs,
         decoding=_decoding(checkpoint),
         files={
-            path.name: weights if path.name == WEIGHTS_FILE else file_entry(path)
+            path.name: weights if path.name == data else file_entry(path)
             for path in sorted(folder.iterdir())
         },
     )

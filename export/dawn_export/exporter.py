@@ -26,10 +26,9 @@ from dawn_export.weights.write import WrittenWeights, write_weights
 from dawn_models import Checkpoint, CheckpointError
 from dawn_runtime import contract
 from dawn_runtime.manifest import (
-    GRAPH_FILE,
     MANIFEST_FILE,
-    WEIGHTS_FILE,
     FileEntry,
+    Graph,
     Manifest,
     Origin,
 )
@@ -114,12 +113,12 @@ def write_artifact(
         # What can fail early does: a broken tokenizer shall not cost the time that weights take.
         with stage("companions", "reading tokenizer and chat template"):
             warnings = (*checkpoint.notes, *write_companions(checkpoint, folder))
-            describe(checkpoint, options, folder, _NO_WEIGHTS)
+            step = describe(checkpoint, options, folder, _NO_WEIGHTS).step
         graph = build_graph(checkpoint.config, options)
         if options.calibration is not None:
             text = options.calibration.to_json()
             (folder / CALIBRATION_FILE).write_text(text, encoding="utf-8")
-        weights = _write_graph(graph, checkpoint, folder, options)
+        weights = _write_graph(graph, checkpoint, folder, options, step)
         manifest = replace(describe(checkpoint, options, folder, weights.file), origin=origin)
         verification = None
         if verified is not None:
@@ -144,16 +143,17 @@ def _write_graph(
     checkpoint: Checkpoint,
     folder: Path,
     options: ExportOptions,
+    names: Graph,
 ) -> WrittenWeights:
     weights = write_weights(
         graph.weights,
         checkpoint,
         contract.kv_dtype(options.scheme.activations),
-        folder / WEIGHTS_FILE,
+        folder / names.data,
         factors=folded(options.calibration, checkpoint.config),
         allow_overflow=options.allow_overflow,
     )
-    path = folder / GRAPH_FILE
+    path = folder / names.file
     with stage("saving", "saving and checking the graph"):
         ir.save(graph.model, path)
         # By path, so that the checker looks at the external data too without loading it.

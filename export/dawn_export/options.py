@@ -143,6 +143,15 @@ class ExportOptions:
         return self.dialect or DEFAULT_DIALECTS[self.target]
 
     @property
+    def measures(self) -> bool:
+        """Whether the graph returns entropy and margin.
+
+        Those for TensorRT do not: a plan computes every output in every step, in memory set aside
+        for the most rows there may be, 600 MB for each array of 1024 rows of logits.
+        """
+        return self.target != "tensorrt"
+
+    @property
     def opset(self) -> int:
         """Version of the ONNX operators."""
         opset = OPSETS[self.graph_dialect]

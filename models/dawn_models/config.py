@@ -43,6 +43,7 @@ class ModelConfig:
         pad_token_id: token used for padding, or None.
         layers: the kind of every layer where they differ; empty where all of them are of the one
             that `intermediate_size` and `qk_norm` describe.
+        forbidden_token_ids: tokens that are never predicted, the mask aside.
 
     Raises:
         ValueError: `layers` are not as many as there are layers.
@@ -66,6 +67,7 @@ class ModelConfig:
     mask_token_id: int
     eos_token_ids: tuple[int, ...]
     pad_token_id: int | None
+    forbidden_token_ids: tuple[int, ...] = ()
     layers: tuple[LayerKind, ...] = ()
 
     def __post_init__(self) -> None:
@@ -90,6 +92,11 @@ class ModelConfig:
     def first_layers(self, layers: int) -> ModelConfig:
         """The same model without the layers that follow these."""
         return replace(self, num_layers=layers, layers=self.layers[:layers])
+
+    @property
+    def barred_token_ids(self) -> tuple[int, ...]:
+        """The mask and the forbidden tokens, ascending: what no row may predict."""
+        return tuple(sorted({self.mask_token_id, *self.forbidden_token_ids}))
 
     @property
     def query_size(self) -> int:

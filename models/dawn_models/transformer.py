@@ -18,6 +18,9 @@ from dawn_models.config import LayerKind, ModelConfig
 _LARGEST_BLOCK = 512
 """Most values that are searched one by one; about the root of a vocabulary."""
 
+_IMPOSSIBLE = -104.0
+"""Logarithm of a probability that is zero in float32; times minus infinity zero is no number."""
+
 
 class KeyValue(NamedTuple):
     """Keys (already rotated) and values of one layer, each [B, Hkv, length, D]."""
@@ -30,10 +33,12 @@ class StepResult(NamedTuple):
     """What one run computes; shapes as in the step contract.
 
     Attributes:
-        tokens: int64 [B, R], the most probable token of each asked row other than the mask.
-        confidence: float32 [B, R], its probability among all tokens.
+        tokens: int64 [B, R], the most probable token of each asked row.
+        confidence: float32 [B, R], its probability.
         attention: float32 [B, Q, P + S], mean over heads and evidence layers.
-        logits: float32 [B, R, V].
+        logits: float32 [B, R, V], minus infinity for the mask and what else is never predicted.
+        entropy: float32 [B, E], of the predictions that it was asked of, in nats.
+        margin: float32 [B, R], how far the second best logit is below the best.
         present: keys and values of the S fed tokens alone, one entry a layer.
     """
 
@@ -41,6 +46,8 @@ class StepResult(NamedTuple):
     confidence: Tensor
     attention: Tensor
     logits: Tensor
+    entropy: Tensor
+    margin: Tensor
     present: list[KeyValue]
 
 
@@ -236,6 +243,7 @@ class Transformer(nn.Module):
         attention_mask: Tensor,
         logit_rows: Tensor,
         attention_rows: Tensor,
+        entropy_rows: Tensor,
         past: list[KeyValue],
         evidence_layers: int,
     ) -> StepResult:
@@ -247,6 +255,7 @@ class Transformer(nn.Module):
             attention_mask: bool [B, 1, S, P + S]; every row must see at least one key.
             logit_rows: int64 [B, R], fed rows for which the head is computed.
             attention_rows: int64 [B, Q], fed rows whose attention is wanted.
+            entropy_rows: int64 [B, E], which of the R predictions the entropy is wanted of.
             past: cached keys and values, one entry a layer, P may be 0.
             evidence_layers: how many of the last layers the attention is the mean of.
         """
@@ -259,7 +268,7 @@ class Transformer(nn.Module):
             x, new, query, keys = layer(x, rotation, attention_mask, cached)
             present.append(new)
             attention += [mean_attention(query, keys, evidence)] if i >= first else []
-        return StepResult(*self.leave(x, logit_rows, attention), present)
+        return StepResult(*self.leave(x, logit_rows, entropy_rows, attention), present)
 
     def enter(
         self,
@@ -278,22 +287,26 @@ class Transformer(nn.Module):
         return self.embedding(input_ids), self.rotation(position_ids), seen
 
     def leave(
-        self, x: Tensor, logit_rows: Tensor, attention: list[Tensor]
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        self, x: Tensor, logit_rows: Tensor, entropy_rows: Tensor, attention: list[Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
         """What comes after the layers.
 
         Args:
             x: [B, S, hidden], the residual stream.
             logit_rows: int64 [B, R], fed rows for which the head is computed.
+            entropy_rows: int64 [B, E], which of the R predictions the entropy is wanted of.
             attention: float32 [B, Q, P + S], one entry for each evidence layer.
 
         Returns:
-            Tokens, confidence, mean attention and logits as in `StepResult`.
+            Tokens, confidence, mean attention, logits, entropy and margin as in `StepResult`.
         """
         logits = self.head(self.norm(_gather_rows(x, logit_rows))).float()
-        tokens = argmax_in_blocks(logits, self.config.mask_token_id)
+        logits = bar(logits, logit_rows, self.config.barred_token_ids)
+        tokens, margin = best_in_blocks(logits)
         confidence = logits.softmax(dim=-1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
-        return tokens, confidence, sum(attention[1:], attention[0]) / len(attention), logits
+        mean = sum(attention[1:], attention[0]) / len(attention)
+        entropy = entropy_of(_gather_rows(logits, entropy_rows))
+        return tokens, confidence, mean, logits, entropy, margin
 
     def rotation(self, position_ids: Tensor) -> Rotation:
         """Rotary angles ``position * theta ** (-2 k / D)`` for k < D / 2, in float32."""
@@ -303,45 +316,56 @@ class Transformer(nn.Module):
         return Rotation(angles.cos(), angles.sin())
 
 
-def argmax_in_blocks(logits: Tensor, barred: int) -> Tensor:
-    """The first index of the largest value of each row, one index left out: [..., V] -> [...].
+def bar(logits: Tensor, rows: Tensor, barred: tuple[int, ...]) -> Tensor:
+    """Gives ids that may never be predicted a logit of minus infinity.
+
+    What is written, and where, comes from tensors that are there: a constant expanded to a computed
+    shape is something that ONNX Runtime would leave on the CPU beside a GPU.
+
+    Args:
+        logits: [B, R, V].
+        rows: int64 [B, R], any.
+        barred: the ids.
+    """
+    zero = rows.unsqueeze(-1) * 0
+    index = torch.cat([zero + number for number in barred], dim=-1)
+    nothing = torch.full((), float("-inf"), device=logits.device)
+    return logits.scatter(-1, index, torch.minimum(logits.gather(-1, index), nothing))
+
+
+def best_in_blocks(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """First index of the largest value of each row, and how far the second largest is below it.
 
     The largest value of every block is found first: engines reduce with vector instructions and
     search one by one. 32 rows of 151,936 take 0.7 instead of 3.7 ms in ONNX Runtime on the CPU.
-    Only the block of the index that is left out is copied for that.
+    The second largest value is in the block of the largest, or the largest of another block.
 
     Args:
-        logits: the values.
-        barred: an index that is never returned; the mask, which says that nothing is decided.
+        logits: [..., V], some of them finite.
+
+    Returns:
+        int64 [...]; float32 [...], infinity where there is no second finite value.
     """
     vocabulary = logits.shape[-1]
     block = max(size for size in range(1, _LARGEST_BLOCK + 1) if vocabulary % size == 0)
     blocks = logits.reshape(*logits.shape[:-1], vocabulary // block, block)
-    number, place = divmod(barred, block)
-    own = blocks[..., number, :]
-    nothing = torch.full((), float("-inf"), device=logits.device).expand(*own.shape[:-1], 1)
-    own = torch.cat(_around(own, place, nothing), dim=-1)
-    token = own.argmax(dim=-1, keepdim=True) + number * block
-    parts = _around(blocks.amax(dim=-1), number, own.amax(dim=-1, keepdim=True))
-    best = torch.cat(parts, dim=-1).argmax(dim=-1)
+    tops = blocks.amax(dim=-1)
+    best = tops.argmax(dim=-1)
     index = best[..., None, None].expand(*best.shape, 1, block)
-    inside = blocks.gather(-2, index).squeeze(-2).argmax(dim=-1)
-    other = (best * block + inside).unsqueeze(-1)
-    # Which part is best tells whether that is the block of `barred`; its own token then counts.
-    which = torch.cat([part.amax(dim=-1, keepdim=True) for part in parts], dim=-1)
-    tokens = [other] * len(parts)
-    tokens[number > 0] = token
-    found = torch.cat(tokens, dim=-1).gather(-1, which.argmax(dim=-1, keepdim=True))
-    return found.squeeze(-1)
+    own = blocks.gather(-2, index).squeeze(-2)
+    tokens = best * block + own.argmax(dim=-1)
+    firsts = [part.topk(2, dim=-1).values for part in (tops, own) if part.shape[-1] > 1]
+    if not firsts:
+        return tokens, logits.squeeze(-1) - float("-inf")
+    seconds = [first[..., 1] for first in firsts]
+    second = torch.maximum(*seconds) if len(seconds) > 1 else seconds[0]
+    return tokens, firsts[0][..., 0] - second
 
 
-def _around(x: Tensor, index: int, value: Tensor) -> list[Tensor]:
-    """The parts of the last axis before and after an index, a value [..., 1] between them."""
-    size = x.shape[-1]
-    sizes = [n for n in (index, 1, size - index - 1) if n]
-    parts = list(torch.split_with_sizes(x, sizes, dim=-1))
-    parts[index > 0] = value
-    return parts
+def entropy_of(logits: Tensor) -> Tensor:
+    """Entropy in nats of the distributions that logits stand for: [..., V] -> [...]."""
+    logs = logits.log_softmax(dim=-1).clamp(min=_IMPOSSIBLE)
+    return -(logs.exp() * logs).sum(dim=-1)
 
 
 def _gather_rows(x: Tensor, rows: Tensor) -> Tensor:

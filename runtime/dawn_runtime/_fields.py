@@ -138,18 +138,19 @@ class Fields:
     def _as_fields(self, name: str, value: object) -> "Fields":
         if not isinstance(value, dict):
             self._fail(name, f"is {_kind(value)}; expected an object")
-        return replace(self, values=value, path=self._full(name))
+        return replace(self, values=value, path=self.full(name))
 
     def _get(self, name: str) -> object:
         if name not in self.values:
             self._fail(name, f"is missing; {self.remedy}")
         return self.values[name]
 
-    def _full(self, name: str) -> str:
+    def full(self, name: str) -> str:
+        """Returns the dotted path of a field."""
         return f"{self.path}.{name}" if self.path else name
 
     def _fail(self, name: str, problem: str) -> NoReturn:
-        raise ArtifactError(f"{self.source}: field {self._full(name)!r} {problem}")
+        raise ArtifactError(f"{self.source}: field {self.full(name)!r} {problem}")
 
 
 def read_text(path: Path, limit: int, remedy: str = "export again") -> str:

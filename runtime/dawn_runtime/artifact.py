@@ -16,14 +16,13 @@ from typing import Final
 from dawn_runtime._fields import read_text
 from dawn_runtime.checks import check_choice, check_path
 from dawn_runtime.errors import ArtifactError
-from dawn_runtime.files import open_plain, reason_of, stray_link
+from dawn_runtime.files import is_plain_name, open_plain, reason_of, stray_link
 from dawn_runtime.manifest import (
-    GRAPH_FILE,
     MANIFEST_FILE,
+    STEP,
     TEMPLATE_FILE,
     TOKENIZER_CONFIG_FILE,
     TOKENIZER_FILE,
-    WEIGHTS_FILE,
     FileEntry,
     Manifest,
 )
@@ -37,15 +36,15 @@ VERIFY_MODES: Final = ("auto", "full", "sizes")
 MAX_MANIFEST_BYTES: Final = 4 * 2**20
 """Largest `dawn.json`; one of 100 layers has 60 KiB."""
 
-_NEEDED: Final = (GRAPH_FILE, WEIGHTS_FILE)
-_READ: Final = {
-    GRAPH_FILE: 2**31 - 1,  # all that the format can hold
-    WEIGHTS_FILE: None,
+_TEXTS: Final = {
     TOKENIZER_FILE: 256 * 2**20,
     TOKENIZER_CONFIG_FILE: 64 * 2**20,
     TEMPLATE_FILE: 4 * 2**20,
 }
-"""Files that are read to decode -> most bytes they may have."""
+"""Small files that are read to decode, if there are any -> most bytes they may have."""
+
+_MOST_GRAPH_BYTES: Final = 2**31 - 1
+"""All that the format of a graph can hold."""
 
 _CHUNK_BYTES = 2**20
 
@@ -88,10 +87,11 @@ class Artifact:
         Args:
             hash_limit: Largest size in bytes that is hashed; None hashes any file.
         """
-        for name in _READ:
+        needed = self._graph_files()
+        for name in (*needed, *_TEXTS):
             if self.has(name):
                 continue
-            if name in _NEEDED:
+            if name in needed:
                 yield ArtifactError(f"{self.folder}: {MANIFEST_FILE} lists no {name}; export again")
             elif (self.folder / name).exists() or (self.folder / name).is_symlink():
                 yield ArtifactError(
@@ -102,21 +102,38 @@ class Artifact:
             problem = self._problem(name, hash_limit)
             if problem is not None:
                 yield problem
-        for stray in sorted(
-            _places_of_weights(self.folder / GRAPH_FILE) - set(self.manifest.files)
-        ):
+        for graph in self.manifest.graphs.values():
+            yield from self._strays(self.folder / graph.file)
+
+    def _strays(self, graph: Path) -> Iterator[ArtifactError]:
+        """Finds the files that a graph takes weights from and that nobody vouches for."""
+        for stray in sorted(_places_of_weights(graph) - set(self.manifest.files)):
             yield ArtifactError(
-                f"{self.folder / GRAPH_FILE}: takes weights from {stray!r:.80}, which "
-                f"{MANIFEST_FILE} does not list; export again"
+                f"{graph}: takes weights from {stray!r:.80}, which {MANIFEST_FILE} does not list; "
+                "export again"
             )
 
     def _problem(self, name: str, hash_limit: int | None) -> ArtifactError | None:
-        entry, limit = self.manifest.files[name], _READ.get(name)
+        entry, limit = self.manifest.files[name], {**_TEXTS, **self._graph_files()}.get(name)
         try:
             check_file(self.path(name), entry, hash_limit=hash_limit, limit=limit)
         except ArtifactError as error:
             return error
         return None
+
+    def _graph_files(self) -> dict[str, int | None]:
+        """Files of all graphs -> most bytes they may have."""
+        graphs = self.manifest.graphs.values()
+        data: dict[str, int | None] = {graph.data: None for graph in graphs}
+        return {graph.file: _MOST_GRAPH_BYTES for graph in graphs} | data
+
+    def graph(self, name: str = STEP) -> Path:
+        """Returns the path of a graph; its weights lie beside it.
+
+        Raises:
+            ArtifactError: The manifest lists no such file, or it lies outside the folder.
+        """
+        return self.path(self.manifest.graphs[name].file)
 
     def read_text(self, name: str) -> str:
         """Returns the text of one of the small files that decoding reads.
@@ -124,7 +141,7 @@ class Artifact:
         Raises:
             ArtifactError: The manifest does not list it, or it is no text.
         """
-        return read_text(self.path(name), _READ[name] or 0)
+        return read_text(self.path(name), _TEXTS[name])
 
     def has(self, name: str) -> bool:
         """Tells whether the manifest lists a file of this name."""
@@ -172,7 +189,7 @@ def inside(folder: Path, name: str, source: str) -> Path:
     Raises:
         ArtifactError: The name leads elsewhere, by itself or as a link.
     """
-    if name in ("", ".", "..") or "/" in name or "\\" in name or not name.isprintable():
+    if not is_plain_name(name):
         raise ArtifactError(
             f"{folder}: file {name!r:.80} of {source} lies outside the folder or has no proper "
             "name; export again and do not edit the manifest"
@@ -223,9 +240,10 @@ def _not_an_artifact(folder: Path) -> str | None:
         return f"{folder}: cannot be read ({reason_of(error)}); give the folder of an artifact"
     if MANIFEST_FILE in present:
         return None
-    if GRAPH_FILE in present:
+    graphs = sorted(name for name in present if name.endswith(".onnx"))
+    if graphs:
         return (
-            f"{folder}: holds {GRAPH_FILE} but no {MANIFEST_FILE}, an incomplete artifact; copy "
+            f"{folder}: holds {graphs[0]} but no {MANIFEST_FILE}, an incomplete artifact; copy "
             "the whole folder again, or export into another"
         )
     if any(name.endswith(".safetensors") for name in present):

@@ -1,8 +1,9 @@
 """The step contract: inputs and outputs of the one graph that every engine runs.
 
-B rows of a batch, S tokens fed in this step, P cached keys, R head rows, Q evidence rows,
-V vocabulary, Hkv key/value heads, D width of a head, i a layer. One graph serves the full pass
-(P = 0) and the cached pass (P > 0).
+B rows of a batch, S tokens fed in this step, P cached keys, R head rows, Q evidence rows, E rows
+of entropy, V vocabulary, Hkv key/value heads, D width of a head, i a layer. One graph serves the
+full pass (P = 0) and the cached pass (P > 0), steps that predict (R > 0) and steps that only make
+keys (R = 0).
 
 =================  ========================  ====================================================
 input              type, shape               meaning
@@ -10,8 +11,10 @@ input              type, shape               meaning
 input_ids          int64 [B, S]              tokens fed in this step, in any order
 position_ids       int64 [B, S]              their logical positions (RoPE)
 attention_mask     bool [B, 1, S, P+S]       True where the query may look; cached keys come first
-logit_rows         int64 [B, R]              rows of S for which the head is computed
+logit_rows         int64 [B, R]              rows of S for which the head is computed; R may be 0
 attention_rows     int64 [B, Q]              rows of S whose evidence is wanted; Q = 0 costs nothing
+entropy_rows       int64 [B, E]              which of the R predictions the entropy is wanted of;
+                                             E = 0 costs nothing
 past_key.i         kv dtype [B, Hkv, P, D]   cached keys, already rotated, in any order
 past_value.i       kv dtype [B, Hkv, P, D]   cached values, in the order of the keys
 =================  ========================  ====================================================
@@ -19,15 +22,21 @@ past_value.i       kv dtype [B, Hkv, P, D]   cached values, in the order of the 
 =================  ========================  ====================================================
 output             type, shape               meaning
 =================  ========================  ====================================================
-tokens             int64 [B, R]              argmax of the logits, lowest id on ties, without the
-                                             mask (which older artifacts may return)
-confidence         float32 [B, R]            its probability among all, mask included, in float32
+tokens             int64 [B, R]              argmax of the logits, lowest id on ties
+confidence         float32 [B, R]            its probability, in float32
 attention          float32 [B, Q, P+S]       post-softmax attention, mean over heads and over the
                                              evidence layers
 logits             float32 [B, R, V]         fetched only by the rules that need them
+entropy            float32 [B, E]            of those predictions, in nats
+margin             float32 [B, R]            how far the second best logit is below the best
 present_key.i      kv dtype [B, Hkv, S, D]   keys of the fed tokens alone, rotated
 present_value.i    kv dtype [B, Hkv, S, D]   values of the fed tokens alone
 =================  ========================  ====================================================
+
+Ids that are never predicted, the mask among them (`SpecialTokens.forbidden`), have a logit of minus
+infinity; everything else about a prediction is made from these logits. Graphs from before version 3
+of the manifest bar the mask from `tokens` at most, and lack `entropy_rows`, `entropy` and `margin`,
+as those for TensorRT do.
 
 Keys and values are interleaved by layer: key.0, value.0, key.1, value.1, ... The kv dtype follows
 the activations of the artifact (`KV_DTYPES`), whatever its weights are stored as; ids and evidence
@@ -41,7 +50,14 @@ from typing import Final
 from dawn_runtime.errors import OptionError
 
 Dim = int | str
-"""A fixed size, or the name of a dynamic axis: `B`, `S`, `P`, `R`, `Q` or `P+S`."""
+"""A fixed size, or the name of a dynamic axis: `B`, `S`, `P`, `R`, `Q`, `E` or `P+S`."""
+
+ENTROPY_ROWS: Final = "entropy_rows"
+"""The input that a graph with `MEASURES` has. ONNX Runtime runs every node of a graph, whatever is
+fetched, so rows are what tells it how much of this is wanted."""
+
+MEASURES: Final = ("entropy", "margin")
+"""Outputs that not every graph has."""
 
 KV_DTYPES: Final = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 """Activations of an artifact -> their dtype, and that of its cached keys and values.
@@ -91,7 +107,9 @@ def kv_dtype(activations: str) -> str:
 
 
 @lru_cache(maxsize=16)  # engines ask in every step
-def input_specs(layers: int, kv_heads: int, head_dim: int, kv_dtype: str) -> tuple[TensorSpec, ...]:
+def input_specs(
+    layers: int, kv_heads: int, head_dim: int, kv_dtype: str, *, measures: bool = True
+) -> tuple[TensorSpec, ...]:
     """Returns the graph inputs in order.
 
     Args:
@@ -99,6 +117,7 @@ def input_specs(layers: int, kv_heads: int, head_dim: int, kv_dtype: str) -> tup
         kv_heads: Number of key/value heads.
         head_dim: Width of one head.
         kv_dtype: Element type of cached keys and values.
+        measures: Whether the graph has `MEASURES`.
     """
     past = (kv_dtype, ("B", kv_heads, "P", head_dim))
     return (
@@ -107,12 +126,19 @@ def input_specs(layers: int, kv_heads: int, head_dim: int, kv_dtype: str) -> tup
         TensorSpec("attention_mask", "bool", ("B", 1, "S", "P+S")),
         TensorSpec("logit_rows", "int64", ("B", "R")),
         TensorSpec("attention_rows", "int64", ("B", "Q")),
+        *([TensorSpec(ENTROPY_ROWS, "int64", ("B", "E"))] if measures else []),
         *(TensorSpec(name, *past) for name in kv_names("past", layers)),
     )
 
 
 def output_specs(
-    layers: int, kv_heads: int, head_dim: int, kv_dtype: str, vocab_size: int
+    layers: int,
+    kv_heads: int,
+    head_dim: int,
+    kv_dtype: str,
+    vocab_size: int,
+    *,
+    measures: bool = True,
 ) -> tuple[TensorSpec, ...]:
     """Returns the graph outputs in order; arguments as for `input_specs`.
 
@@ -122,13 +148,19 @@ def output_specs(
         head_dim: Width of one head.
         kv_dtype: Element type of present keys and values.
         vocab_size: Number of rows of the head.
+        measures: Whether the graph has `MEASURES`.
     """
     present = (kv_dtype, ("B", kv_heads, "S", head_dim))
+    measured = [
+        TensorSpec("entropy", "float32", ("B", "E")),
+        TensorSpec("margin", "float32", ("B", "R")),
+    ]
     return (
         TensorSpec("tokens", "int64", ("B", "R")),
         TensorSpec("confidence", "float32", ("B", "R")),
         TensorSpec("attention", "float32", ("B", "Q", "P+S")),
         TensorSpec("logits", "float32", ("B", "R", vocab_size)),
+        *(measured if measures else []),
         *(TensorSpec(name, *present) for name in kv_names("present", layers)),
     )
 

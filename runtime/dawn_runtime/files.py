@@ -38,6 +38,12 @@ _KINDS: Final = (
 )
 
 
+def is_plain_name(name: str) -> bool:
+    """Tells whether something is the name of a file, which leads out of no folder."""
+    outside = name in ("", ".", "..") or "/" in name or "\\" in name
+    return not outside and name.isprintable()
+
+
 def open_plain(path: Path) -> BinaryIO:
     """Opens a plain file for reading.
 

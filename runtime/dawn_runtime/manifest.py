@@ -9,7 +9,8 @@ newer ones are refused.
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Final
 
 from dawn_runtime import contract
@@ -17,20 +18,27 @@ from dawn_runtime._fields import Fields
 from dawn_runtime._version import __version__
 from dawn_runtime.contract import TensorSpec
 from dawn_runtime.errors import ArtifactError
+from dawn_runtime.files import is_plain_name
 from dawn_runtime.manifest_records import (
+    GRAPH_FILE,
+    STEP,
+    WEIGHTS_FILE,
     DecodingDefaults,
     Dims,
     FileEntry,
+    Graph,
     OptionValue,
     Origin,
     PublishedRule,
     SpecialTokens,
+    one_graph,
 )
 
 __all__ = [
     "FORMAT_VERSION",
     "GRAPH_FILE",
     "MANIFEST_FILE",
+    "STEP",
     "TEMPLATE_FILE",
     "TOKENIZER_CONFIG_FILE",
     "TOKENIZER_FILE",
@@ -38,17 +46,17 @@ __all__ = [
     "DecodingDefaults",
     "Dims",
     "FileEntry",
+    "Graph",
     "Manifest",
     "OptionValue",
     "Origin",
     "PublishedRule",
     "SpecialTokens",
+    "one_graph",
 ]
 
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
 MANIFEST_FILE: Final = "dawn.json"
-GRAPH_FILE: Final = "model.onnx"
-WEIGHTS_FILE: Final = "model.onnx.data"
 TOKENIZER_FILE: Final = "tokenizer.json"
 TOKENIZER_CONFIG_FILE: Final = "tokenizer_config.json"
 TEMPLATE_FILE: Final = "chat_template.jinja"
@@ -75,6 +83,7 @@ class Manifest:
             version 1 lack it: there it is the precision.
         decoding: Defaults for decoding.
         files: Name -> size and hash of every other file of the folder.
+        graphs: Name -> graph, `step` among them; files of versions 1 and 2 have that one alone.
         target: What it was made for, one of `dawn_runtime.contract.TARGETS`; None, and absent from
             the file, if it was exported before this was recorded.
         origin: Where its checkpoint was downloaded from; None, and absent from the file, if it was
@@ -97,6 +106,7 @@ class Manifest:
     activations: str
     decoding: DecodingDefaults
     files: Mapping[str, FileEntry]
+    graphs: Mapping[str, Graph] = field(default_factory=partial(one_graph, measures=True))
     target: str | None = None
     origin: Origin | None = None
     dawn_edge_version: str = __version__
@@ -113,18 +123,43 @@ class Manifest:
         return contract.kv_dtype(self.activations)
 
     @property
+    def step(self) -> Graph:
+        """The graph that decodes."""
+        return self.graphs[STEP]
+
+    @property
     def inputs(self) -> tuple[TensorSpec, ...]:
-        """Graph inputs in order."""
-        dims = self.dims
-        return contract.input_specs(dims.layers, dims.kv_heads, dims.head_dim, self.kv_dtype)
+        """Inputs of the step graph in order."""
+        dims, measures = self.dims, self.step.measures
+        return contract.input_specs(
+            dims.layers, dims.kv_heads, dims.head_dim, self.kv_dtype, measures=measures
+        )
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
-        """Graph outputs in order."""
-        dims = self.dims
+        """Outputs of the step graph in order."""
+        dims, measures = self.dims, self.step.measures
         return contract.output_specs(
-            dims.layers, dims.kv_heads, dims.head_dim, self.kv_dtype, dims.vocab_size
+            dims.layers,
+            dims.kv_heads,
+            dims.head_dim,
+            self.kv_dtype,
+            dims.vocab_size,
+            measures=measures,
         )
+
+    def _table(self, name: str) -> dict[str, object]:
+        """A graph as JSON carries it."""
+        graph = self.graphs[name]
+        inputs, outputs = graph.inputs, graph.outputs
+        if name == STEP:
+            inputs, outputs = self.inputs, self.outputs
+        return {
+            "file": graph.file,
+            "data": graph.data,
+            "inputs": [asdict(spec) for spec in inputs],
+            "outputs": [asdict(spec) for spec in outputs],
+        }
 
     def to_json(self) -> str:
         """Returns the text of `dawn.json`."""
@@ -141,8 +176,7 @@ class Manifest:
             "precision": self.precision,
             "activations": self.activations,
             "kv_dtype": self.kv_dtype,
-            "inputs": [asdict(spec) for spec in self.inputs],
-            "outputs": [asdict(spec) for spec in self.outputs],
+            "graphs": {name: self._table(name) for name in self.graphs},
             "decoding": self.decoding.to_dict(),
             "files": {name: asdict(entry) for name, entry in sorted(self.files.items())},
         }
@@ -165,12 +199,17 @@ class Manifest:
         """
         root = Fields.parse(text, source)
         version = _read_version(root)
-        root.only(*(_FIELDS if version > 1 else _FIELDS_OF_1), *_OPTIONAL)
+        root.only(*_fields_of(version), *_OPTIONAL)
+        tokens = root.nested("tokens")
+        if version < 3:
+            tokens.only("mask", "eos", "pad")
+        elif "forbidden" not in tokens.values:
+            tokens.integers("forbidden")
         has_target, has_origin = (name in root.values for name in _OPTIONAL)
         manifest = cls(
             family=root.text("family"),
             dims=Dims.read(root.nested("dims")),
-            tokens=SpecialTokens.read(root.nested("tokens")),
+            tokens=SpecialTokens.read(tokens),
             prediction_shift=root.integer("prediction_shift"),
             evidence_layers=root.integers("evidence_layers"),
             dialect=root.text("dialect"),
@@ -179,13 +218,14 @@ class Manifest:
             activations=root.text("activations" if version > 1 else "precision"),
             decoding=DecodingDefaults.read(root.nested("decoding")),
             files=_read_files(root.nested("files")),
+            graphs=_read_graphs(root, version),
             target=root.text("target") if has_target else None,
             origin=Origin.read(root.nested("origin")) if has_origin else None,
             dawn_edge_version=root.text("dawn_edge_version"),
             # What is read is of this version from now on.
             format_version=FORMAT_VERSION,
         )
-        _check_graph(manifest, root)
+        _check_graph(manifest, root, root.nested("graphs").nested(STEP) if version > 2 else root)
         return manifest
 
 
@@ -202,13 +242,19 @@ _FIELDS = (
     "precision",
     "activations",
     "kv_dtype",
-    "inputs",
-    "outputs",
+    "graphs",
     "decoding",
     "files",
 )
-_FIELDS_OF_1 = tuple(name for name in _FIELDS if name != "activations")
 _OPTIONAL = ("target", "origin")
+
+
+def _fields_of(version: int) -> tuple[str, ...]:
+    """Names of the fields that a version has."""
+    if version > 2:
+        return _FIELDS
+    tables = (*(name for name in _FIELDS if name != "graphs"), "inputs", "outputs")
+    return tables if version > 1 else tuple(name for name in tables if name != "activations")
 
 
 def _rules(manifest: Manifest) -> list[tuple[str, bool, str]]:
@@ -218,6 +264,17 @@ def _rules(manifest: Manifest) -> list[tuple[str, bool, str]]:
         ("dims", min(asdict(dims).values()) >= 1, "every size must be at least 1"),
         ("dims.kv_heads", dims.heads % max(dims.kv_heads, 1) == 0, "it must divide dims.heads"),
         ("tokens", all(0 <= i < dims.vocab_size for i in tokens.all), "ids must be < vocab_size"),
+        (
+            "tokens.forbidden",
+            _may_be_forbidden(tokens, dims),
+            "expected ascending ids below vocab_size, the mask among them, no end of an answer, "
+            "and not all there are",
+        ),
+        ("graphs", STEP in manifest.graphs, f"expected a graph {STEP!r}"),
+        *(
+            (f"graphs.{name}", _proper_files(graph), "expected two names of files in the folder")
+            for name, graph in manifest.graphs.items()
+        ),
         ("prediction_shift", manifest.prediction_shift in (0, 1), "expected 0 or 1"),
         (
             "evidence_layers",
@@ -256,6 +313,21 @@ def _rules(manifest: Manifest) -> list[tuple[str, bool, str]]:
     ]
 
 
+def _may_be_forbidden(tokens: SpecialTokens, dims: Dims) -> bool:
+    listed = tokens.forbidden
+    return not listed or (
+        list(listed) == sorted({i for i in listed if 0 <= i < dims.vocab_size})
+        and tokens.mask in listed
+        and not set(listed).intersection(tokens.eos)
+        and len(listed) < dims.vocab_size
+    )
+
+
+def _proper_files(graph: Graph) -> bool:
+    names = {graph.file, graph.data}
+    return len(names - {MANIFEST_FILE}) == 2 and all(map(is_plain_name, names))
+
+
 def _read_version(root: Fields) -> int:
     """Refuses a newer format before any other field is looked at."""
     version = root.integer("format_version", minimum=1)
@@ -267,7 +339,7 @@ def _read_version(root: Fields) -> int:
     return version
 
 
-def _check_graph(manifest: Manifest, root: Fields) -> None:
+def _check_graph(manifest: Manifest, root: Fields, tables: Fields) -> None:
     """Refuses a graph table that differs from what the contract derives from the sizes."""
     if root.text("kv_dtype") != manifest.kv_dtype:
         raise ArtifactError(
@@ -275,13 +347,34 @@ def _check_graph(manifest: Manifest, root: Fields) -> None:
             f"expected {manifest.kv_dtype!r} with activations {manifest.activations}"
         )
     for name, expected in (("inputs", manifest.inputs), ("outputs", manifest.outputs)):
-        found = tuple(_read_spec(entry) for entry in root.objects(name))
+        found = _read_specs(tables, name)
         if found != expected:
             wrong = sorted({spec.name for spec in set(found) ^ set(expected)}) or ["order"]
             raise ArtifactError(
-                f"{root.source}: field {name!r} differs from the step contract of format "
-                f"version {manifest.format_version} at {', '.join(wrong[:4])}; export again"
+                f"{root.source}: field {tables.full(name)!r} differs from the step contract of "
+                f"format version {manifest.format_version} at {', '.join(wrong[:4])}; export again"
             )
+
+
+def _read_graphs(root: Fields, version: int) -> dict[str, Graph]:
+    """The graphs; the tables of a step are left out, since they are compared with the contract."""
+    if version < 3:
+        return one_graph(measures=False)
+    graphs = root.nested("graphs")
+    return {name: _read_graph(name, graphs.nested(name)) for name in graphs.values}
+
+
+def _read_graph(name: str, fields: Fields) -> Graph:
+    fields.only("file", "data", "inputs", "outputs")
+    file, data = fields.text("file"), fields.text("data")
+    inputs, outputs = _read_specs(fields, "inputs"), _read_specs(fields, "outputs")
+    if name != STEP:
+        return Graph(file, data, measures=False, inputs=inputs, outputs=outputs)
+    return Graph(file, data, any(spec.name == contract.ENTROPY_ROWS for spec in inputs))
+
+
+def _read_specs(fields: Fields, name: str) -> tuple[TensorSpec, ...]:
+    return tuple(_read_spec(entry) for entry in fields.objects(name))
 
 
 def _read_files(fields: Fields) -> dict[str, FileEntry]:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 from dawn_runtime._fields import Fields
+from dawn_runtime.contract import TensorSpec
 
 MAX_LENGTH: Final = 2**24
 """Longest block or answer that a manifest may set, in tokens; far above those of any model."""
@@ -58,11 +59,14 @@ class SpecialTokens:
         mask: Id of a position not decided yet.
         eos: Ids that end an answer; may be empty.
         pad: Id that fills up shorter rows of a batch; None if the checkpoint has none.
+        forbidden: Ids, ascending, to which the graph gives a logit of minus infinity, the mask
+            among them; empty for graphs from before version 3, which may predict any.
     """
 
     mask: int
     eos: tuple[int, ...]
     pad: int | None
+    forbidden: tuple[int, ...] = ()
 
     @property
     def filler(self) -> int:
@@ -77,11 +81,13 @@ class SpecialTokens:
     @classmethod
     def read(cls, fields: Fields) -> "SpecialTokens":
         """Reads the record; raises `ArtifactError` at a wrong field."""
-        fields.only("mask", "eos", "pad")
+        fields.only("mask", "eos", "pad", "forbidden")
+        listed = "forbidden" in fields.values  # from version 3 on, which the manifest looks at
         return cls(
             mask=fields.integer("mask"),
             eos=fields.integers("eos"),
             pad=fields.optional_integer("pad"),
+            forbidden=fields.integers("forbidden") if listed else (),
         )
 
 
@@ -167,6 +173,42 @@ class Origin:
         """Reads the record; raises `ArtifactError` at a wrong field."""
         fields.only("repository", "commit")
         return cls(fields.text("repository"), fields.text("commit"))
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """One graph of an artifact.
+
+    Attributes:
+        file: Name of its file in the folder.
+        data: Name of the file of its weights, as the graph names it.
+        measures: Whether a step graph has `dawn_runtime.contract.MEASURES`.
+        inputs: Of a graph that is no step; those of a step follow from the contract.
+        outputs: As `inputs`.
+    """
+
+    file: str
+    data: str
+    measures: bool = True
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
+
+
+STEP: Final = "step"
+"""Name of the graph that `dawn_runtime.contract` describes."""
+
+GRAPH_FILE: Final = "model.onnx"
+WEIGHTS_FILE: Final = "model.onnx.data"
+"""What the exporter calls the files of a step, and manifests before version 3 take for granted."""
+
+
+def one_graph(*, measures: bool) -> dict[str, Graph]:
+    """Returns the graphs of an artifact that has a step alone, under the exporter's names.
+
+    Args:
+        measures: Whether it has `dawn_runtime.contract.MEASURES`.
+    """
+    return {STEP: Graph(GRAPH_FILE, WEIGHTS_FILE, measures)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from dawn_calibration.ranges.strata import Strata
 from dawn_models import Transformer
 from dawn_runtime import Decoder, Engine, EngineInfo, StepInputs, StepOutputs
 from dawn_runtime.arrays import IntArray
+from dawn_runtime.contract import MEASURES
 from dawn_runtime.errors import EngineError
 from dawn_runtime.interruption import held
 from dawn_runtime.wording import counted
@@ -184,7 +185,8 @@ class RecordingEngine:
         with held():
             if not known:
                 self._recorder.count()
-                large = inputs.want_logits or inputs.want_present
+                wanted = ("logits", "present", *MEASURES)
+                large = any(getattr(inputs, f"want_{name}") for name in wanted)
                 self._trail.append(None if large else found)
             self._place += 1
             self.forwards += 1

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,9 @@ from dawn_export.dtypes import TORCH_DTYPES
 from dawn_models import KeyValue, LayerKind, ModelConfig, Transformer, parameter_shapes
 from dawn_models.transformer import Evidence, Rotation, mean_attention
 from dawn_runtime.contract import TensorSpec
+
+LEFT: Final = ("tokens", "confidence", "attention", "logits", "entropy", "margin")
+"""What `leave` computes, in the order of the contract."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +131,10 @@ def _leave(model: Transformer, config: ModelConfig, dtype: str, evidence_layers:
     inputs = (
         TensorSpec("x", dtype, ("B", "S", config.hidden_size)),
         TensorSpec("logit_rows", "int64", ("B", "R")),
+        TensorSpec("entropy_rows", "int64", ("B", "E")),
         *(TensorSpec(f"attention.{i}", *attention) for i in range(evidence_layers)),
     )
-    return Piece(Leave(model), inputs, ("tokens", "confidence", "attention", "logits"))
+    return Piece(Leave(model), inputs, LEFT)
 
 
 class Enter(nn.Module):
@@ -189,6 +194,8 @@ class Leave(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, x: Tensor, logit_rows: Tensor, *attention: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        self, x: Tensor, logit_rows: Tensor, entropy_rows: Tensor, *attention: Tensor
+    ) -> tuple[Tensor, ...]:
         """See `Transformer.leave`."""
-        return self.model.leave(x, logit_rows, list(attention))
+        return self.model.leave(x, logit_rows, entropy_rows, list(attention))

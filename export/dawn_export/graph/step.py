@@ -26,6 +26,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from dawn_export.graph.assembly import Assembly, Part, graph_value
 from dawn_export.graph.passes import (
+    copy_rows_whole,
+    cut_reductions,
     fuse_products,
     make_reshapes_static,
     quantize_embedding,
@@ -34,7 +36,7 @@ from dawn_export.graph.passes import (
     store_transposed,
     use_rotary_embedding,
 )
-from dawn_export.graph.pieces import Piece, cut
+from dawn_export.graph.pieces import LEFT, Piece, cut
 from dawn_export.graph.tracing import trace
 from dawn_export.options import ExportOptions
 from dawn_export.progress import stage
@@ -93,10 +95,13 @@ def build_graph(config: ModelConfig, options: ExportOptions) -> StepGraph:
 def _assembled(parts: _Parts, config: ModelConfig, options: ExportOptions, dtype: str) -> StepGraph:
     """Joins the parts into the graph."""
     sizes = (config.num_layers, config.num_kv_heads, config.head_dim, dtype)
-    inputs = [graph_value(spec) for spec in contract.input_specs(*sizes)]
-    outputs = [graph_value(spec) for spec in contract.output_specs(*sizes, config.vocab_size)]
+    measures = options.measures
+    inputs = [graph_value(spec) for spec in contract.input_specs(*sizes, measures=measures)]
+    specs = contract.output_specs(*sizes, config.vocab_size, measures=measures)
+    outputs = [graph_value(spec) for spec in specs]
     assembly = Assembly()
-    computed = _join(assembly, parts, config, inputs, options.evidence_layers)
+    joined = _join(assembly, parts, config, inputs, options.evidence_layers)
+    computed = [joined[spec.name] for spec in specs]
     for value, described in zip(computed, outputs, strict=True):
         value.name, value.type, value.shape = described.name, described.type, described.shape
     return _finish(assembly, inputs, computed, config, options)
@@ -154,7 +159,9 @@ def _layer_part(piece: Piece, config: ModelConfig, kind: LayerKind, options: Exp
 def _leave_part(piece: Piece, options: ExportOptions, *, tied: bool) -> Part:
     product = options.scheme.embedding if tied else options.scheme.head
     part = _part(piece, options, shared_head=tied and product.plain)
+    copy_rows_whole(part.trace.graph, part.trace.graph.outputs[LEFT.index("logits")])
     quantize_products(part.trace.graph, part.layouts, lambda _: product)
+    cut_reductions(part.trace.graph)
     return part
 
 
@@ -168,9 +175,17 @@ def _join(
     config: ModelConfig,
     inputs: list[ir.Value],
     evidence_layers: int,
-) -> list[ir.Value]:
-    """Calls the parts as `Transformer.step` calls what they were traced from; returns outputs."""
-    input_ids, position_ids, attention_mask, logit_rows, attention_rows, *past = inputs
+) -> dict[str, ir.Value]:
+    """Calls the parts as `Transformer.step` calls what they were traced from.
+
+    Returns:
+        Output -> value. What no output of the graph is made from is removed later; so nothing reads
+        the stand-in for an input that the graph does not have.
+    """
+    named = {str(value.name): value for value in inputs}
+    input_ids, position_ids, attention_mask, logit_rows, attention_rows = inputs[:5]
+    entropy_rows = named.get(contract.ENTROPY_ROWS, attention_rows)
+    past = [named[name] for name in contract.kv_names("past", config.num_layers)]
 
     def outer(name: str) -> str:
         parameter = name.removeprefix("model.")
@@ -195,8 +210,8 @@ def _join(
             arguments = [layer["query"], layer["keys"], attention_rows, seen]
             called = assembly.call(parts.evidence, f"layers.{i}.evidence", arguments, outer)
             attention.append(called["attention"])
-    left = assembly.call(parts.leave, "leave", [x, logit_rows, *attention], outer)
-    return [*(left[name] for name in ("tokens", "confidence", "attention", "logits")), *present]
+    left = assembly.call(parts.leave, "leave", [x, logit_rows, entropy_rows, *attention], outer)
+    return left | dict(zip(contract.kv_names("present", config.num_layers), present, strict=True))
 
 
 def _finish(

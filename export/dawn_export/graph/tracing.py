@@ -22,7 +22,7 @@ from dawn_export.graph.pieces import Piece
 from dawn_export.graph.translations import translations
 from dawn_runtime.contract import TensorSpec
 
-_EXAMPLE_SIZES = {"B": 2, "S": 5, "P": 7, "R": 3, "Q": 11, "P+S": 12}
+_EXAMPLE_SIZES = {"B": 2, "S": 5, "P": 7, "R": 3, "Q": 11, "E": 4, "P+S": 12}
 """Sizes for tracing: all different and above 1, so that none is taken for another or for fixed."""
 
 
@@ -95,7 +95,7 @@ def _dynamic_shapes(piece: Piece) -> tuple[object, ...]:
     # Sums of axes cannot be declared; where P and S are there too, the exporter finds out itself.
     known = {size for spec in piece.inputs for size in spec.shape}
     free = torch.export.Dim.AUTO if {"P", "S"} <= known else torch.export.Dim("T")
-    axes = {name: torch.export.Dim(name) for name in "BSPRQ"} | {"P+S": free}
+    axes = {name: torch.export.Dim(name) for name in "BSPRQE"} | {"P+S": free}
     shapes = [
         {i: axes[size] for i, size in enumerate(spec.shape) if isinstance(size, str)}
         for spec in piece.inputs

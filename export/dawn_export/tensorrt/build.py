@@ -15,6 +15,7 @@ from dawn_export.tensorrt.inspection import Inspection, inspect
 from dawn_export.tensorrt.interruption import held_interrupt
 from dawn_export.tensorrt.machine import (
     build_memory,
+    check_graph,
     check_memory,
     check_precision,
     target_machine,
@@ -37,7 +38,7 @@ from dawn_runtime.engine.tensorrt.plans import (
 )
 from dawn_runtime.errors import EngineError, OptionError
 from dawn_runtime.machine.driver import Cuda, read_cuda
-from dawn_runtime.manifest import GRAPH_FILE, FileEntry
+from dawn_runtime.manifest import FileEntry
 
 
 def build_plan(
@@ -72,6 +73,7 @@ def build_plan(
     found = read_cuda()
     machine = target_machine(trt, options, found)
     check_precision(artifact.manifest, trt, machine)
+    check_graph(artifact)
     key = PlanKey.of(artifact.manifest, machine, options.profiles(artifact.manifest))
     record = _existing(artifact, key, options)
     if record is not None:
@@ -155,7 +157,7 @@ def _build(trt: TensorRT, artifact: Artifact, options: EngineOptions, *, progres
     """Returns the plan as TensorRT gives it, in memory."""
     log = make_log(trt)
     builder = trt.module.Builder(log)
-    graph = artifact.path(GRAPH_FILE)
+    graph = artifact.graph()
     with stage("parsing", f"{trt.name} reads the graph and its weights"):
         network = parse_graph(trt, builder, log, graph, logits=options.logits)
     manifest = artifact.manifest

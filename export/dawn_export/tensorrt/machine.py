@@ -15,7 +15,7 @@ from dawn_runtime.errors import OptionError
 from dawn_runtime.machine.driver import Cuda, Gpu, precisions
 from dawn_runtime.machine.memory import need, read_available
 from dawn_runtime.machine.tensorrt import newest_opset
-from dawn_runtime.manifest import WEIGHTS_FILE, Manifest
+from dawn_runtime.manifest import Manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,19 @@ def target_machine(trt: TensorRT, options: EngineOptions, found: Cuda) -> Machin
     return Machine.of(trt, found.gpus[0].capability, cuda)
 
 
+def check_graph(artifact: Artifact) -> None:
+    """Refuses a graph with outputs that a plan would compute in every step, wanted or not.
+
+    Raises:
+        ExportError: It has some.
+    """
+    if artifact.manifest.step.measures:
+        raise ExportError(
+            f"{artifact.folder}: the graph returns entropy and margin, for which a plan would set "
+            "memory aside and take time in every step; export again with --target tensorrt"
+        )
+
+
 def check_precision(manifest: Manifest, trt: TensorRT, machine: Machine) -> None:
     """Refuses what the GPU cannot multiply in, or the parser cannot read.
 
@@ -107,7 +120,7 @@ def build_memory(artifact: Artifact, length: int, batch: int, gpu: Gpu | None) -
         batch: Most sequences together.
         gpu: The GPU at hand; None without one.
     """
-    weights = artifact.path(WEIGHTS_FILE).stat().st_size
+    weights = artifact.path(artifact.manifest.step.data).stat().st_size
     wanted = need(artifact.manifest, length, batch, on_gpu=True)
     return BuildMemory(
         host=2 * weights,

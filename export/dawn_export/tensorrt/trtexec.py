@@ -14,7 +14,7 @@ from dawn_export.tensorrt.files import write_whole
 from dawn_export.tensorrt.options import EngineOptions
 from dawn_runtime.engine.tensorrt.plans import COMMANDS_FILE, PLAN_SUFFIX, TIMING_CACHE
 from dawn_runtime.engine.tensorrt.profiles import Profile, shape_of
-from dawn_runtime.manifest import GRAPH_FILE, Manifest
+from dawn_runtime.manifest import Manifest
 
 PLAN_NAME: Final = f"model{PLAN_SUFFIX}"
 
@@ -30,7 +30,12 @@ def trtexec_command(manifest: Manifest, options: EngineOptions, major: int) -> l
         options: What the plan is for.
         major: 10 or 11.
     """
-    command = ["trtexec", f"--onnx={GRAPH_FILE}", f"--saveEngine={PLAN_NAME}", *_TYPED[major]]
+    command = [
+        "trtexec",
+        f"--onnx={manifest.step.file}",
+        f"--saveEngine={PLAN_NAME}",
+        *_TYPED[major],
+    ]
     command += ["--noTF32", "--skipInference", "--profilingVerbosity=detailed"]
     command += [f"--timingCacheFile={TIMING_CACHE}"]
     # As `build_plan` has it: attention without a kernel of its own may be several.

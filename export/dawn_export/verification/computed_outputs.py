@@ -16,9 +16,12 @@ minimal      one head row and no evidence (R = 1, Q = 0)
 What is compared, and in which unit; the largest difference of all values counts:
 
 ===========  ===================================================================================
-logits       difference, relative to the largest logit if that is above 1
+logits       difference, relative to the largest logit if that is above 1; the logits of what is
+             never predicted count as 0
 tokens       how far the chosen token's logit is below the best, both of the reference; as logits
 confidence   difference of probabilities
+entropy      difference in nats, where the graph returns it
+margin       difference, as logits, where the graph returns it
 attention    difference of probabilities
 cache        difference of keys and values, relative to the largest if that is above 1
 other        share of rows that choose another token than the reference, where there are several
@@ -29,6 +32,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +54,8 @@ _INTEGERS: Mapping[str, float] = {
     "confidence": 0.3,
     "attention": 0.05,
     "logits": 0.15,
+    "entropy": 0.6,
+    "margin": 0.3,
     "cache": 0.15,
     "other": 0.25,
 }
@@ -60,6 +66,8 @@ TOLERANCES: Mapping[str, Mapping[str, float]] = {
         "confidence": 1e-4,
         "attention": 1e-5,
         "logits": 1e-3,
+        "entropy": 1e-3,
+        "margin": 1e-3,
         "cache": 1e-3,
         "other": 0.05,
     },
@@ -68,6 +76,8 @@ TOLERANCES: Mapping[str, Mapping[str, float]] = {
         "confidence": 2e-2,
         "attention": 1e-2,
         "logits": 3e-2,
+        "entropy": 6e-2,
+        "margin": 6e-2,
         "cache": 3e-2,
         "other": 0.1,
     },
@@ -116,7 +126,7 @@ def check_parity(
         EngineError: ONNX Runtime cannot load or run the graph.
         DependencyError: onnxruntime is not installed.
     """
-    layers = f"{manifest.dims.layers} layers"
+    layers, measures = f"{manifest.dims.layers} layers", manifest.step.measures
     with stage("reference", f"verifying: computing {layers} in torch, the reference"):
         full, batched = _reference_cases(_module(graph, manifest, checkpoint, weights), manifest)
     with stage("engine", f"verifying: running {layers} in ONNX Runtime"):
@@ -124,7 +134,8 @@ def check_parity(
         try:
             cached = _cached(full, engine.run(full.inputs).present)
             cases = (full, cached, batched, _minimal(full))
-            found = [(case, engine.run(case.inputs)) for case in cases]
+            asked = partial(replace, want_entropy=measures, want_margin=measures)
+            found = [(case, engine.run(asked(case.inputs))) for case in cases]
         finally:
             engine.close()
     tolerances = TOLERANCES[manifest.precision]
@@ -174,6 +185,7 @@ def reference(model: Transformer, inputs: StepInputs, evidence_layers: int) -> S
             torch.from_numpy(inputs.attention_mask),
             torch.from_numpy(inputs.logit_rows),
             torch.from_numpy(inputs.attention_rows),
+            torch.arange(inputs.logit_rows.shape[1]).expand(inputs.logit_rows.shape),
             [KeyValue(*pair) for pair in zip(past[::2], past[1::2], strict=True)],
             evidence_layers,
         )
@@ -183,6 +195,8 @@ def reference(model: Transformer, inputs: StepInputs, evidence_layers: int) -> S
         attention=result.attention.numpy(),
         logits=result.logits.numpy(),
         present=tuple(array.numpy() for pair in result.present for array in pair),
+        entropy=result.entropy.numpy(),
+        margin=result.margin.numpy(),
     )
 
 
@@ -190,7 +204,8 @@ def compare(found: StepOutputs, expected: StepOutputs) -> dict[str, float]:
     """Largest difference of every output, in the units of this module's docstring."""
     if found.logits is None or expected.logits is None:
         raise ValueError("logits are needed on both sides; run with want_logits")
-    scale = _scale(expected.logits)
+    ours, theirs = _numbers(found.logits), _numbers(expected.logits)
+    scale = _scale(theirs)
     chosen, best = (
         np.take_along_axis(expected.logits, outputs.tokens[..., None], axis=-1)[..., 0]
         for outputs in (found, expected)
@@ -198,17 +213,26 @@ def compare(found: StepOutputs, expected: StepOutputs) -> dict[str, float]:
     differences = {
         "tokens": _largest(best - chosen) / scale,
         "confidence": _largest(found.confidence - expected.confidence),
-        "logits": _largest(found.logits - expected.logits) / scale,
+        "logits": _largest(ours - theirs) / scale,
         "cache": max(
-            _largest(ours.astype(np.float32) - theirs) / _scale(theirs)
-            for ours, theirs in zip(found.present, expected.present, strict=True)
+            _largest(own.astype(np.float32) - other) / _scale(other)
+            for own, other in zip(found.present, expected.present, strict=True)
         ),
     }
+    if found.entropy is not None and expected.entropy is not None:
+        differences["entropy"] = _largest(found.entropy - expected.entropy)
+    if found.margin is not None and expected.margin is not None:
+        differences["margin"] = _largest(found.margin - expected.margin) / scale
     if found.tokens.size > 1:
         differences["other"] = float((found.tokens != expected.tokens).mean())
     if expected.attention.size:
         differences["attention"] = _largest(found.attention - expected.attention)
     return differences
+
+
+def _numbers(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Logits with 0 in place of minus infinity; a number on one side alone is a difference."""
+    return np.where(np.isneginf(logits), np.float32(0), logits)
 
 
 def _largest(difference: NDArray[np.float32]) -> float:
@@ -271,12 +295,14 @@ def _rows(
     outputs: StepOutputs, logit_rows: NDArray[np.int64], attention_rows: NDArray[np.int64]
 ) -> StepOutputs:
     """The outputs as they are for some rows alone."""
-    if outputs.logits is None:
-        raise ValueError("the reference computes logits")
+    if outputs.logits is None or outputs.entropy is None or outputs.margin is None:
+        raise ValueError("the reference computes every output")
     return replace(
         outputs,
         tokens=outputs.tokens[:, logit_rows],
         confidence=outputs.confidence[:, logit_rows],
         logits=outputs.logits[:, logit_rows],
+        entropy=outputs.entropy[:, logit_rows],
+        margin=outputs.margin[:, logit_rows],
         attention=outputs.attention[:, attention_rows],
     )

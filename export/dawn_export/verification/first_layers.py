@@ -19,7 +19,7 @@ from dawn_export.graph.step import build_graph
 from dawn_export.options import ExportOptions
 from dawn_models import Checkpoint, ModelConfig, parameter_shapes
 from dawn_models.anatomy import split_name
-from dawn_runtime.manifest import GRAPH_FILE, Manifest
+from dawn_runtime.manifest import Manifest
 
 _GRAPH = "first-layers.onnx"
 _BYTES_A_VALUE = 8
@@ -69,7 +69,7 @@ def first_layers_graph(
     layers = checkpoint.config.num_layers
     evidence = min(options.evidence_layers, layers)
     graph = build_graph(checkpoint.config, replace(options, evidence_layers=evidence))
-    written = ir.load(folder / GRAPH_FILE).graph.initializers
+    written = ir.load(folder / manifest.step.file).graph.initializers
     for value in (value for weight in graph.weights for value in weight.initializers):
         value.const_value = written[str(value.name)].const_value
     path = folder / _GRAPH

@@ -20,7 +20,7 @@ from dawn_export.weights.layout import StoredWeight
 from dawn_models import Checkpoint
 from dawn_runtime.engine.ort.cpu import ACTIVATIONS
 from dawn_runtime.machine.memory import read_available
-from dawn_runtime.manifest import GRAPH_FILE, Manifest
+from dawn_runtime.manifest import Manifest
 
 
 def verify(
@@ -46,8 +46,14 @@ def verify(
         EngineError: ONNX Runtime cannot load or run the graph.
         DependencyError: onnxruntime is not installed.
     """
-    factors = folded(options.calibration, checkpoint.config)
-    values = check_values(folder, weights, checkpoint, manifest.kv_dtype, mode, factors)
+    values = check_values(
+        folder / manifest.step.file,
+        weights,
+        checkpoint,
+        manifest.kv_dtype,
+        mode,
+        folded(options.calibration, checkpoint.config),
+    )
     return Verification(values, _end_to_end(folder, manifest, checkpoint, weights, options))
 
 
@@ -66,7 +72,7 @@ def _end_to_end(
     if layers == 0:
         return EndToEnd(0, total, (), "not even one layer fits the free memory")
     if layers == total:
-        found = check_parity(folder / GRAPH_FILE, manifest, checkpoint, weights)
+        found = check_parity(folder / manifest.step.file, manifest, checkpoint, weights)
         return EndToEnd(total, total, found)
     first = first_layers(checkpoint, layers)
     with first_layers_graph(folder, manifest, first, options) as (graph, described):

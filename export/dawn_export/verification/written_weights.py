@@ -35,7 +35,6 @@ from dawn_export.report import ValueCheck
 from dawn_export.verification.readback import signed_integers, written_bytes
 from dawn_export.weights.layout import Integers, StoredWeight
 from dawn_models import Checkpoint
-from dawn_runtime.manifest import GRAPH_FILE
 
 _BLOCK_VALUES = 2**22
 _TILE = 64
@@ -69,7 +68,7 @@ class _Sides:
 
 
 def check_values(
-    folder: Path,
+    graph: Path,
     weights: Sequence[StoredWeight],
     checkpoint: Checkpoint,
     dtype: str,
@@ -79,7 +78,7 @@ def check_values(
     """Compares the weights in a folder with the checkpoint.
 
     Args:
-        folder: Where the graph and its weights lie.
+        graph: The graph; its weights lie beside it.
         weights: How each of them is stored.
         checkpoint: Their source.
         dtype: NumPy's name of the type of what is not stored as integers.
@@ -89,7 +88,7 @@ def check_values(
     Raises:
         WeightsError: A shard cannot be read.
     """
-    initializers = ir.load(folder / GRAPH_FILE).graph.initializers
+    folder, initializers = graph.parent, ir.load(graph).graph.initializers
     compared, differing = 0, {}
     what = "every value" if mode == "all" else "a sample"
     doing = f"verifying: reading back {what} of {len(weights)} weights"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dawn_models.anatomy import parameter_shapes, split_name
 from dawn_models.config import ModelConfig
@@ -45,6 +45,7 @@ class Family:
             of parameters that a configuration has not do no harm.
         end_tokens: special tokens that end an answer where the tokenizer has them, beside
             the end tokens of the configuration.
+        forbidden: ids that the model was not trained to predict and must not, the mask aside.
         ignored: tensors matching this pattern carry nothing that is learned.
         dawn_options: thresholds published for decoding it with DAWN (arXiv 2602.06953, evaluation
             scripts: 256 new tokens, blocks of 32, batch 1); empty where none were, which leaves
@@ -60,6 +61,7 @@ class Family:
     table: FieldTable
     weight_names: Mapping[str, str]
     end_tokens: tuple[str, ...]
+    forbidden: tuple[int, ...] = ()
     ignored: re.Pattern[str] | None = None
     dawn_options: Mapping[str, float] = field(default_factory=dict)
     tokenizer_classes: tuple[str, ...] = ()
@@ -72,7 +74,7 @@ class Family:
             ConfigError: a field is missing, has the wrong type, or is not implemented.
         """
         self.table.check_required(config)
-        parsed = self.parse(config, generation)
+        parsed = replace(self.parse(config, generation), forbidden_token_ids=self.forbidden)
         self.table.check_others(config, parsed)
         _check_geometry(parsed, config)
         return parsed
@@ -102,6 +104,17 @@ def _check_geometry(config: ModelConfig, fields: Fields) -> None:
         raise ConfigError(
             f"{fields.path}: token id {max(special)} of mask, eos or pad is outside the "
             f"vocabulary of {config.vocab_size}"
+        )
+    barred = config.barred_token_ids
+    if max(barred) >= config.vocab_size:
+        raise ConfigError(
+            f"{fields.path}: the family {config.family} forbids token id {max(barred)}, which is "
+            f"outside the vocabulary of {config.vocab_size}"
+        )
+    if len(barred) == config.vocab_size or set(barred).intersection(config.eos_token_ids):
+        raise ConfigError(
+            f"{fields.path}: token ids {list(barred)} (the mask and what the family forbids) are "
+            "never predicted, but one of them ends an answer, or there is no other token"
         )
 
 

@@ -25,7 +25,7 @@ from dawn_runtime.machine.onnx_bytes import GraphVersions, graph_versions
 from dawn_runtime.machine.packages import installed_version, read_requirements
 from dawn_runtime.machine.providers import CPU, OnnxRuntime, read_onnxruntime
 from dawn_runtime.machine.tensorrt import read_installed
-from dawn_runtime.manifest import GRAPH_FILE, Manifest
+from dawn_runtime.manifest import Manifest
 
 DEFAULT_LENGTH: Final = 1024
 """Tokens of a row for which memory is reckoned, where the model takes as many."""
@@ -75,10 +75,10 @@ def _open(folder: Path | None) -> tuple[Artifact | None, list[Finding]]:
 
 def _graph(artifact: Artifact | None) -> tuple[GraphVersions | None, list[Finding]]:
     """Versions of the graph; a graph that is absent is told by the integrity of the files."""
-    if artifact is None or not (artifact.folder / GRAPH_FILE).is_file():
+    if artifact is None or not (artifact.folder / artifact.manifest.step.file).is_file():
         return None, []
     try:
-        return graph_versions(artifact.folder / GRAPH_FILE), []
+        return graph_versions(artifact.folder / artifact.manifest.step.file), []
     except ArtifactError as error:
         return None, [Finding("problem", "opset", str(error), "export again")]
 
@@ -88,7 +88,9 @@ def _numbers(artifact: Artifact | None, found: OnnxRuntime) -> list[Finding]:
     trials = read_trials(found)
     if artifact is None:
         return number_findings(found, trials, None, ())
-    needed = needed_labels(artifact.folder / GRAPH_FILE, artifact.manifest.activations)
+    needed = needed_labels(
+        artifact.folder / artifact.manifest.step.file, artifact.manifest.activations
+    )
     on_cpu = "cpu" in needed_devices(artifact.manifest)
     return number_findings(found, trials, needed, [CPU] if on_cpu else [])
 
@@ -96,7 +98,9 @@ def _numbers(artifact: Artifact | None, found: OnnxRuntime) -> list[Finding]:
 def _target(artifact: Artifact | None, found: OnnxRuntime, cuda: Cuda) -> list[Finding]:
     if artifact is None:
         return []
-    return target_findings(artifact.manifest, artifact.folder / GRAPH_FILE, found, cuda)
+    return target_findings(
+        artifact.manifest, artifact.folder / artifact.manifest.step.file, found, cuda
+    )
 
 
 def needed_devices(manifest: Manifest | None) -> frozenset[str]:

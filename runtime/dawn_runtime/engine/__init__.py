@@ -18,7 +18,7 @@ from dawn_runtime.engine.options import (
 )
 from dawn_runtime.engine.protocol import Engine, EngineInfo, StepInputs, StepOutputs
 from dawn_runtime.errors import OptionError
-from dawn_runtime.manifest import GRAPH_FILE
+from dawn_runtime.registry import unknown
 
 ENGINES = engine_names()
 """Names `open_engine` takes; `auto` is what the artifact and the installed packages are for."""
@@ -97,7 +97,7 @@ def _chosen(artifact: Artifact) -> str:
     if any(artifact.folder.glob("*.engine.json")):  # a plan was built for this machine
         return "tensorrt"
     if find_spec("onnxruntime") is not None and not belongs_on_cpu(
-        artifact.manifest, artifact.folder / GRAPH_FILE
+        artifact.manifest, artifact.graph()
     ):
         from dawn_runtime.engine.ort.session import CUDA_PROVIDER, import_onnxruntime
 

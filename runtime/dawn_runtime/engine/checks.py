@@ -26,10 +26,19 @@ _MOST_ELEMENTS: Final = 2**31 - 1
 """Of one array in a kernel on a GPU: ONNX Runtime's index with int32, TensorRT refuses more."""
 
 
-def named_inputs(inputs: StepInputs) -> dict[str, NDArray[Any]]:
-    """Returns the arrays of a step by their names in the graph, without absent cached ones."""
+def named_inputs(inputs: StepInputs, *, measures: bool) -> dict[str, NDArray[Any]]:
+    """Returns the arrays of a step by their names in the graph, without absent cached ones.
+
+    Args:
+        inputs: The step.
+        measures: Whether the graph has `dawn_runtime.contract.MEASURES`.
+    """
     fixed = ("input_ids", "position_ids", "attention_mask", "logit_rows", "attention_rows")
     arrays = {name: getattr(inputs, name) for name in fixed}
+    if measures:
+        batch, rows = inputs.logit_rows.shape
+        asked = np.arange(rows if inputs.want_entropy else 0)
+        arrays[contract.ENTROPY_ROWS] = np.tile(asked, (batch, 1))
     arrays.update(zip(contract.kv_names("past", len(inputs.past) // 2), inputs.past, strict=True))
     return arrays
 
@@ -49,9 +58,12 @@ def check_inputs(inputs: StepInputs, info: EngineInfo) -> None:
             f"{info.name}: got {len(inputs.past)} cached arrays; expected none or "
             f"{2 * info.layers}, a key and a value for each layer"
         )
+    check_measures(inputs, info)
     sizes = _sizes(inputs, info)
-    specs = contract.input_specs(info.layers, info.kv_heads, info.head_dim, info.kv_dtype)
-    arrays = named_inputs(inputs)
+    specs = contract.input_specs(
+        info.layers, info.kv_heads, info.head_dim, info.kv_dtype, measures=info.measures
+    )
+    arrays = named_inputs(inputs, measures=info.measures)
     for spec in specs[: len(arrays)]:
         shape = tuple(sizes[dim] if isinstance(dim, str) else dim for dim in spec.shape)
         _check_array(info.name, spec, arrays[spec.name], shape)
@@ -59,6 +71,20 @@ def check_inputs(inputs: StepInputs, info: EngineInfo) -> None:
     _check_range(info.name, "position_ids", inputs.position_ids, info.max_length)
     _check_range(info.name, "logit_rows", inputs.logit_rows, sizes["S"])
     _check_range(info.name, "attention_rows", inputs.attention_rows, sizes["S"])
+
+
+def check_measures(inputs: StepInputs, info: EngineInfo) -> None:
+    """Refuses to ask for entropy or margin where the graph has none.
+
+    Raises:
+        EngineError: It has none.
+    """
+    wanted = [name for name in contract.MEASURES if getattr(inputs, f"want_{name}")]
+    if wanted and not info.measures:
+        raise EngineError(
+            f"{info.name}: {' and '.join(wanted)} of predictions are wanted, but the graph of this "
+            "artifact returns none; export again, with --target cpu or --target cuda"
+        )
 
 
 def check_outputs(inputs: StepInputs, outputs: StepOutputs, info: EngineInfo) -> None:
@@ -80,9 +106,12 @@ def check_outputs(inputs: StepInputs, outputs: StepOutputs, info: EngineInfo) ->
         "confidence": inputs.logit_rows.shape,
         "attention": (batch, queries, keys),
     }
+    for name in ("logits", *contract.MEASURES):
+        if getattr(inputs, f"want_{name}"):
+            if getattr(outputs, name) is None:
+                raise EngineError(f"{info.name}: {name} were asked for and did not come")
+            expected[name] = inputs.logit_rows.shape
     if inputs.want_logits:
-        if outputs.logits is None:
-            raise EngineError(f"{info.name}: logits were asked for and did not come")
         expected["logits"] = (*inputs.logit_rows.shape, info.vocab_size)
     for name, shape in expected.items():
         _check_output(info, name, getattr(outputs, name), shape)
@@ -197,12 +226,34 @@ def _check_output(info: EngineInfo, name: str, array: NDArray[Any], shape: tuple
     """Refuses another shape, numbers that are not finite, and another type, in this order."""
     if array.shape != shape:
         raise EngineError(f"{info.name}: output {name} has shape {array.shape}; expected {shape}")
-    # One sum finds a NaN or an infinity as well as a look at every number, without a copy.
-    if array.dtype.kind == "f" and not np.isfinite(array.sum()):
+    if array.dtype.kind == "f" and not all(map(_is_finite, _usable(info, name, array))):
         raise not_finite(info, name)
     expected = "int64" if name == "tokens" else "float32"
     if array.dtype != expected:
         raise EngineError(f"{info.name}: output {name} is {array.dtype}; expected {expected}")
+
+
+def _is_finite(array: NDArray[Any]) -> bool:
+    """One sum finds a NaN or an infinity as well as a look at every number, without a copy."""
+    return bool(np.isfinite(array.sum()))
+
+
+def _usable(info: EngineInfo, name: str, array: NDArray[Any]) -> list[NDArray[Any]]:
+    """The parts of an output that must be finite; logits of forbidden ids must not be.
+
+    Raises:
+        EngineError: A forbidden id could be predicted.
+    """
+    if name != "logits" or not info.forbidden:
+        return [array]
+    if (array[..., list(info.forbidden)] != -np.inf).any():
+        raise EngineError(
+            f"{info.name}: output logits has a number at an id that is never predicted; expected "
+            f"minus infinity at {list(info.forbidden)}"
+        )
+    ends = [*info.forbidden, info.vocab_size]
+    begins = [0, *(number + 1 for number in info.forbidden)]
+    return [array[..., begin:end] for begin, end in zip(begins, ends, strict=True)]
 
 
 def _sizes(inputs: StepInputs, info: EngineInfo) -> dict[str, int]:
@@ -219,6 +270,7 @@ def _sizes(inputs: StepInputs, info: EngineInfo) -> dict[str, int]:
         "P": past,
         "R": inputs.logit_rows.shape[1],
         "Q": inputs.attention_rows.shape[1],
+        "E": inputs.logit_rows.shape[1] if inputs.want_entropy else 0,
         "P+S": past + fed,
     }
 

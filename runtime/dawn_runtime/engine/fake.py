@@ -45,7 +45,12 @@ def fake_manifest(
     return Manifest(
         family="fake",
         dims=Dims(1, 2, 1, 1, 2, vocab_size, max_length),
-        tokens=SpecialTokens(mask=vocab_size - 1, eos=(vocab_size - 2,), pad=vocab_size - 3),
+        tokens=SpecialTokens(
+            mask=vocab_size - 1,
+            eos=(vocab_size - 2,),
+            pad=vocab_size - 3,
+            forbidden=(vocab_size - 1,),
+        ),
         prediction_shift=prediction_shift,
         evidence_layers=(0,),
         dialect="portable",
@@ -147,6 +152,7 @@ class FakeEngine:
         check_inputs(inputs, self._info)
         rows = [self._run_row(inputs, index) for index in range(len(inputs.input_ids))]
         logits = np.stack([row[0] for row in rows])
+        logits[..., list(self._info.forbidden)] = -np.inf
         tokens, confidence = _most_probable(logits)
         return StepOutputs(
             tokens=tokens,
@@ -154,6 +160,8 @@ class FakeEngine:
             attention=np.stack([row[1] for row in rows]),
             logits=logits if inputs.want_logits else None,
             present=self._present(inputs) if inputs.want_present else (),
+            entropy=_entropy(logits) if inputs.want_entropy else None,
+            margin=_margin(logits) if inputs.want_margin else None,
         )
 
     def close(self) -> None:
@@ -223,3 +231,18 @@ def _most_probable(logits: FloatArray) -> tuple[IntArray, FloatArray]:
     best = logits.max(axis=-1, keepdims=True)
     total = np.exp(logits - best).sum(axis=-1)
     return logits.argmax(axis=-1), (np.float32(1) / total).astype(np.float32)
+
+
+def _entropy(logits: FloatArray) -> FloatArray:
+    """Of the distributions that logits [..., V] stand for, in nats."""
+    weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    shares = weights / weights.sum(axis=-1, keepdims=True)
+    found: FloatArray = -(shares * np.log(np.where(shares > 0, shares, 1))).sum(axis=-1)
+    return found
+
+
+def _margin(logits: FloatArray) -> FloatArray:
+    """How far the second best of logits [..., V] is below the best."""
+    second, best = np.moveaxis(np.partition(logits, -2, axis=-1)[..., -2:], -1, 0)
+    found: FloatArray = best - second
+    return found

@@ -36,6 +36,8 @@ class EngineInfo:
         threads: How many CPU threads run it, and why; None where that is not ours to say.
         alignment: Keys that begin at a multiple of this are added up alike wherever that is, so
             that a row of a batch gives the bits that it gives alone; 1 where nothing is known.
+        forbidden: Ids whose logits are minus infinity; see `SpecialTokens.forbidden`.
+        measures: Whether entropy and margin can be asked for.
     """
 
     name: str
@@ -47,6 +49,8 @@ class EngineInfo:
     kv_dtype: str
     threads: Threads | None = None
     alignment: int = 1
+    forbidden: tuple[int, ...] = ()
+    measures: bool = False
 
 
 def info_of(name: str, manifest: Manifest) -> EngineInfo:
@@ -60,6 +64,8 @@ def info_of(name: str, manifest: Manifest) -> EngineInfo:
         vocab_size=dims.vocab_size,
         max_length=dims.max_length,
         kv_dtype=manifest.kv_dtype,
+        forbidden=manifest.tokens.forbidden,
+        measures=manifest.step.measures,
     )
 
 
@@ -72,12 +78,14 @@ class StepInputs:
         position_ids: int64 [B, S] their positions.
         attention_mask: bool [B, 1, S, P+S] True where the query may look; every query must see at
             least one key, padding included, or its softmax is NaN.
-        logit_rows: int64 [B, R] rows of S that predict.
+        logit_rows: int64 [B, R] rows of S that predict; R = 0 in a step that only makes keys.
         attention_rows: int64 [B, Q] rows of S whose evidence is wanted.
         past: Cached keys and values, each [B, Hkv, P, D], as key.0, value.0, key.1, ...; empty
             means P = 0.
         want_logits: Whether `StepOutputs.logits` is filled.
         want_present: Whether `StepOutputs.present` is filled.
+        want_entropy: Whether `StepOutputs.entropy` is filled.
+        want_margin: Whether `StepOutputs.margin` is filled.
         resident: Whether `past` comes from the engine's own memory for keys, and `present` is for
             it; see `dawn_runtime.engine.device.ResidentEngine`.
     """
@@ -91,6 +99,8 @@ class StepInputs:
     want_logits: bool = False
     want_present: bool = False
     resident: bool = False
+    want_entropy: bool = False
+    want_margin: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,9 +111,11 @@ class StepOutputs:
         tokens: int64 [B, R] most probable tokens.
         confidence: float32 [B, R] their probabilities.
         attention: float32 [B, Q, P+S] evidence rows, cached keys first.
-        logits: float32 [B, R, V], None unless wanted.
+        logits: float32 [B, R, V], minus infinity at `EngineInfo.forbidden`; None unless wanted.
         present: Keys and values of the fed tokens, each [B, Hkv, S, D], in the order of
             `StepInputs.past`; empty unless wanted.
+        entropy: float32 [B, R] of the predictions, in nats; None unless wanted.
+        margin: float32 [B, R] how far the second best logit is below the best; None unless wanted.
     """
 
     tokens: IntArray
@@ -111,6 +123,8 @@ class StepOutputs:
     attention: FloatArray
     logits: FloatArray | None = None
     present: tuple[KvArray, ...] = ()
+    entropy: FloatArray | None = None
+    margin: FloatArray | None = None
 
 
 @runtime_checkable

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from dawn_runtime.manifest import WEIGHTS_FILE, Manifest
+from dawn_runtime.manifest import Manifest
 
 ACTIVATION_BYTES: Final = {"fp32": 4, "fp16": 2, "bf16": 2}
 
@@ -70,7 +70,8 @@ def need(manifest: Manifest, length: int, batch: int, *, on_gpu: bool) -> Need:
     """
     dims, stored = manifest.dims, ACTIVATION_BYTES[manifest.activations]
     width = stored if on_gpu else COMPUTE_BYTES
-    weights = manifest.files[WEIGHTS_FILE].size if WEIGHTS_FILE in manifest.files else 0
+    data = manifest.step.data
+    weights = manifest.files[data].size if data in manifest.files else 0
     rows = batch * min(length, manifest.decoding.block_length)
     stream = batch * length * dims.hidden * (4 + 3 * MLP_WIDTH) * width
     kept = 2 * dims.layers * dims.kv_heads * dims.head_dim * batch * length * stored

@@ -257,7 +257,7 @@ def test_a_changed_byte_is_found(
         byte = file.read(1)[0]
         file.seek(int(place["offset"]) + 3)
         file.write(bytes([byte ^ 0b00100000]))
-    found = check_values(tmp_path, graph.weights, checkpoint, "float32", "all")
+    found = check_values(tmp_path / GRAPH_FILE, graph.weights, checkpoint, "float32", "all")
     assert list(found.differing) == [name.removesuffix(".scale")]
 
 

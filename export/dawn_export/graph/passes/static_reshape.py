@@ -12,8 +12,8 @@ import re
 import numpy as np
 import onnx_ir as ir
 
-_MAY_BE_EMPTY = re.compile(r"(\d+\*)?[PQ]")
-"""Sizes that are zero in some step: nothing is cached, or no evidence is asked for."""
+_MAY_BE_EMPTY = re.compile(r"(\d+\*)?[PQRE]")
+"""Sizes that are zero in some step: nothing is cached, predicted, or asked of what is predicted."""
 
 
 def make_reshapes_static(graph: ir.Graph) -> int:

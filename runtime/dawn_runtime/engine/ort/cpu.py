@@ -20,7 +20,7 @@ from dawn_runtime.engine.ort.session import (
 from dawn_runtime.engine.protocol import EngineInfo, StepInputs, StepOutputs, info_of
 from dawn_runtime.errors import EngineError
 from dawn_runtime.interruption import stoppable
-from dawn_runtime.manifest import GRAPH_FILE, Manifest
+from dawn_runtime.manifest import Manifest
 from dawn_runtime.threads import choose_threads
 
 ACTIVATIONS = ("fp32", "fp16")
@@ -79,6 +79,7 @@ class OrtEngine:
             _NAME,
             graph,
             [CPU_PROVIDER],
+            data=graph.with_name(manifest.step.data),
             activations=manifest.activations,
             threads=chosen.count,
             spinning=chosen.spinning,
@@ -102,6 +103,7 @@ class OrtEngine:
             check_inputs(inputs, self._info)
         names = ["tokens", "confidence", "attention"]
         names += ["logits"] if inputs.want_logits else []
+        names += [name for name in contract.MEASURES if getattr(inputs, f"want_{name}")]
         names += self._present_names if inputs.want_present else []
         options = self._run_options()
         with translated(_NAME, "run the graph"), stoppable(partial(_stop, options)):
@@ -113,6 +115,8 @@ class OrtEngine:
             attention=found["attention"],
             logits=found.get("logits"),
             present=tuple(found[name] for name in self._present_names if name in found),
+            entropy=found.get("entropy"),
+            margin=found.get("margin"),
         )
 
     def close(self) -> None:
@@ -121,7 +125,7 @@ class OrtEngine:
 
     def _feeds(self, inputs: StepInputs) -> dict[str, NDArray[Any]]:
         """Names the inputs; without a cache the graph still wants arrays, of length 0."""
-        feeds = named_inputs(inputs)
+        feeds = named_inputs(inputs, measures=self._info.measures)
         if not inputs.past:
             info = self._info
             shape = (len(inputs.input_ids), info.kv_heads, 0, info.head_dim)
@@ -138,5 +142,5 @@ def open_cpu(
     artifact: Artifact, *, threads: int | None = None, low_memory: bool = False
 ) -> OrtEngine:
     """Opens the graph of an artifact on the CPU; see `OrtEngine`."""
-    graph = artifact.path(GRAPH_FILE)
+    graph = artifact.graph()
     return OrtEngine(graph, artifact.manifest, threads=threads, low_memory=low_memory)

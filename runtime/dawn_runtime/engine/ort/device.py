@@ -34,7 +34,7 @@ from dawn_runtime.engine.ort.session import (
 )
 from dawn_runtime.engine.protocol import EngineInfo, StepInputs, StepOutputs, info_of
 from dawn_runtime.errors import EngineError
-from dawn_runtime.manifest import GRAPH_FILE, Manifest
+from dawn_runtime.manifest import Manifest
 from dawn_runtime.threads import choose_threads
 
 _BFLOAT16: Final = 16
@@ -114,6 +114,7 @@ class OrtDeviceEngine:
                 graph,
                 providers,
                 options,
+                data=graph.with_name(manifest.step.data),
                 activations=manifest.activations,
                 threads=chosen.count,
                 spinning=chosen.spinning,
@@ -148,7 +149,7 @@ class OrtDeviceEngine:
     def _run(self, session: Any, inputs: StepInputs) -> StepOutputs:
         with translated(self._info.name, "run the graph"):
             binding = session.io_binding()
-            for name, array in named_inputs(inputs).items():
+            for name, array in named_inputs(inputs, measures=self._info.measures).items():
                 self._bind_input(binding, name, self._on_device(name, array))
             if not inputs.past:
                 self._bind_no_past(binding, len(inputs.input_ids))
@@ -172,7 +173,8 @@ class OrtDeviceEngine:
             return self._run_on_device(self._open_session(), inputs)
 
     def _run_on_device(self, session: Any, inputs: StepInputs) -> DeviceOutputs:
-        fed = {name: self._on_device(name, array) for name, array in named_inputs(inputs).items()}
+        arrays = named_inputs(inputs, measures=self._info.measures)
+        fed = {name: self._on_device(name, array) for name, array in arrays.items()}
         outputs = self._device_outputs(inputs)
         bound = [*fed.items(), *self._named(outputs)]
         # What must be equal for two runs to be repeats of each other.
@@ -251,6 +253,9 @@ class OrtDeviceEngine:
         }
         if inputs.want_logits:
             found["logits"] = np.empty((batch, rows, self._info.vocab_size), np.float32)
+        for name in contract.MEASURES:
+            if getattr(inputs, f"want_{name}"):
+                found[name] = np.empty((batch, rows), np.float32)
         for name, array in found.items():
             address = array.ctypes.data
             binding.bind_output(name, "cpu", 0, array.dtype.type, array.shape, address)
@@ -361,7 +366,7 @@ def open_cuda(
     Raises:
         EngineError: Products of the graph have no kernels for a GPU.
     """
-    graph, manifest = artifact.path(GRAPH_FILE), artifact.manifest
+    graph, manifest = artifact.graph(), artifact.manifest
     _check_operators(graph, manifest)
     device = CudaDevice()
     try:

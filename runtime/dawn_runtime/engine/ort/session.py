@@ -4,7 +4,7 @@ import mmap
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +12,6 @@ from dawn_runtime.engine.canary import Canary, case_of, complaint, needed_canari
 from dawn_runtime.engine.operators import RECORD_PLACES, left_on_cpu
 from dawn_runtime.engine.ort.releases import KNOWN_WRONG, build_with_cuda, remedy
 from dawn_runtime.errors import DependencyError, EngineError
-from dawn_runtime.manifest import WEIGHTS_FILE
 from dawn_runtime.native import importing, native_errors
 
 CPU_PROVIDER: Final = "CPUExecutionProvider"
@@ -32,6 +31,7 @@ def open_session(
     providers: Sequence[str],
     options: Sequence[Mapping[str, str]] | None = None,
     *,
+    data: Path,
     activations: str,
     threads: int | None = None,
     spinning: bool = True,
@@ -45,9 +45,10 @@ def open_session(
 
     Args:
         engine: Name of the engine, for messages.
-        graph: Path of `model.onnx`.
+        graph: Path of the graph.
         providers: Names of providers, the one asked for first.
         options: Their options; None for none.
+        data: Path of the graph's weights.
         activations: Those of the artifact: `fp32`, `fp16` or `bf16`.
         threads: Threads inside one operator on the CPU; None lets ONNX Runtime choose.
         spinning: Whether threads that wait may spin, which takes cores from all other work.
@@ -77,7 +78,8 @@ def open_session(
         settings = _settings(threads=threads, spinning=spinning, low_memory=low_memory)
         if first != CPU_PROVIDER:
             settings.add_session_config_entry(RECORD_PLACES, "1")
-        session = _open(engine, graph, providers, options, settings)
+        with _linked_weights(onnxruntime, settings, graph, data):
+            session = _open(engine, graph, providers, options, settings)
         left = {} if first == CPU_PROVIDER else left_on_cpu(session)
     if left:
         nodes = ", ".join(f"{count} x {operator}" for operator, count in sorted(left.items()))
@@ -132,10 +134,7 @@ def _open(
 ) -> Any:
     """Opens a session on the first provider, or says why it is not the first one."""
     onnxruntime = import_onnxruntime()
-    linked = (
-        _linked_weights(onnxruntime, settings, model) if isinstance(model, Path) else nullcontext()
-    )
-    with warnings.catch_warnings(), linked:
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about falling back, which is an error below
         session = onnxruntime.InferenceSession(
             str(model) if isinstance(model, Path) else model,
@@ -171,7 +170,7 @@ def _settings(*, threads: int | None, spinning: bool, low_memory: bool) -> Any:
 
 
 @contextmanager
-def _linked_weights(onnxruntime: Any, settings: Any, graph: Path) -> Iterator[None]:
+def _linked_weights(onnxruntime: Any, settings: Any, graph: Path, weights: Path) -> Iterator[None]:
     """Gives a session weights that are a link into a cache, where it would not follow the link.
 
     ONNX Runtime reads weights that lie beside the graph when all links are followed, as they do in
@@ -179,7 +178,6 @@ def _linked_weights(onnxruntime: Any, settings: Any, graph: Path) -> Iterator[No
     it refuses links since 1.24, and since then takes the bytes of a file from memory, which costs
     a copy of them. Tried with every release from 1.23.1 to 1.32.0.
     """
-    weights = graph.with_name(WEIGHTS_FILE)
     real = [Path(os.path.realpath(path)) for path in (graph, weights)]
     refused = weights.is_symlink() and onnxruntime.__version__ in _REFUSES_LINKS
     follows = real[0].parent == real[1].parent and not refused

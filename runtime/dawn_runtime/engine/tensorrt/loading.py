@@ -9,7 +9,7 @@ from dawn_runtime.contract import TensorSpec
 from dawn_runtime.engine.tensorrt.module import TensorRT, make_log, reason
 from dawn_runtime.engine.tensorrt.plans import PlanRecord, rebuild_hint
 from dawn_runtime.errors import EngineError
-from dawn_runtime.manifest import GRAPH_FILE, Manifest
+from dawn_runtime.manifest import Manifest
 
 _TYPES = {
     "int64": "INT64",
@@ -71,7 +71,7 @@ def load_plan(trt: TensorRT, folder: Path, record: PlanRecord, manifest: Manifes
             f"{trt.name}: refuses {path}: {reason(log)}; {rebuild_hint(folder)}, or free memory"
         )
     if record.stripped:
-        _refit(loaded, folder / GRAPH_FILE)
+        _refit(loaded, folder / manifest.step.file)
     _check_tensors(loaded, manifest, record, folder)
     return loaded
 

@@ -26,7 +26,7 @@ from dawn_runtime.engine.tensorrt.module import TensorRT, release
 from dawn_runtime.engine.tensorrt.profiles import Profile, profiles_hash
 from dawn_runtime.errors import ArtifactError, EngineError
 from dawn_runtime.files import PARTIAL_SUFFIX
-from dawn_runtime.manifest import GRAPH_FILE, WEIGHTS_FILE, FileEntry, Manifest
+from dawn_runtime.manifest import FileEntry, Manifest
 
 PLAN_SUFFIX: Final = ".engine"
 RECORD_SUFFIX: Final = ".engine.json"
@@ -91,8 +91,8 @@ class PlanKey:
     def of(cls, manifest: Manifest, machine: Machine, profiles: tuple[Profile, ...]) -> "PlanKey":
         """Returns the key of a plan for a machine; an artifact lists its graph and weights."""
         return cls(
-            weights=manifest.files[WEIGHTS_FILE].sha256,
-            graph=manifest.files[GRAPH_FILE].sha256,
+            weights=manifest.files[manifest.step.data].sha256,
+            graph=manifest.files[manifest.step.file].sha256,
             precision=manifest.precision,
             product=machine.product,
             version=machine.version,

@@ -116,7 +116,7 @@ def plan_profiles(max_length: int, block_length: int, batch: int) -> tuple[Profi
 def _full(length: int, rows: Range) -> Profile:
     """Head and evidence on every row, as the `dawn` policy has it, are the likely case."""
     every, none = (1, length, length), (0, 0, 0)
-    ranges = {"B": rows, "S": every, "P": none, "R": every, "Q": (0, length, length)}
+    ranges = {"B": rows, "S": every, "P": none, "R": (0, length, length), "Q": (0, length, length)}
     return Profile(f"full-{length}", ranges)
 
 
@@ -128,7 +128,7 @@ def _cached(length: int, block: int, rows: Range) -> Profile:
         "B": rows,
         "S": (1, likely, length),
         "P": (1, behind, length),
-        "R": (1, block, length),
+        "R": (0, block, length),
         "Q": (0, block, length),
     }
     return Profile(f"cached-{length}", ranges)
