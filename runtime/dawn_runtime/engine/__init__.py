@@ -18,7 +18,6 @@ from dawn_runtime.engine.options import (
 )
 from dawn_runtime.engine.protocol import Engine, EngineInfo, StepInputs, StepOutputs
 from dawn_runtime.errors import OptionError
-from dawn_runtime.registry import unknown
 
 ENGINES = engine_names()
 """Names `open_engine` takes; `auto` is what the artifact and the installed packages are for."""
