@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from dawn_models import KeyValue, Transformer
 from dawn_runtime.contract import ENTROPY_ROWS
 from dawn_runtime.engine.checks import check_inputs, named_inputs
-from dawn_runtime.engine.protocol import EngineInfo, StepInputs, StepOutputs, info_of
+from dawn_runtime.engine.protocol import StepInputs, StepOutputs
+from dawn_runtime.engine_info import EngineInfo, info_of
 from dawn_runtime.errors import EngineError
 from dawn_runtime.manifest import Manifest
 

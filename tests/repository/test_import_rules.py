@@ -74,9 +74,10 @@ FLOORS: Mapping[str, Mapping[str, set[str]]] = {
         GROUND: set(),
         "machine": set(),
         "policies": set(),
-        "cuda": {"machine", "policies"},
-        "engine": {"cuda", "machine"},
-        "decoding": {"cuda", "engine", "policies"},
+        "engine_info": {"machine"},
+        "cuda": {"engine_info", "machine", "policies"},
+        "engine": {"cuda", "engine_info", "machine"},
+        "decoding": {"cuda", "engine", "engine_info", "policies"},
         "doctor": {"cuda", "engine", "machine"},
         "decoder": {"decoding", "engine", "machine", "policies"},
         "cli": {"decoder", "decoding", "doctor", "engine", "machine", "policies"},
@@ -115,12 +116,12 @@ at the top of a package that go together, named after the one that is read first
 TOGETHER: Mapping[str, Mapping[str, str]] = {
     "dawn_runtime": dict.fromkeys(
         (
-            *("decoder", "generation", "open_batch", "request", "results", "settings", "streams"),
-            *("companions", "prompt_files", "prompts"),
+            *("decoder", "generation", "open_batch", "options", "request", "results", "settings"),
+            "streams",
         ),
         "decoder",
     )
-    | {"threads": "machine"},
+    | {"engine_info": "engine_info", "threads": "machine"},
     "dawn_models": dict.fromkeys(("checkpoint", "loading", "reading"), "checkpoint"),
     "dawn_export": {
         "options": "options",

@@ -7,7 +7,7 @@ import numpy as np
 from dawn_runtime.arrays import IntArray
 from dawn_runtime.cuda.arrays import DeviceArray, aligned, item_bytes
 from dawn_runtime.cuda.device import Device
-from dawn_runtime.engine.protocol import EngineInfo
+from dawn_runtime.engine_info import EngineInfo
 from dawn_runtime.errors import EngineError
 from dawn_runtime.places import rearrangement
 

@@ -4,7 +4,7 @@ from math import prod
 
 from dawn_runtime.cuda.arrays import ALIGNMENT, DeviceArray, aligned, item_bytes
 from dawn_runtime.cuda.device import Device
-from dawn_runtime.engine.protocol import EngineInfo
+from dawn_runtime.engine_info import EngineInfo
 
 
 class PresentMemory:

@@ -13,7 +13,7 @@ import numpy as np
 
 from dawn_runtime.arrays import BoolArray, IntArray, KvArray, inverse, read_only
 from dawn_runtime.decoding.ask import nothing
-from dawn_runtime.engine.protocol import EngineInfo
+from dawn_runtime.engine_info import EngineInfo
 from dawn_runtime.places import rearrangement
 
 

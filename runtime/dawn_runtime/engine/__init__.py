@@ -16,7 +16,8 @@ from dawn_runtime.engine.options import (
     merged,
     split_engine,
 )
-from dawn_runtime.engine.protocol import Engine, EngineInfo, StepInputs, StepOutputs
+from dawn_runtime.engine.protocol import Engine, StepInputs, StepOutputs
+from dawn_runtime.engine_info import EngineInfo
 from dawn_runtime.errors import OptionError
 
 ENGINES = engine_names()

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from dawn_runtime import contract
 from dawn_runtime.checks import check_integer
-from dawn_runtime.engine.protocol import EngineInfo, StepInputs, StepOutputs
+from dawn_runtime.engine.protocol import StepInputs, StepOutputs
+from dawn_runtime.engine_info import EngineInfo
 from dawn_runtime.errors import EngineError
 from dawn_runtime.manifest import Dims
 

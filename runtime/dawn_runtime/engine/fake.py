@@ -17,7 +17,8 @@ import numpy as np
 from dawn_runtime._hashing import Hash, mix, unit
 from dawn_runtime.arrays import BoolArray, FloatArray, IntArray, KvArray
 from dawn_runtime.engine.checks import check_inputs
-from dawn_runtime.engine.protocol import EngineInfo, StepInputs, StepOutputs, info_of
+from dawn_runtime.engine.protocol import StepInputs, StepOutputs
+from dawn_runtime.engine_info import EngineInfo, info_of
 from dawn_runtime.errors import EngineError
 from dawn_runtime.manifest import DecodingDefaults, Dims, Manifest, SpecialTokens
 

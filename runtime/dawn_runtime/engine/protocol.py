@@ -17,56 +17,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from dawn_runtime.arrays import BoolArray, FloatArray, IntArray, KvArray
-from dawn_runtime.manifest import Manifest
-from dawn_runtime.threads import Threads
-
-
-@dataclass(frozen=True, slots=True)
-class EngineInfo:
-    """What an engine runs.
-
-    Attributes:
-        name: Back end and device for people, such as `onnxruntime-cpu`.
-        layers: Number of transformer layers.
-        kv_heads: Number of key/value heads.
-        head_dim: Width of one head.
-        vocab_size: Number of rows of the head.
-        max_length: Positions must be below this.
-        kv_dtype: NumPy name of the element type of keys and values.
-        threads: How many CPU threads run it, and why; None where that is not ours to say.
-        alignment: Keys that begin at a multiple of this are added up alike wherever that is, so
-            that a row of a batch gives the bits that it gives alone; 1 where nothing is known.
-        forbidden: Ids whose logits are minus infinity; see `SpecialTokens.forbidden`.
-        measures: Whether entropy and margin can be asked for.
-    """
-
-    name: str
-    layers: int
-    kv_heads: int
-    head_dim: int
-    vocab_size: int
-    max_length: int
-    kv_dtype: str
-    threads: Threads | None = None
-    alignment: int = 1
-    forbidden: tuple[int, ...] = ()
-    measures: bool = False
-
-
-def info_of(name: str, manifest: Manifest) -> EngineInfo:
-    """Returns what an engine of this name runs, given the manifest of its artifact."""
-    dims = manifest.dims
-    return EngineInfo(
-        name=name,
-        layers=dims.layers,
-        kv_heads=dims.kv_heads,
-        head_dim=dims.head_dim,
-        vocab_size=dims.vocab_size,
-        max_length=dims.max_length,
-        kv_dtype=manifest.kv_dtype,
-        forbidden=manifest.tokens.forbidden,
-        measures=manifest.step.measures,
-    )
+from dawn_runtime.engine_info import EngineInfo
 
 
 @dataclass(frozen=True, slots=True, eq=False)

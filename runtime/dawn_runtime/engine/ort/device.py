@@ -32,7 +32,8 @@ from dawn_runtime.engine.ort.session import (
     open_session,
     translated,
 )
-from dawn_runtime.engine.protocol import EngineInfo, StepInputs, StepOutputs, info_of
+from dawn_runtime.engine.protocol import StepInputs, StepOutputs
+from dawn_runtime.engine_info import EngineInfo, info_of
 from dawn_runtime.errors import EngineError
 from dawn_runtime.manifest import Manifest
 from dawn_runtime.threads import choose_threads

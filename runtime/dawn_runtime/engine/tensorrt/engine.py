@@ -10,13 +10,14 @@ from dawn_runtime.cuda import CudaDevice, Device, DeviceArray, DeviceKv, Present
 from dawn_runtime.engine.checks import check_inputs, check_volumes
 from dawn_runtime.engine.device import DeviceOutputs, KvMemory, sizes_of
 from dawn_runtime.engine.exclusive import exclusive
-from dawn_runtime.engine.protocol import EngineInfo, StepInputs, StepOutputs
+from dawn_runtime.engine.protocol import StepInputs, StepOutputs
 from dawn_runtime.engine.tensorrt.buffers import Packed
 from dawn_runtime.engine.tensorrt.contexts import Bindings, Contexts
 from dawn_runtime.engine.tensorrt.loading import LoadedEngine, load_plan
 from dawn_runtime.engine.tensorrt.module import find_tensorrt
 from dawn_runtime.engine.tensorrt.plans import Machine, PlanRecord, choose_plan, read_plans
 from dawn_runtime.engine.tensorrt.profiles import Profile, choose_profile, shape_of
+from dawn_runtime.engine_info import EngineInfo, info_of
 from dawn_runtime.errors import EngineError, OptionError
 from dawn_runtime.manifest import Manifest
 
@@ -79,16 +80,8 @@ class TensorRTEngine:
         *,
         check: bool = True,
     ) -> None:
-        self._dims = dims = manifest.dims
-        self._info = EngineInfo(
-            name=loaded.trt.product,
-            layers=dims.layers,
-            kv_heads=dims.kv_heads,
-            head_dim=dims.head_dim,
-            vocab_size=dims.vocab_size,
-            max_length=dims.max_length,
-            kv_dtype=manifest.kv_dtype,
-        )
+        self._dims = manifest.dims
+        self._info = info_of(loaded.trt.product, manifest)
         self.device = device
         self._loaded, self._record, self._check = loaded, record, check
         fed, self._past = manifest.inputs[:_FED], manifest.inputs[_FED:]
