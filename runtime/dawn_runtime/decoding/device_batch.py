@@ -18,7 +18,7 @@ from dawn_runtime.cuda.pool import Pool
 from dawn_runtime.decoding.ask import Answer, Ask
 from dawn_runtime.decoding.batch import Batch, Run
 from dawn_runtime.decoding.packing import Packer
-from dawn_runtime.engine.checks import check_present, check_tokens, not_finite
+from dawn_runtime.engine.checks import check_finite, check_present, check_tokens, not_finite
 from dawn_runtime.engine.device import DeviceEngine, DeviceOutputs
 from dawn_runtime.engine.protocol import StepInputs, StepOutputs
 
@@ -113,8 +113,8 @@ class DeviceBatch(Batch):
             check_tokens(info, one.tokens)
             for name in ("confidence", "attention", "logits"):
                 array = getattr(one, name)
-                if array is not None and not np.isfinite(array.sum()):
-                    raise not_finite(info, name)
+                if array is not None:
+                    check_finite(info, name, array)
         if not self._chooser.finite:
             raise not_finite(info, "attention")
         if inputs.want_present:

@@ -227,11 +227,26 @@ def _check_output(info: EngineInfo, name: str, array: NDArray[Any], shape: tuple
     """Refuses another shape, numbers that are not finite, and another type, in this order."""
     if array.shape != shape:
         raise EngineError(f"{info.name}: output {name} has shape {array.shape}; expected {shape}")
-    if array.dtype.kind == "f" and not all(map(_is_finite, _usable(info, name, array))):
-        raise not_finite(info, name)
+    if array.dtype.kind == "f":
+        check_finite(info, name, array)
     expected = "int64" if name == "tokens" else "float32"
     if array.dtype != expected:
         raise EngineError(f"{info.name}: output {name} is {array.dtype}; expected {expected}")
+
+
+def check_finite(info: EngineInfo, name: str, array: NDArray[Any]) -> None:
+    """Refuses NaN and infinity, but for the logits of ids that are never predicted.
+
+    Args:
+        info: The engine that returned them.
+        name: Name of the output.
+        array: The output, or a part of it; logits [..., V].
+
+    Raises:
+        EngineError: There is one, or a forbidden id could be predicted.
+    """
+    if not all(map(_is_finite, _usable(info, name, array))):
+        raise not_finite(info, name)
 
 
 def _is_finite(array: NDArray[Any]) -> bool:
