@@ -67,11 +67,11 @@ def build_plan(
         KeyboardInterrupt: Ctrl-C was pressed.
     """
     artifact, options = Artifact.open(folder), options or EngineOptions()
+    check_graph(artifact.folder, artifact.manifest)
     trt = trt or find_tensorrt(builds=True, purpose="builds plans")
     found = read_cuda()
     machine = target_machine(trt, options, found)
     check_precision(artifact.manifest, trt, machine)
-    check_graph(artifact)
     key = PlanKey.of(artifact.manifest, machine, options.profiles(artifact.manifest))
     record = _existing(artifact, key, options)
     if record is not None:
@@ -110,6 +110,7 @@ def adopt_plan(
         As `build_plan`; ExportError also if there is no such plan.
     """
     artifact, options = Artifact.open(folder), options or EngineOptions()
+    check_graph(artifact.folder, artifact.manifest)
     path = artifact.folder / name
     if path.parent != artifact.folder or path.suffix != PLAN_SUFFIX or not path.is_file():
         raise ExportError(

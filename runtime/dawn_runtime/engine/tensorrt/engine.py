@@ -7,15 +7,21 @@ import numpy as np
 
 from dawn_runtime.artifact import Artifact
 from dawn_runtime.cuda import CudaDevice, Device, DeviceArray, DeviceKv, PresentMemory
-from dawn_runtime.engine.checks import check_inputs, check_volumes
+from dawn_runtime.engine.checks import check_inputs, check_measures, check_volumes
 from dawn_runtime.engine.device import DeviceOutputs, DeviceStep, KvMemory, sizes_of
 from dawn_runtime.engine.exclusive import exclusive
-from dawn_runtime.engine.protocol import EngineInfo, StepInputs, StepOutputs
+from dawn_runtime.engine.protocol import EngineInfo, StepInputs, StepOutputs, info_of
 from dawn_runtime.engine.tensorrt.buffers import Packed
 from dawn_runtime.engine.tensorrt.contexts import Bindings, Contexts
 from dawn_runtime.engine.tensorrt.loading import LoadedEngine, load_plan
 from dawn_runtime.engine.tensorrt.module import find_tensorrt
-from dawn_runtime.engine.tensorrt.plans import Machine, PlanRecord, choose_plan, read_plans
+from dawn_runtime.engine.tensorrt.plans import (
+    Machine,
+    PlanRecord,
+    choose_plan,
+    read_plans,
+    unmeasured,
+)
 from dawn_runtime.engine.tensorrt.profiles import Profile, choose_profile, shape_of
 from dawn_runtime.errors import EngineError, OptionError
 from dawn_runtime.manifest import Manifest
@@ -79,16 +85,9 @@ class TensorRTEngine:
         *,
         check: bool = True,
     ) -> None:
-        self._dims = dims = manifest.dims
-        self._info = EngineInfo(
-            name=loaded.trt.product,
-            layers=dims.layers,
-            kv_heads=dims.kv_heads,
-            head_dim=dims.head_dim,
-            vocab_size=dims.vocab_size,
-            max_length=dims.max_length,
-            kv_dtype=manifest.kv_dtype,
-        )
+        manifest = unmeasured(manifest)
+        self._dims = manifest.dims
+        self._info = info_of(loaded.trt.product, manifest)
         self.device = device
         self._loaded, self._record, self._check = loaded, record, check
         fed, self._past = manifest.inputs[:_FED], manifest.inputs[_FED:]
@@ -123,6 +122,7 @@ class TensorRTEngine:
         """
         if self._check:
             check_inputs(inputs, self._info)
+        check_measures(inputs, self._info)
         self._check_wanted(inputs)
         check_volumes(self._info, self._dims, sizes_of(inputs))
         with exclusive(self):
