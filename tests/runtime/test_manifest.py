@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from dawn_runtime import ArtifactError, Manifest, OptionError, contract
+from dawn_runtime.contract import TensorSpec
 from dawn_runtime.engine.fake import fake_manifest
-from dawn_runtime.manifest import FORMAT_VERSION, DecodingDefaults, FileEntry, Origin
+from dawn_runtime.manifest import FORMAT_VERSION, DecodingDefaults, FileEntry, Graph, Origin
 
 
 @pytest.fixture
@@ -20,6 +21,19 @@ def document() -> dict[str, Any]:
     )
     found: dict[str, Any] = json.loads(manifest.to_json())
     return found
+
+
+def older(document: dict[str, Any], version: int) -> dict[str, Any]:
+    """The same as an older format had it: one graph, no entropy, no forbidden ids."""
+    step = document["graphs"]["step"]
+    new = ("entropy_rows", "entropy", "margin")
+    tables = {
+        name: [spec for spec in step[name] if spec["name"] not in new]
+        for name in ("inputs", "outputs")
+    }
+    kept = {key: value for key, value in document.items() if key != "graphs"}
+    tokens = {key: value for key, value in document["tokens"].items() if key != "forbidden"}
+    return {**kept, **tables, "tokens": tokens, "format_version": version}
 
 
 def read(document: Any) -> Manifest:
@@ -66,8 +80,9 @@ def test_the_target_is_kept(target: str, document: dict[str, Any]) -> None:
 
 def test_an_older_file_says_no_target(document: dict[str, Any]) -> None:
     assert read(document).target is None
+    document = older(document, 1)
     del document["activations"]
-    assert read({**document, "format_version": 1}).target is None
+    assert read(document).target is None
 
 
 @pytest.mark.parametrize(
@@ -96,6 +111,7 @@ def test_graph_table_is_the_step_contract() -> None:
         "attention_mask",
         "logit_rows",
         "attention_rows",
+        "entropy_rows",
         "past_key.0",
         "past_value.0",
     ]
@@ -105,6 +121,8 @@ def test_graph_table_is_the_step_contract() -> None:
         "confidence",
         "attention",
         "logits",
+        "entropy",
+        "margin",
         "present_key.0",
         "present_value.0",
     ]
@@ -127,16 +145,54 @@ def test_cached_keys_follow_the_activations() -> None:
 
 
 def test_newer_format_is_refused_before_anything_else_is_read() -> None:
-    with pytest.raises(ArtifactError, match=r"format version 3 is newer than 2.*update dawn-edge"):
-        read({"format_version": 3})
+    with pytest.raises(ArtifactError, match=r"format version 4 is newer than 3.*update dawn-edge"):
+        read({"format_version": 4})
 
 
 def test_version_1_had_activations_of_the_precision(document: dict[str, Any]) -> None:
     del document["activations"]
-    old = read({**document, "format_version": 1})
+    old = read({key: v for key, v in older(document, 1).items() if key != "activations"})
     assert (old.activations, old.format_version) == ("fp32", FORMAT_VERSION)
     with pytest.raises(ArtifactError, match="'activations' is missing; export again"):
         read(document)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_older_file_has_one_graph_that_measures_and_bars_nothing(
+    version: int, document: dict[str, Any]
+) -> None:
+    old = older(document, version)
+    if version == 1:
+        del old["activations"]
+    manifest = read(old)
+    assert manifest.step == Graph("model.onnx", "model.onnx.data", measures=False)
+    assert list(manifest.graphs) == ["step"]
+    assert manifest.tokens.forbidden == ()
+    names = {spec.name for spec in (*manifest.inputs, *manifest.outputs)}
+    assert not names & {"entropy_rows", "entropy", "margin"}
+    assert read(json.loads(manifest.to_json())) == manifest, "what it becomes when it is written"
+
+
+@pytest.mark.parametrize("name", ["graphs", "tokens"])
+def test_an_older_file_has_nothing_of_version_3(name: str, document: dict[str, Any]) -> None:
+    old = {**older(document, 2), name: document[name]}
+    with pytest.raises(ArtifactError, match=r"field .(graphs|tokens\.forbidden). is unknown"):
+        read(old)
+
+
+def test_forbidden_ids_must_be_listed_from_version_3_on(document: dict[str, Any]) -> None:
+    del document["tokens"]["forbidden"]
+    with pytest.raises(ArtifactError, match=r"field 'tokens\.forbidden' is missing"):
+        read(document)
+
+
+def test_a_second_graph_is_kept_as_it_is(document: dict[str, Any]) -> None:
+    table = [{"name": "pixels", "dtype": "float32", "shape": ["N", 3, 8]}]
+    other = {"file": "vision.onnx", "data": "vision.data", "inputs": table, "outputs": table}
+    document["graphs"]["vision"] = other
+    manifest = read(document)
+    assert manifest.graphs["vision"].inputs == (TensorSpec("pixels", "float32", ("N", 3, 8)),)
+    assert json.loads(manifest.to_json())["graphs"]["vision"] == other
 
 
 @pytest.mark.parametrize("precision", ["int8", "int8-weights", "int4"])
@@ -168,7 +224,18 @@ def test_integers_go_with_any_activations(precision: str) -> None:
         ("precision", "fp16", "field 'activations' is invalid"),
         ("activations", "int8", "field 'activations' is invalid"),
         ("kv_dtype", "float16", "field 'kv_dtype' is 'float16'; expected 'float32'"),
-        ("inputs", [], "field 'inputs' differs from the step contract"),
+        ("graphs.step.inputs", [], "field 'graphs.step.inputs' differs from the step contract"),
+        ("graphs", {}, "field 'graphs' is invalid; expected a graph 'step'"),
+        ("graphs.step.file", "../model.onnx", "field 'graphs.step' is invalid; expected two names"),
+        ("graphs.step.data", "/etc/passwd", "field 'graphs.step' is invalid; expected two names"),
+        ("graphs.step.data", "model.onnx", "field 'graphs.step' is invalid; expected two names"),
+        ("graphs.step.file", "dawn.json", "field 'graphs.step' is invalid; expected two names"),
+        ("graphs.step.kind", "step", "field 'graphs.step.kind' is unknown"),
+        ("tokens.forbidden", [64], "field 'tokens.forbidden' is invalid; expected ascending ids"),
+        ("tokens.forbidden", [3], "field 'tokens.forbidden' is invalid"),
+        ("tokens.forbidden", [62, 63], "field 'tokens.forbidden' is invalid"),
+        ("tokens.forbidden", [63, 63], "field 'tokens.forbidden' is invalid"),
+        ("tokens.forbidden", "63", "field 'tokens.forbidden' is '63'; expected a list"),
         ("decoding.options", {"x": None}, "field 'decoding.options.x' is null; expected a number"),
         ("decoding.options", {"x": float("nan")}, "expected a finite number"),
         ("decoding.block_length", 0, "field 'decoding.block_length' is 0"),
@@ -199,7 +266,7 @@ def test_missing_field_is_named(document: dict[str, Any], name: str) -> None:
 
 
 def test_changed_graph_table_names_the_tensor(document: dict[str, Any]) -> None:
-    document["outputs"][1]["dtype"] = "float16"
+    document["graphs"]["step"]["outputs"][1]["dtype"] = "float16"
     with pytest.raises(ArtifactError, match=r"differs from the step contract .* at confidence"):
         read(document)
 

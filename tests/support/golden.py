@@ -78,6 +78,21 @@ def read_weights(folder: Path) -> dict[str, np.ndarray]:
     return weights
 
 
+MASK = 254
+"""Id of the mask in both checkpoints."""
+
+
+def reference_logits(family: str) -> np.ndarray:
+    """Logits [2, 88, 256] of the reference, with the mask barred as our graphs bar it.
+
+    The reference lets it be predicted; in no row of this data it is the best.
+    """
+    logits: np.ndarray = np.load(GOLDEN / f"{family}-random" / "forward.npz")["logits"]
+    assert not (logits.argmax(axis=-1) == MASK).any()
+    logits[..., MASK] = -np.inf
+    return logits
+
+
 def probability_of_best(logits: np.ndarray) -> np.ndarray:
     """Probability of the best token among all."""
     found: np.ndarray = 1 / np.exp(logits - logits.max(axis=-1, keepdims=True)).sum(axis=-1)

@@ -69,11 +69,11 @@ def build_plan(
     """
     options = _checked(options)
     artifact = Artifact.open(folder)
+    check_graph(artifact.folder, artifact.manifest)
     trt = trt or find_tensorrt(builds=True, purpose="builds plans")
     found = read_cuda()
     machine = target_machine(trt, options, found)
     check_precision(artifact.manifest, trt, machine)
-    check_graph(artifact)
     key = PlanKey.of(artifact.manifest, machine, options.profiles(artifact.manifest))
     record = _existing(artifact, key, options)
     if record is not None:
@@ -113,6 +113,7 @@ def adopt_plan(
     """
     options = _checked(options)
     artifact = Artifact.open(folder)
+    check_graph(artifact.folder, artifact.manifest)
     path = artifact.folder / check_path("plan", "name", name)
     if path.parent != artifact.folder or path.suffix != PLAN_SUFFIX or not path.is_file():
         raise ExportError(

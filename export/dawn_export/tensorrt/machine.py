@@ -74,15 +74,15 @@ def target_machine(trt: TensorRT, options: EngineOptions, found: Cuda) -> Machin
     return Machine.of(trt, found.gpus[0].capability, cuda)
 
 
-def check_graph(artifact: Artifact) -> None:
+def check_graph(folder: Path, manifest: Manifest) -> None:
     """Refuses a graph with outputs that a plan would compute in every step, wanted or not.
 
     Raises:
         ExportError: It has some.
     """
-    if artifact.manifest.step.measures:
+    if manifest.step.measures:
         raise ExportError(
-            f"{artifact.folder}: the graph returns entropy and margin, for which a plan would set "
+            f"{folder}: the graph returns entropy and margin, for which a plan would set "
             "memory aside and take time in every step; export again with --target tensorrt"
         )
 

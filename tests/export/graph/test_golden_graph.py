@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dawn_runtime import Artifact, Engine, StepInputs, StepOutputs, open_engine
-from support.golden import GOLDEN
+from support.golden import GOLDEN, reference_logits
 
 VARIANTS = [(family, dialect) for family in ("dream", "llada") for dialect in ("portable", "fused")]
 
@@ -34,7 +34,9 @@ def whole(ids: np.ndarray) -> StepInputs:
     batch, length = ids.shape
     rows = np.tile(np.arange(length), (batch, 1))
     mask = np.ones((batch, 1, length, length), dtype=bool)
-    return StepInputs(ids, rows, mask, rows, rows, want_logits=True, want_present=True)
+    return StepInputs(
+        ids, rows, mask, rows, rows, want_logits=True, want_present=True, want_entropy=True
+    )
 
 
 def cached(ids: np.ndarray, full: StepOutputs, kept: np.ndarray, fed: np.ndarray) -> StepInputs:
@@ -66,7 +68,12 @@ def test_logits_and_attention_equal_the_published_reference(
 ) -> None:
     golden = np.load(GOLDEN / f"{variant[0]}-random" / "forward.npz")
     found = engine.run(whole(golden["input_ids"]))
-    assert_close(logits_of(found), golden["logits"], 1e-3)
+    weights = np.exp(reference_logits(variant[0]).astype(np.float64))
+    shares = weights / weights.sum(axis=-1, keepdims=True)
+    np.testing.assert_array_equal(found.tokens, weights.argmax(axis=-1))
+    assert_close(found.confidence, shares.max(axis=-1), 1e-4)
+    assert_close(found.entropy, -(shares * np.log(np.where(shares, shares, 1))).sum(axis=-1), 1e-3)
+    assert_close(logits_of(found), reference_logits(variant[0]), 1e-3)
     assert_close(found.attention, golden["attention"], 1e-5)
 
 
@@ -147,7 +154,7 @@ def test_float16_stays_near_the_published_reference(exported: Callable[..., Path
     golden = np.load(GOLDEN / "dream-random" / "forward.npz")
     found = engine.run(whole(golden["input_ids"]))
     # 11 bits a value: 28 layers add up to about 1e-3 here.
-    assert_close(logits_of(found), golden["logits"], 1e-2)
+    assert_close(logits_of(found), reference_logits("dream"), 1e-2)
     assert_close(found.attention, golden["attention"], 1e-3)
     assert {array.dtype for array in found.present} == {np.dtype(np.float16)}
     engine.close()

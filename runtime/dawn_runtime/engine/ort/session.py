@@ -4,7 +4,7 @@ import mmap
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,7 +31,7 @@ def open_session(
     providers: Sequence[str],
     options: Sequence[Mapping[str, str]] | None = None,
     *,
-    data: Path,
+    data: Path | None = None,
     activations: str,
     threads: int | None = None,
     spinning: bool = True,
@@ -48,7 +48,7 @@ def open_session(
         graph: Path of the graph.
         providers: Names of providers, the one asked for first.
         options: Their options; None for none.
-        data: Path of the graph's weights.
+        data: Path of the graph's weights; None if they are no link.
         activations: Those of the artifact: `fp32`, `fp16` or `bf16`.
         threads: Threads inside one operator on the CPU; None lets ONNX Runtime choose.
         spinning: Whether threads that wait may spin, which takes cores from all other work.
@@ -78,7 +78,8 @@ def open_session(
         settings = _settings(threads=threads, spinning=spinning, low_memory=low_memory)
         if first != CPU_PROVIDER:
             settings.add_session_config_entry(RECORD_PLACES, "1")
-        with _linked_weights(onnxruntime, settings, graph, data):
+        linked = nullcontext() if data is None else _linked_weights(settings, graph, data)
+        with linked:
             session = _open(engine, graph, providers, options, settings)
         left = {} if first == CPU_PROVIDER else left_on_cpu(session)
     if left:
@@ -170,7 +171,7 @@ def _settings(*, threads: int | None, spinning: bool, low_memory: bool) -> Any:
 
 
 @contextmanager
-def _linked_weights(onnxruntime: Any, settings: Any, graph: Path, weights: Path) -> Iterator[None]:
+def _linked_weights(settings: Any, graph: Path, weights: Path) -> Iterator[None]:
     """Gives a session weights that are a link into a cache, where it would not follow the link.
 
     ONNX Runtime reads weights that lie beside the graph when all links are followed, as they do in
@@ -179,7 +180,7 @@ def _linked_weights(onnxruntime: Any, settings: Any, graph: Path, weights: Path)
     a copy of them. Tried with every release from 1.23.1 to 1.32.0.
     """
     real = [Path(os.path.realpath(path)) for path in (graph, weights)]
-    refused = weights.is_symlink() and onnxruntime.__version__ in _REFUSES_LINKS
+    refused = weights.is_symlink() and import_onnxruntime().__version__ in _REFUSES_LINKS
     follows = real[0].parent == real[1].parent and not refused
     give = getattr(settings, "add_external_initializers_from_files_in_memory", None)
     if follows or give is None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from dawn_runtime.artifact import Artifact
 from dawn_runtime.cuda import CudaDevice, Device, DeviceArray, DeviceKv, PresentMemory
-from dawn_runtime.engine.checks import check_inputs, check_volumes
+from dawn_runtime.engine.checks import check_inputs, check_measures, check_volumes
 from dawn_runtime.engine.device import DeviceOutputs, KvMemory, sizes_of
 from dawn_runtime.engine.exclusive import exclusive
 from dawn_runtime.engine.protocol import StepInputs, StepOutputs
@@ -15,7 +15,13 @@ from dawn_runtime.engine.tensorrt.buffers import Packed
 from dawn_runtime.engine.tensorrt.contexts import Bindings, Contexts
 from dawn_runtime.engine.tensorrt.loading import LoadedEngine, load_plan
 from dawn_runtime.engine.tensorrt.module import find_tensorrt
-from dawn_runtime.engine.tensorrt.plans import Machine, PlanRecord, choose_plan, read_plans
+from dawn_runtime.engine.tensorrt.plans import (
+    Machine,
+    PlanRecord,
+    choose_plan,
+    read_plans,
+    unmeasured,
+)
 from dawn_runtime.engine.tensorrt.profiles import Profile, choose_profile, shape_of
 from dawn_runtime.engine_info import EngineInfo, info_of
 from dawn_runtime.errors import EngineError, OptionError
@@ -80,6 +86,7 @@ class TensorRTEngine:
         *,
         check: bool = True,
     ) -> None:
+        manifest = unmeasured(manifest)
         self._dims = manifest.dims
         self._info = info_of(loaded.trt.product, manifest)
         self.device = device
@@ -158,6 +165,7 @@ class TensorRTEngine:
     def _check_step(self, inputs: StepInputs) -> None:
         if self._check:
             check_inputs(inputs, self._info)
+        check_measures(inputs, self._info)
         self._check_wanted(inputs)
         check_volumes(self._info, self._dims, sizes_of(inputs))
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from dawn_runtime.contract import TensorSpec
 from dawn_runtime.engine.tensorrt.module import TensorRT, make_log, reason
-from dawn_runtime.engine.tensorrt.plans import PlanRecord, rebuild_hint
+from dawn_runtime.engine.tensorrt.plans import PlanRecord, rebuild_hint, unmeasured
 from dawn_runtime.errors import EngineError
 from dawn_runtime.manifest import Manifest
 
@@ -99,7 +99,7 @@ def _refit(loaded: LoadedEngine, graph: Path) -> None:
 def _check_tensors(
     loaded: LoadedEngine, manifest: Manifest, record: PlanRecord, folder: Path
 ) -> None:
-    engine = loaded.engine
+    engine, manifest = loaded.engine, unmeasured(manifest)
     found = {engine.get_tensor_name(i) for i in range(engine.num_io_tensors)}
     expected = {spec.name for spec in (*manifest.inputs, *manifest.outputs)}
     if not record.logits:

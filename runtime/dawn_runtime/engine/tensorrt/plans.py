@@ -16,7 +16,7 @@ that decides whether it can run; where the key differs, one line says so and how
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +26,7 @@ from dawn_runtime.engine.tensorrt.module import TensorRT, release
 from dawn_runtime.engine.tensorrt.profiles import Profile, profiles_hash
 from dawn_runtime.errors import ArtifactError, EngineError
 from dawn_runtime.files import PARTIAL_SUFFIX
-from dawn_runtime.manifest import FileEntry, Manifest
+from dawn_runtime.manifest import STEP, FileEntry, Manifest
 
 PLAN_SUFFIX: Final = ".engine"
 RECORD_SUFFIX: Final = ".engine.json"
@@ -215,6 +215,12 @@ _WORDS: Mapping[str, str] = {
     "precision": "was built at {built}, the artifact is {here}",
 }
 """Field of the key -> what a difference means; the plan's own profiles never differ."""
+
+
+def unmeasured(manifest: Manifest) -> Manifest:
+    """Returns the manifest of a graph without entropy and margin, which no plan has."""
+    step = replace(manifest.step, measures=False)
+    return replace(manifest, graphs={**manifest.graphs, STEP: step})
 
 
 def rebuild_hint(folder: Path | str) -> str:
