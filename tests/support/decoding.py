@@ -23,6 +23,9 @@ from dawn_runtime.engine import Engine
 from dawn_runtime.engine.fake import FakeEngine, HashModel, fake_manifest
 
 MANIFEST = fake_manifest(vocab_size=32, max_length=96)
+OLDER = replace(MANIFEST, tokens=replace(MANIFEST.tokens, forbidden=()))
+"""Of a graph from before the mask was barred in it; the rails are for those."""
+
 END, MASK = MANIFEST.tokens.eos[0], MANIFEST.tokens.mask
 DAWN = Dawn(tau_sink=0.5, tau_edge=0.03, tau_induce=0.3, tau_low=0.2)
 SCALED = replace(DAWN, reference_length=16, length_exponent=0.5)

@@ -32,7 +32,7 @@ from dawn_runtime.engine.fake import FakeEngine, FakeModel, HashModel
 from dawn_runtime.errors import BatchFullError
 from dawn_runtime.generation import open_batch
 from dawn_runtime.policies import Kernel
-from support.decoding import DAWN, MANIFEST, MASK, POLICIES, SCALED, begin, same_row
+from support.decoding import DAWN, MANIFEST, MASK, OLDER, POLICIES, SCALED, begin, same_row
 from support.device_engine import SPARE, HostEngine
 from support.fake_driver import FakeDriver
 from support.host_device import HostDevice
@@ -53,7 +53,7 @@ def batches(
     device: Device, model: FakeModel, padding: Padding = "right", *, rows: int = 4
 ) -> tuple[DeviceBatch, Batch, HostEngine]:
     """An empty batch next to an engine on a device, and one in NumPy over the same model."""
-    fake = FakeEngine(MANIFEST, model)
+    fake = FakeEngine(OLDER, model)
     engine, packer = HostEngine(fake, device), Packer(0, padding)
     bounds = {"max_rows": rows, "max_tokens": rows * 44}
     there = open_batch(engine, packer, **bounds)

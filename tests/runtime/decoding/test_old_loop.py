@@ -16,7 +16,7 @@ from dawn_runtime.decoding import CACHES, RowState, Sampling, Unmask, Window
 from dawn_runtime.decoding.sampling import GREEDY
 from dawn_runtime.engine.fake import FakeEngine, HashModel
 from support import old_loop
-from support.decoding import END, MANIFEST, MASK, POLICIES, batch_of, finished
+from support.decoding import END, MASK, OLDER, POLICIES, batch_of, finished
 
 TESTS, ROWS_OF_A_TEST = 10, 100
 WINDOWS: list[Window] = [
@@ -91,7 +91,7 @@ def decoded_before(setting: Setting) -> tuple[old_loop.RowState, ...]:
         for each in setting.schemes
     )
     packer = old_loop.Packer(setting.shift, MASK, 0, setting.padding)
-    engine = FakeEngine(MANIFEST, HashModel(32, setting.seed))
+    engine = FakeEngine(OLDER, HashModel(32, setting.seed))
     state = old_loop.DecodeState(rows, rules)
     for last in old_loop.decode(engine, packer, state):
         state = last
@@ -104,7 +104,7 @@ def decoded_now(setting: Setting) -> tuple[tuple[RowState, ...], int]:
         RowState.fill(ids.copy(), start, MASK, setting.ends, shift=setting.shift)
         for ids, start in zip(setting.ids, setting.starts, strict=True)
     ]
-    engine = FakeEngine(MANIFEST, HashModel(32, setting.seed))
+    engine = FakeEngine(OLDER, HashModel(32, setting.seed))
     batch = finished(batch_of(engine, rows, [*setting.schemes], setting.padding))
     return tuple(batch.rows.values()), batch.forwards
 
