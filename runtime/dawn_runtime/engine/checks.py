@@ -109,7 +109,8 @@ def check_outputs(inputs: StepInputs, outputs: StepOutputs, info: EngineInfo) ->
     for name in ("logits", *contract.MEASURES):
         if getattr(inputs, f"want_{name}"):
             if getattr(outputs, name) is None:
-                raise EngineError(f"{info.name}: {name} were asked for and did not come")
+                verb = "were" if name == "logits" else "was"
+                raise EngineError(f"{info.name}: {name} {verb} asked for and did not come")
             expected[name] = inputs.logit_rows.shape
     if inputs.want_logits:
         expected["logits"] = (*inputs.logit_rows.shape, info.vocab_size)
@@ -196,6 +197,11 @@ def _check_output(info: EngineInfo, name: str, array: NDArray[Any], shape: tuple
         raise EngineError(f"{info.name}: output {name} has shape {array.shape}; expected {shape}")
     if array.dtype.kind == "f" and not all(map(_is_finite, _usable(info, name, array))):
         raise not_finite(info, name)
+    if name == "logits" and (array[..., list(info.forbidden)] != -np.inf).any():
+        raise EngineError(
+            f"{info.name}: output logits has a number at an id that is never predicted; expected "
+            f"minus infinity at {list(info.forbidden)}"
+        )
     expected = "int64" if name == "tokens" else "float32"
     if array.dtype != expected:
         raise EngineError(f"{info.name}: output {name} is {array.dtype}; expected {expected}")
@@ -207,18 +213,9 @@ def _is_finite(array: NDArray[Any]) -> bool:
 
 
 def _usable(info: EngineInfo, name: str, array: NDArray[Any]) -> list[NDArray[Any]]:
-    """The parts of an output that must be finite; logits of forbidden ids must not be.
-
-    Raises:
-        EngineError: A forbidden id could be predicted.
-    """
-    if name != "logits" or not info.forbidden:
+    """The parts of an output that must be finite: logits between those of forbidden ids."""
+    if name != "logits":
         return [array]
-    if (array[..., list(info.forbidden)] != -np.inf).any():
-        raise EngineError(
-            f"{info.name}: output logits has a number at an id that is never predicted; expected "
-            f"minus infinity at {list(info.forbidden)}"
-        )
     ends = [*info.forbidden, info.vocab_size]
     begins = [0, *(number + 1 for number in info.forbidden)]
     return [array[..., begin:end] for begin, end in zip(begins, ends, strict=True)]
