@@ -67,7 +67,6 @@ def build_plan(
         KeyboardInterrupt: Ctrl-C was pressed.
     """
     artifact, options = Artifact.open(folder), options or EngineOptions()
-    check_graph(artifact.folder, artifact.manifest)
     trt = trt or find_tensorrt(builds=True, purpose="builds plans")
     found = read_cuda()
     machine = target_machine(trt, options, found)
