@@ -106,7 +106,7 @@ def test_a_graph_for_tensorrt_measures_nothing_and_says_so(tmp_path: Path) -> No
     engine = open_engine(artifact, "onnxruntime-cpu", threads=1)
     plain = engine.run(replace(whole(), want_entropy=False, want_margin=False))
     assert (plain.entropy, plain.margin) == (None, None)
-    with pytest.raises(EngineError, match="entropy and margin of predictions are wanted, but"):
+    with pytest.raises(EngineError, match="asked for entropy and margin of predictions, but"):
         engine.run(whole())
     engine.close()
 

@@ -272,7 +272,7 @@ def test_the_fake_engine_measures_its_logits_and_bars_the_mask() -> None:
 
 @pytest.mark.parametrize("name", ["entropy", "margin"])
 def test_an_engine_of_an_older_graph_says_that_it_measures_nothing(name: str) -> None:
-    with pytest.raises(EngineError, match=f"fake: {name} of predictions are wanted, but the graph"):
+    with pytest.raises(EngineError, match=f"fake: asked for {name} of predictions, but the graph"):
         FakeEngine(OLDER).run(full_pass([[1, 2]], **{f"want_{name}": True}))
 
 
@@ -422,6 +422,12 @@ def test_onnxruntime_returns_logits_and_keys_on_request(graph_path: Path) -> Non
     np.testing.assert_array_equal(found.tokens, found.logits.argmax(axis=-1))
     assert [array.shape for array in found.present] == [(1, 1, 3, 2)] * 2
     assert found.present[0][0, 0, :, 0].tolist() == [0, 1, 2]
+
+
+def test_an_older_graph_must_predict_something(graph_path: Path) -> None:
+    none = np.zeros((1, 0), dtype=np.int64)
+    with pytest.raises(EngineError, match=r"got no logit_rows, but the graph .* export again"):
+        OrtEngine(graph_path, OLDER, threads=1).run(full_pass([[1, 2]], logit_rows=none))
 
 
 def test_onnxruntime_takes_cached_keys(graph_path: Path) -> None:

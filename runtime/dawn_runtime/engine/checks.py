@@ -82,8 +82,21 @@ def check_measures(inputs: StepInputs, info: EngineInfo) -> None:
     wanted = [name for name in contract.MEASURES if getattr(inputs, f"want_{name}")]
     if wanted and not info.measures:
         raise EngineError(
-            f"{info.name}: {' and '.join(wanted)} of predictions are wanted, but the graph of this "
+            f"{info.name}: asked for {' and '.join(wanted)} of predictions, but the graph of this "
             "artifact returns none; export again, with --target cpu or --target cuda"
+        )
+
+
+def check_rows(inputs: StepInputs, info: EngineInfo) -> None:
+    """Refuses a step that predicts nothing on a graph from before version 3, which bars no id.
+
+    Raises:
+        EngineError: ONNX Runtime would fail in the middle of such a graph.
+    """
+    if not info.forbidden and inputs.logit_rows.shape[1] == 0:
+        raise EngineError(
+            f"{info.name}: got no logit_rows, but the graph of this artifact, made by an older "
+            "version of dawn-edge, must predict something; export again"
         )
 
 
