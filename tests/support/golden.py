@@ -100,9 +100,13 @@ def probability_of_best(logits: np.ndarray) -> np.ndarray:
 
 
 class NumpyEngine:
-    """A pre-norm RoPE transformer under the whole step contract, cached keys included."""
+    """A pre-norm RoPE transformer under the whole step contract, cached keys included.
 
-    def __init__(self, family: str, weights: str = "random") -> None:
+    As the reference it lets the mask be predicted, unless `barred`.
+    """
+
+    def __init__(self, family: str, weights: str = "random", *, barred: bool = False) -> None:
+        self.forbidden = (MASK,) if barred else ()
         folder = GOLDEN / f"{family}-{weights}"
         config = json.loads((folder / "config.json").read_text())
         self.names = DREAM_NAMES if family == "dream" else LLADA_NAMES
@@ -113,7 +117,8 @@ class NumpyEngine:
         self.eps, self.theta = config["rms_norm_eps"], config["rope_theta"]
 
     def describe(self) -> EngineInfo:
-        return EngineInfo("numpy", self.layers, self.kv_heads, 8, 256, 2048, "float32")
+        info = EngineInfo("numpy", self.layers, self.kv_heads, 8, 256, 2048, "float32")
+        return replace(info, forbidden=self.forbidden)
 
     def close(self) -> None:
         pass
@@ -137,6 +142,7 @@ class NumpyEngine:
         scale = self.weights[self.names["norm"] + ".weight"]
         logits = self.rms(hidden, scale) @ self.weights[self.names["head"] + ".weight"].T
         logits = np.take_along_axis(logits, inputs.logit_rows[..., None], axis=1)
+        logits[..., list(self.forbidden)] = -np.inf
         return StepOutputs(
             tokens=logits.argmax(axis=-1),
             confidence=probability_of_best(logits),

@@ -69,7 +69,6 @@ def build_plan(
     """
     options = _checked(options)
     artifact = Artifact.open(folder)
-    check_graph(artifact.folder, artifact.manifest)
     trt = trt or find_tensorrt(builds=True, purpose="builds plans")
     found = read_cuda()
     machine = target_machine(trt, options, found)

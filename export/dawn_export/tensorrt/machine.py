@@ -75,15 +75,15 @@ def target_machine(trt: TensorRT, options: EngineOptions, found: Cuda) -> Machin
 
 
 def check_graph(folder: Path, manifest: Manifest) -> None:
-    """Refuses a graph with outputs that a plan would compute in every step, wanted or not.
+    """Refuses a graph with outputs that trtexec cannot leave out, as `build_plan` does.
 
     Raises:
         ExportError: It has some.
     """
     if manifest.step.measures:
         raise ExportError(
-            f"{folder}: the graph returns entropy and margin, for which a plan would set "
-            "memory aside and take time in every step; export again with --target tensorrt"
+            f"{folder}: the graph returns entropy and margin, which trtexec cannot leave "
+            "out; export again with --target tensorrt, or build the plan with dawn-export"
         )
 
 

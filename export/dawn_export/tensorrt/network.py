@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dawn_export.errors import ExportError
+from dawn_runtime.contract import MEASURES
 from dawn_runtime.engine.tensorrt.module import TensorRT, reason
 
 
@@ -32,8 +33,8 @@ def parse_graph(trt: TensorRT, builder: Any, log: Any, graph: Path, *, logits: b
         raise ExportError(
             f"{trt.name}: cannot parse {graph}: {text:.300}; export again with --dialect portable"
         )
-    if not logits:
-        _drop(network, "logits")
+    for name in (*MEASURES, *([] if logits else ["logits"])):
+        _drop(network, name)
     if hasattr(module, "IAttentionBoundaryLayer"):
         _let_decompose(network, module.IAttentionBoundaryLayer)
     return network

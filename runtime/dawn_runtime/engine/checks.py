@@ -83,8 +83,21 @@ def check_measures(inputs: StepInputs, info: EngineInfo) -> None:
     wanted = [name for name in contract.MEASURES if getattr(inputs, f"want_{name}")]
     if wanted and not info.measures:
         raise EngineError(
-            f"{info.name}: {' and '.join(wanted)} of predictions are wanted, but the graph of this "
+            f"{info.name}: asked for {' and '.join(wanted)} of predictions, but the graph of this "
             "artifact returns none; export again, with --target cpu or --target cuda"
+        )
+
+
+def check_rows(inputs: StepInputs, info: EngineInfo) -> None:
+    """Refuses a step that predicts nothing on a graph from before version 3, which bars no id.
+
+    Raises:
+        EngineError: ONNX Runtime would fail in the middle of such a graph.
+    """
+    if not info.forbidden and inputs.logit_rows.shape[1] == 0:
+        raise EngineError(
+            f"{info.name}: got no logit_rows, but the graph of this artifact, made by an older "
+            "version of dawn-edge, must predict something; export again"
         )
 
 
@@ -110,7 +123,8 @@ def check_outputs(inputs: StepInputs, outputs: StepOutputs, info: EngineInfo) ->
     for name in ("logits", *contract.MEASURES):
         if getattr(inputs, f"want_{name}"):
             if getattr(outputs, name) is None:
-                raise EngineError(f"{info.name}: {name} were asked for and did not come")
+                verb = "were" if name == "logits" else "was"
+                raise EngineError(f"{info.name}: {name} {verb} asked for and did not come")
             expected[name] = inputs.logit_rows.shape
     if inputs.want_logits:
         expected["logits"] = (*inputs.logit_rows.shape, info.vocab_size)
@@ -229,9 +243,20 @@ def _check_output(info: EngineInfo, name: str, array: NDArray[Any], shape: tuple
         raise EngineError(f"{info.name}: output {name} has shape {array.shape}; expected {shape}")
     if array.dtype.kind == "f":
         check_finite(info, name, array)
+    if name == "logits":
+        _check_barred(info, array)
     expected = "int64" if name == "tokens" else "float32"
     if array.dtype != expected:
         raise EngineError(f"{info.name}: output {name} is {array.dtype}; expected {expected}")
+
+
+def _check_barred(info: EngineInfo, logits: NDArray[Any]) -> None:
+    """Refuses logits by which an id could be predicted that never is."""
+    if (logits[..., list(info.forbidden)] != -np.inf).any():
+        raise EngineError(
+            f"{info.name}: output logits has a number at an id that is never predicted; expected "
+            f"minus infinity at {list(info.forbidden)}"
+        )
 
 
 def check_finite(info: EngineInfo, name: str, array: NDArray[Any]) -> None:
@@ -255,18 +280,9 @@ def _is_finite(array: NDArray[Any]) -> bool:
 
 
 def _usable(info: EngineInfo, name: str, array: NDArray[Any]) -> list[NDArray[Any]]:
-    """The parts of an output that must be finite; logits of forbidden ids must not be.
-
-    Raises:
-        EngineError: A forbidden id could be predicted.
-    """
-    if name != "logits" or not info.forbidden:
+    """The parts of an output that must be finite: logits between those of forbidden ids."""
+    if name != "logits":
         return [array]
-    if (array[..., list(info.forbidden)] != -np.inf).any():
-        raise EngineError(
-            f"{info.name}: output logits has a number at an id that is never predicted; expected "
-            f"minus infinity at {list(info.forbidden)}"
-        )
     ends = [*info.forbidden, info.vocab_size]
     begins = [0, *(number + 1 for number in info.forbidden)]
     return [array[..., begin:end] for begin, end in zip(begins, ends, strict=True)]

@@ -37,6 +37,9 @@ PLAIN = {
         "Split",
     ),
     *("Squeeze", "Sub", "Transpose", "Unsqueeze", "Where"),
+    # What is barred, the second best and the entropy.
+    *("Clip", "Exp", "GatherND", "LogSoftmax", "Max", "Min", "Neg", "ReduceSum", "ScatterElements"),
+    *("Slice", "TopK"),
 }
 OPERATORS = {
     "portable": PLAIN | {"Pow", "Sqrt"},

@@ -173,3 +173,12 @@ def test_the_gate_stays_shut_for_a_graph_that_the_parser_does_not_know(
 def test_the_opset_of_the_portable_dialect_is_the_newest_that_10_3_reads() -> None:
     assert json.loads(OPERATORS.read_text(encoding="utf-8"))["opset"] == OPSETS["portable"]
     assert not {"Attention", "RMSNormalization", "RotaryEmbedding"} & set(listed())
+
+
+def test_a_graph_that_measures_is_built_without_what_it_measures(tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "dream", "dream", **WIDE["dream"])
+    options = ExportOptions("cuda", "fp16", "portable", evidence_layers=2)
+    export(checkpoint, tmp_path / "out", options)
+    assert read_manifest(tmp_path / "out").step.measures
+    done = gate(tmp_path / "out")
+    assert done.returncode == 0, done.stderr[-2000:]

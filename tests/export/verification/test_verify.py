@@ -31,7 +31,7 @@ from support.golden import GOLDEN
 
 TWO_LAYERS = ExportOptions(evidence_layers=2)
 CASES = ("full", "cached", "batched", "minimal")
-OUTPUTS = ("tokens", "confidence", "attention", "logits", "cache", "other")
+OUTPUTS = ("tokens", "confidence", "attention", "logits", "entropy", "margin", "cache", "other")
 NOT_OF_ONE_ROW = {("minimal", "attention"), ("minimal", "other")}
 
 

@@ -25,9 +25,16 @@ from dawn_runtime.contract import input_specs, output_specs
 from dawn_runtime.engine.checks import check_outputs, check_volumes
 from dawn_runtime.engine.fake import FakeEngine, HashModel, ReplayEngine, fake_manifest
 from dawn_runtime.engine.ort.cpu import OrtEngine
+from dawn_runtime.manifest import one_graph
 from dawn_runtime.threads import Machine, decide
 
 MANIFEST = fake_manifest(vocab_size=16, max_length=32)
+# The toy graph below is one of before the third version of the manifest.
+OLDER = replace(
+    MANIFEST,
+    tokens=replace(MANIFEST.tokens, forbidden=()),
+    graphs=one_graph(measures=False),
+)
 
 
 def full_pass(ids: list[list[int]], **changes: Any) -> StepInputs:
@@ -93,7 +100,13 @@ def test_inputs_that_break_the_contract_are_named(changes: dict[str, Any], messa
         ("logits", lambda a: a[..., :-1], r"logits has shape \(1, 2, 15\); expected \(1, 2, 16\)"),
         ("logits", lambda a: a.astype(np.float64), "logits is float64; expected float32"),
         ("logits", lambda a: a * np.float32(np.nan), "output logits holds NaN or infinity"),
-        ("logits", lambda a: a + np.float32(np.inf), "output logits holds NaN or infinity"),
+        ("logits", lambda a: np.full_like(a, np.inf), "output logits holds NaN or infinity"),
+        ("logits", lambda a: np.full_like(a, -np.inf), "output logits holds NaN or infinity"),
+        ("logits", np.zeros_like, r"a number at an id that is never .* minus infinity at \[15\]"),
+        ("entropy", lambda a: None, "entropy was asked for and did not come"),
+        ("entropy", lambda a: a[:, :1], r"entropy has shape \(1, 1\); expected \(1, 2\)"),
+        ("margin", lambda a: a * np.float32(np.nan), "output margin holds NaN or infinity"),
+        ("margin", lambda a: a.astype(np.float64), "margin is float64; expected float32"),
         ("present", lambda a: a[:1], "got 1 keys and values; expected 2, two for each layer"),
         (
             "present",
@@ -108,7 +121,8 @@ def test_inputs_that_break_the_contract_are_named(changes: dict[str, Any], messa
     ],
 )
 def test_outputs_that_break_the_contract_are_named(name: str, change: Any, message: str) -> None:
-    inputs = full_pass([[1, 2]], want_logits=True, want_present=True)
+    wanted = ("logits", "present", "entropy", "margin")
+    inputs = full_pass([[1, 2]], **{f"want_{output}": True for output in wanted})
     engine = FakeEngine(MANIFEST)
     outputs = engine.run(inputs)
     check_outputs(inputs, outputs, engine.describe())
@@ -228,6 +242,40 @@ def test_replay_gives_back_what_was_prepared_and_remembers_inputs() -> None:
         engine.run(inputs)
 
 
+def test_an_engine_predicts_nothing_where_nothing_is_asked() -> None:
+    none = np.zeros((1, 0), dtype=np.int64)
+    wanted = {f"want_{name}": True for name in ("logits", "present", "entropy", "margin")}
+    inputs = full_pass([[1, 2]], logit_rows=none, **wanted)
+    engine = FakeEngine(MANIFEST)
+    found = engine.run(inputs)
+    check_outputs(inputs, found, engine.describe())
+    assert found.tokens.shape == found.confidence.shape == (1, 0)
+    assert len(found.present) == 2
+
+
+def test_the_fake_engine_measures_its_logits_and_bars_the_mask() -> None:
+    rows = np.arange(8)[None]
+    found = FakeEngine(MANIFEST).run(
+        full_pass([list(range(8))], want_logits=True, want_entropy=True, want_margin=True)
+    )
+    assert found.logits is not None
+    assert np.isneginf(found.logits[..., 15]).all()
+    shares = np.exp(found.logits[..., :15].astype(np.float64))
+    shares /= shares.sum(axis=-1, keepdims=True)
+    entropy = -(shares * np.log(shares)).sum(axis=-1)
+    np.testing.assert_allclose(found.entropy, entropy, atol=1e-6)
+    ordered = np.sort(found.logits, axis=-1)
+    np.testing.assert_array_equal(found.margin, ordered[..., -1] - ordered[..., -2])
+    np.testing.assert_allclose(found.confidence, shares.max(axis=-1), rtol=1e-5)
+    assert found.tokens.shape == rows.shape
+
+
+@pytest.mark.parametrize("name", ["entropy", "margin"])
+def test_an_engine_of_an_older_graph_says_that_it_measures_nothing(name: str) -> None:
+    with pytest.raises(EngineError, match=f"fake: asked for {name} of predictions, but the graph"):
+        FakeEngine(OLDER).run(full_pass([[1, 2]], **{f"want_{name}": True}))
+
+
 # ONNX Runtime
 
 
@@ -236,7 +284,7 @@ def contract_graph() -> onnx.ModelProto:
 
     Keys and values are the position, so that what is fed can be read back.
     """
-    manifest = MANIFEST
+    manifest = OLDER
     dims = manifest.dims
     table = np.random.default_rng(0).normal(size=(16, 16)).astype(np.float32)
     constants = {
@@ -280,8 +328,8 @@ def contract_graph() -> onnx.ModelProto:
     graph = helper.make_graph(
         nodes,
         "contract",
-        values(input_specs(*sizes)),
-        values(output_specs(*sizes, dims.vocab_size)),
+        values(input_specs(*sizes, measures=False)),
+        values(output_specs(*sizes, dims.vocab_size, measures=False)),
         [numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
@@ -295,7 +343,7 @@ def graph_path(tmp_path: Path) -> Path:
 
 
 def test_onnxruntime_runs_the_contract(graph_path: Path) -> None:
-    engine = OrtEngine(graph_path, MANIFEST, threads=1)
+    engine = OrtEngine(graph_path, OLDER, threads=1)
     assert isinstance(engine, Engine)
     assert engine.describe().name == "onnxruntime-cpu"
     inputs = full_pass([[1, 2, 3], [4, 5, 6]], attention_rows=np.zeros((2, 0), dtype=np.int64))
@@ -308,7 +356,7 @@ def test_onnxruntime_runs_the_contract(graph_path: Path) -> None:
 
 
 def test_onnxruntime_keeps_no_memory_for_shapes_it_has_met(graph_path: Path) -> None:
-    options = OrtEngine(graph_path, MANIFEST, threads=1)._session.get_session_options()
+    options = OrtEngine(graph_path, OLDER, threads=1)._session.get_session_options()
     assert not options.enable_mem_pattern
 
 
@@ -317,7 +365,7 @@ def test_onnxruntime_runs_on_the_threads_that_were_chosen(
 ) -> None:
     chosen = decide(Machine(8, 8, 8, quota=3), weights=10**9)
     monkeypatch.setattr("dawn_runtime.engine.ort.cpu.choose_threads", lambda dims, wanted: chosen)
-    engine = OrtEngine(graph_path, MANIFEST)
+    engine = OrtEngine(graph_path, OLDER)
     options = engine._session.get_session_options()
     assert options.intra_op_num_threads == 3
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
@@ -337,7 +385,7 @@ class Pressed:
 
 
 def test_onnxruntime_ends_a_run_that_is_stopped(graph_path: Path) -> None:
-    engine = OrtEngine(graph_path, MANIFEST)
+    engine = OrtEngine(graph_path, OLDER)
     session = engine._session
     engine._session = Pressed(session)
     with pytest.raises(EngineError, match="terminate"):
@@ -351,24 +399,24 @@ def test_threads_may_spin_where_the_machine_is_free(
 ) -> None:
     chosen = decide(Machine(8, 8, 8), weights=10**9)
     monkeypatch.setattr("dawn_runtime.engine.ort.cpu.choose_threads", lambda dims, wanted: chosen)
-    options = OrtEngine(graph_path, MANIFEST)._session.get_session_options()
+    options = OrtEngine(graph_path, OLDER)._session.get_session_options()
     with pytest.raises(RuntimeError, match="allow_spinning"):  # nothing is said, so they may
         options.get_session_config_entry("session.intra_op.allow_spinning")
 
 
 def test_low_memory_leaves_weights_where_they_are_and_changes_no_result(graph_path: Path) -> None:
-    engine = OrtEngine(graph_path, MANIFEST, threads=1, low_memory=True)
+    engine = OrtEngine(graph_path, OLDER, threads=1, low_memory=True)
     options = engine._session.get_session_options()
     assert options.graph_optimization_level == GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     assert options.get_session_config_entry("session.disable_prepacking") == "1"
     assert not options.enable_cpu_mem_arena
     inputs = full_pass([[1, 2, 3]])
-    usual = OrtEngine(graph_path, MANIFEST, threads=1).run(inputs)
+    usual = OrtEngine(graph_path, OLDER, threads=1).run(inputs)
     np.testing.assert_array_equal(engine.run(inputs).tokens, usual.tokens)
 
 
 def test_onnxruntime_returns_logits_and_keys_on_request(graph_path: Path) -> None:
-    engine = OrtEngine(graph_path, MANIFEST, threads=1)
+    engine = OrtEngine(graph_path, OLDER, threads=1)
     found = engine.run(full_pass([[1, 2, 3]], want_logits=True, want_present=True))
     assert found.logits is not None
     np.testing.assert_array_equal(found.tokens, found.logits.argmax(axis=-1))
@@ -376,8 +424,14 @@ def test_onnxruntime_returns_logits_and_keys_on_request(graph_path: Path) -> Non
     assert found.present[0][0, 0, :, 0].tolist() == [0, 1, 2]
 
 
+def test_an_older_graph_must_predict_something(graph_path: Path) -> None:
+    none = np.zeros((1, 0), dtype=np.int64)
+    with pytest.raises(EngineError, match=r"got no logit_rows, but the graph .* export again"):
+        OrtEngine(graph_path, OLDER, threads=1).run(full_pass([[1, 2]], logit_rows=none))
+
+
 def test_onnxruntime_takes_cached_keys(graph_path: Path) -> None:
-    engine = OrtEngine(graph_path, MANIFEST, threads=1)
+    engine = OrtEngine(graph_path, OLDER, threads=1)
     inputs = full_pass(
         [[1, 2]],
         past=(np.zeros((1, 1, 3, 2), dtype=np.float32),) * 2,
@@ -390,8 +444,8 @@ def test_onnxruntime_takes_cached_keys(graph_path: Path) -> None:
 def test_onnxruntime_checks_inputs_unless_told_otherwise(graph_path: Path) -> None:
     wrong = full_pass([[1, 99]])
     with pytest.raises(EngineError, match="input_ids runs from 1 to 99"):
-        OrtEngine(graph_path, MANIFEST, threads=1).run(wrong)
-    unchecked = OrtEngine(graph_path, MANIFEST, threads=1, check=False)
+        OrtEngine(graph_path, OLDER, threads=1).run(wrong)
+    unchecked = OrtEngine(graph_path, OLDER, threads=1, check=False)
     with pytest.raises(EngineError, match="onnxruntime-cpu: cannot run the graph: ") as caught:
         unchecked.run(wrong)
     assert "\n" not in str(caught.value)
@@ -399,7 +453,7 @@ def test_onnxruntime_checks_inputs_unless_told_otherwise(graph_path: Path) -> No
 
 
 def test_closed_engine_says_so(graph_path: Path) -> None:
-    engine = OrtEngine(graph_path, MANIFEST, threads=1)
+    engine = OrtEngine(graph_path, OLDER, threads=1)
     engine.close()
     engine.close()
     with pytest.raises(EngineError, match="the engine is closed; open the artifact again"):
@@ -431,7 +485,7 @@ def test_every_error_out_of_onnxruntime_is_translated(
         def run(self, *_: Any) -> StepOutputs:
             raise error("first line\nsecond line")
 
-    engine = OrtEngine(graph_path, MANIFEST, threads=1)
+    engine = OrtEngine(graph_path, OLDER, threads=1)
     monkeypatch.setattr(engine, "_session", Broken())
     with pytest.raises(EngineError, match="cannot run the graph: first line second line"):
         engine.run(full_pass([[1]]))

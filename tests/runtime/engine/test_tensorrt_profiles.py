@@ -32,7 +32,7 @@ def test_profiles_of_a_long_sequence_are_these() -> None:
         "B": [1, 2, 2],
         "S": [1, 512, 512],
         "P": [0, 0, 0],
-        "R": [1, 512, 512],
+        "R": [0, 512, 512],
         "Q": [0, 512, 512],
     }
     assert full.ranges["S"] == (1, 1000, 1000)
@@ -40,7 +40,7 @@ def test_profiles_of_a_long_sequence_are_these() -> None:
         "B": (1, 2, 2),
         "S": (1, 64, 1000),
         "P": (1, 968, 1000),
-        "R": (1, 32, 1000),
+        "R": (0, 32, 1000),
         "Q": (0, 32, 1000),
     }
 

@@ -19,7 +19,7 @@ def share_head(graph: ir.Graph, embedding: ir.Value) -> None:
 
     1. x becomes [B * R, hidden];
     2. `Gemm` multiplies with the embedding, read transposed;
-    3. the product becomes [B, R, V] again, B and R taken from x.
+    3. the product becomes [B, R, V] again, B and R taken from x; a size of 0 is meant as such.
 
     Args:
         graph: Where the product is.
@@ -39,7 +39,7 @@ def _rewrite(graph: ir.Graph, product: ir.Node, embedding: ir.Value) -> None:
     leading = ir.node("Shape", [x], {"start": 0, "end": 2})
     last = _constant(graph, "head/vocabulary", vocabulary)
     sizes = ir.node("Concat", [leading.outputs[0], last], {"axis": 0})
-    back = ir.node("Reshape", [gemm.outputs[0], sizes.outputs[0]])
+    back = ir.node("Reshape", [gemm.outputs[0], sizes.outputs[0]], {"allowzero": 1})
     for node in (rows, gemm, leading, sizes, back):
         graph.insert_before(product, node)
     ir.convenience.replace_all_uses_with(logits, back.outputs[0], replace_graph_outputs=True)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dawn_runtime import contract
 from dawn_runtime.artifact import Artifact
-from dawn_runtime.engine.checks import check_inputs, check_threads, named_inputs
+from dawn_runtime.engine.checks import check_inputs, check_rows, check_threads, named_inputs
 from dawn_runtime.engine.ort.session import (
     CPU_PROVIDER,
     import_onnxruntime,
@@ -102,6 +102,7 @@ class OrtEngine:
             raise EngineError(f"{self._info.name}: the engine is closed; open the artifact again")
         if self._check:
             check_inputs(inputs, self._info)
+        check_rows(inputs, self._info)
         names = ["tokens", "confidence", "attention"]
         names += ["logits"] if inputs.want_logits else []
         names += [name for name in contract.MEASURES if getattr(inputs, f"want_{name}")]

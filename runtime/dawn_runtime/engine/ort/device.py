@@ -21,7 +21,13 @@ from dawn_runtime.arrays import IntArray
 from dawn_runtime.artifact import Artifact
 from dawn_runtime.cuda import CudaDevice, Device, DeviceArray, DeviceKv, PresentMemory
 from dawn_runtime.cuda.pool import Pool
-from dawn_runtime.engine.checks import check_inputs, check_threads, check_volumes, named_inputs
+from dawn_runtime.engine.checks import (
+    check_inputs,
+    check_rows,
+    check_threads,
+    check_volumes,
+    named_inputs,
+)
 from dawn_runtime.engine.device import DeviceOutputs, KvMemory, sizes_of
 from dawn_runtime.engine.exclusive import exclusive
 from dawn_runtime.engine.operators import cpu_only_in
@@ -143,6 +149,7 @@ class OrtDeviceEngine:
         """
         if self._check:
             check_inputs(inputs, self._info)
+        check_rows(inputs, self._info)
         check_volumes(self._info, self._dims, sizes_of(inputs))
         with exclusive(self):
             return self._run(self._open_session(), inputs)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from dawn_runtime.artifact import Artifact
+from dawn_runtime.contract import ENTROPY_ROWS
 from dawn_runtime.cuda import CudaDevice, Device, DeviceArray, DeviceKv, PresentMemory
 from dawn_runtime.engine.checks import check_inputs, check_measures, check_volumes
 from dawn_runtime.engine.device import DeviceOutputs, KvMemory, sizes_of
@@ -233,7 +234,8 @@ class TensorRTEngine:
 
         def bindings() -> Bindings:
             kept = past or self._nothing_kept(fed["input_ids"], sizes)
-            inputs = {**fed, **dict(zip(self._past_names, kept, strict=True))}
+            inputs = {**fed, **self._unread(fed["input_ids"], sizes)}
+            inputs.update(zip(self._past_names, kept, strict=True))
             arrays = {**inputs, **self._output_arrays(sizes)}
             return Bindings(
                 index,
@@ -242,6 +244,14 @@ class TensorRTEngine:
             )
 
         self._open_contexts().enqueue((index, *sizes.values(), *addresses), bindings)
+
+    def _unread(self, stand_in: DeviceArray, sizes: dict[str, int]) -> dict[str, DeviceArray]:
+        """The rows of entropy, none, where a plan was built from a graph that has them."""
+        engine = self._loaded.engine
+        names = {engine.get_tensor_name(i) for i in range(engine.num_io_tensors)}
+        if ENTROPY_ROWS not in names:
+            return {}
+        return {ENTROPY_ROWS: DeviceArray(stand_in.pointer, (sizes["B"], 0), "int64")}
 
     def _nothing_kept(self, stand_in: DeviceArray, sizes: dict[str, int]) -> list[DeviceArray]:
         """Stands for P = 0: TensorRT wants an address even of a tensor without elements."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dawn_runtime.contract import TensorSpec
+from dawn_runtime.contract import ENTROPY_ROWS, TensorSpec
 from dawn_runtime.engine.tensorrt.module import TensorRT, make_log, reason
 from dawn_runtime.engine.tensorrt.plans import PlanRecord, rebuild_hint, unmeasured
 from dawn_runtime.errors import EngineError
@@ -104,6 +104,7 @@ def _check_tensors(
     expected = {spec.name for spec in (*manifest.inputs, *manifest.outputs)}
     if not record.logits:
         expected.remove("logits")
+    found.discard(ENTROPY_ROWS)  # a network keeps inputs that nothing reads, or does not
     if found != expected:
         wrong = ", ".join(sorted(found ^ expected)[:4])
         raise EngineError(

@@ -86,7 +86,7 @@ def shape_of(spec: TensorSpec, sizes: Mapping[str, int]) -> tuple[int, ...]:
         spec: Its entry in the contract.
         sizes: Letter -> size.
     """
-    known = {**sizes, "P+S": sizes["P"] + sizes["S"]}
+    known = {**sizes, "P+S": sizes["P"] + sizes["S"], "E": 0}  # plans measure nothing
     return tuple(known[dim] if isinstance(dim, str) else dim for dim in spec.shape)
 
 
