@@ -161,7 +161,7 @@ def test_an_abandoned_stream_is_freed_at_once(kind: str, decoder: Decoder) -> No
     gc.disable()
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("dawn_runtime.decoding.batch.KvStore", Kept)
+            patch.setattr("dawn_runtime.decoding.memory.KvStore", Kept)
             patch.setattr("dawn_runtime.decoder.Generation", counted(Generation, alive))
             for _ in range(5):
                 abandon(kind, decoder)
