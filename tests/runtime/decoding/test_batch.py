@@ -285,7 +285,7 @@ def test_memory_stays_flat_over_10000_joins(stores: list[KvStore]) -> None:
     assert batch.admit(rows[0], PLAIN) == 10000
     assert len(stores) == 1
     # The first quarter fills caches of Python and NumPy; a pointer a join would be 60 KB.
-    assert sizes[-1] - sizes[0] < 16384, sizes
+    assert sizes[-1] - sizes[0] < 65536, sizes  # 10 bytes a join would be 75,000
 
 
 def joins(batch: Batch, rows: list[RowState], schemes: list[Unmask], count: int) -> int:
