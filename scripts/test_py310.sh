@@ -26,4 +26,4 @@ python tests/support/export_golden.py "$DAWN_TEST_ARTIFACTS"
 # Two of them build plans with the exporter.
 OMP_NUM_THREADS=1 .venv310/bin/python -m pytest -p no:cacheprovider --numprocesses auto \
     tests/runtime --ignore tests/runtime/engine/test_tensorrt_engine.py \
-    --ignore tests/runtime/test_threads.py "$@"
+    --ignore tests/runtime/engine/test_tensorrt_threads.py "$@"
