@@ -23,6 +23,7 @@ prepare_environment dev
 export DAWN_TEST_ARTIFACTS="$root/build/test-artifacts"
 python tests/support/export_golden.py "$DAWN_TEST_ARTIFACTS"
 
-# One of them builds its plans with the exporter.
+# Two of them build plans with the exporter.
 OMP_NUM_THREADS=1 .venv310/bin/python -m pytest -p no:cacheprovider --numprocesses auto \
-    tests/runtime --ignore tests/runtime/engine/test_tensorrt_engine.py "$@"
+    tests/runtime --ignore tests/runtime/engine/test_tensorrt_engine.py \
+    --ignore tests/runtime/engine/test_tensorrt_threads.py "$@"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dawn_runtime.arrays import IntArray
 from dawn_runtime.artifact import Artifact
 from dawn_runtime.chat import ChatTemplate
-from dawn_runtime.checks import check_choice, check_integer, shown
+from dawn_runtime.checks import check_choice, shown
 from dawn_runtime.companions import open_companions
 from dawn_runtime.decoding import PADDINGS, Packer, Padding, RowState
 from dawn_runtime.engine import Engine, EngineOptions, open_engine
@@ -21,7 +21,7 @@ from dawn_runtime.open_batch import OpenBatch
 from dawn_runtime.prompts import Filling, Prompt, PromptReader, Template, located, the_one
 from dawn_runtime.request import Request
 from dawn_runtime.results import Result
-from dawn_runtime.settings import Plan, Settings, make_plan, refuse_length
+from dawn_runtime.settings import Plan, Scalars, Settings, make_plan, refuse_length
 from dawn_runtime.streams import CommitStream, TextStream
 from dawn_runtime.threads import Threads
 from dawn_runtime.tokenizer import Tokenizer
@@ -163,10 +163,9 @@ class Decoder:
         if isinstance(prompt, Filling):
             refuse_length({"max_new_tokens": max_new_tokens})
             return self._reader.read_filling(prompt)[0]
-        if max_new_tokens is not None:
-            check_integer("generate", "max_new_tokens", max_new_tokens, minimum=1)
+        wanted = Scalars(max_new_tokens=max_new_tokens).max_new_tokens
         ids = self._reader.read(prompt)
-        self._reader.new_tokens(ids, max_new_tokens, self.manifest.decoding.max_new_tokens)
+        self._reader.new_tokens(ids, wanted, self.manifest.decoding.max_new_tokens)
         return ids
 
     def generate_batch(

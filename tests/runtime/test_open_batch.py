@@ -3,7 +3,7 @@
 import gc
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from dawn_runtime import (
 from dawn_runtime.engine.fake import FakeEngine, HashModel, fake_manifest
 
 MANIFEST = fake_manifest(vocab_size=32, max_length=96)
+SHIPPED = Path(__file__).parent.parent.parent / "models" / "tiny-dream-int8"
 
 
 @pytest.fixture
@@ -99,10 +100,8 @@ def test_tokens_that_are_taken_back_are_told(decoder: Decoder) -> None:
         assert batch.finished(key)
 
 
-def test_text_of_the_events_put_together_is_that_of_the_result(
-    shipped: Callable[..., Path],
-) -> None:
-    with Decoder.open(shipped("tiny-dream"), threads=1) as decoder, decoder.batch() as batch:
+def test_text_of_the_events_put_together_is_that_of_the_result() -> None:
+    with Decoder.open(SHIPPED, threads=1) as decoder, decoder.batch() as batch:
         chat = [{"role": "user", "content": "Sort ascending: 47 61 56 21"}]
         keys = [batch.admit(messages=chat), batch.admit("What is", max_new_tokens=8)]
         told = run_to_the_end(batch)

@@ -1,151 +1,68 @@
 """Real threads on one engine: answers are what they would be alone, whichever engine it is."""
 
 import ctypes
-import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from dawn_runtime import Artifact, Decoder, Engine, EngineError, StepInputs, StepOutputs
+from dawn_runtime import Artifact, Decoder, Engine, Manifest, StepInputs, StepOutputs
 from dawn_runtime.cuda import CudaDevice
 from dawn_runtime.engine.exclusive import exclusive
 from dawn_runtime.engine.fake import FakeEngine, HashModel
 from dawn_runtime.engine.ort.cpu import OrtEngine
 from dawn_runtime.engine.ort.device import OrtDeviceEngine
-from dawn_runtime.engine.tensorrt import engine as tensorrt_module
-from dawn_runtime.engine.tensorrt.engine import open_tensorrt
 from dawn_runtime.manifest import GRAPH_FILE
 from support.decoding import MANIFEST
 from support.device_engine import HostEngine
 from support.fake_driver import FakeDriver
 from support.host_device import HostDevice
-from support.tensorrt_machine import FakeMachine, copied, small_artifact
+from support.threads import (
+    PROMPTS,
+    RULES,
+    answer,
+    check_answers,
+    check_closing,
+    check_runs,
+    switching_often,
+    together,
+)
 
-PROMPTS = [[5] * 20, [9, 8, 7]]
-RULES: list[dict[str, Any]] = [
-    {"policy": "one-per-step", "block_length": 8},
-    {"policy": "dawn", "fallback_length": 0},
-    {"policy": "one-per-step", "cache": "dual", "block_length": 8},
-]
+Opened = tuple[Engine, Engine, Manifest]
 
 
 @pytest.fixture(autouse=True)
 def _switch_often() -> Iterator[None]:
-    """Threads change places as often as they can."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
+    with switching_often():
+        yield
 
 
-@pytest.fixture(scope="module")
-def portable(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_artifact(tmp_path_factory.mktemp("threads"), precision="fp32")
-
-
-Opened = tuple[Engine, Engine]
-
-
-@pytest.fixture(params=["cpu", "device", "tensorrt"])
+@pytest.fixture(params=["cpu", "device"])
 def engines(
-    request: pytest.FixtureRequest,
-    portable: Path,
-    tmp_path: Path,
-    host: HostDevice,
-    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest, exported: Callable[..., Path], host: HostDevice
 ) -> Iterator[Opened]:
     """An engine that threads share, and one for what is expected."""
-    artifact = Artifact.open(portable)
+    artifact = Artifact.open(exported("dream", "portable"))
     graph, manifest = artifact.path(GRAPH_FILE), artifact.manifest
-    alone = OrtEngine(graph, manifest, threads=1)
     shared: Engine = OrtEngine(graph, manifest, threads=1)
     if request.param == "device":
         shared = OrtDeviceEngine(graph, manifest, host, threads=1)
-    if request.param == "tensorrt":
-        driver, machine = request.getfixturevalue("driver"), FakeMachine(monkeypatch)
-        machine.world.enqueue = driver._do
-        machine.world.recording = lambda: driver._captured is not None
-        monkeypatch.setattr(tensorrt_module, "CudaDevice", lambda: CudaDevice(driver=driver))
-        folder = copied(portable, tmp_path / "artifact")
-        machine.build(folder)
-        shared = open_tensorrt(Artifact.open(folder))
-    yield shared, alone
+    yield shared, OrtEngine(graph, manifest, threads=1), manifest
     shared.close()
 
 
-def together(*works: Callable[[], object]) -> list[object]:
-    """Runs each in a thread; what it returned, or its error."""
-    found: list[object] = [None] * len(works)
-
-    def run(index: int) -> None:
-        try:
-            found[index] = works[index]()
-        except Exception as error:
-            found[index] = error
-
-    threads = [threading.Thread(target=run, args=(index,)) for index in range(len(works))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return found
-
-
-def answer(decoder: Decoder, prompt: list[int], rules: dict[str, Any]) -> list[int]:
-    result = decoder.generate(input_ids=prompt, max_new_tokens=16, stop_at_eos=False, **rules)
-    return [int(token) for token in result.tokens]
-
-
 @pytest.mark.parametrize("rules", RULES, ids=["plain", "graph", "cache"])
-def test_answers_of_two_threads_are_those_of_one(
-    rules: dict[str, Any], engines: Opened, portable: Path
-) -> None:
-    manifest = Artifact.open(portable).manifest
-    decoder, alone = Decoder(manifest, engines[0]), Decoder(manifest, engines[1])
-    expected = [answer(alone, prompt, rules) for prompt in PROMPTS]
-
-    def work(index: int) -> list[list[int]]:
-        return [answer(decoder, PROMPTS[index], rules) for _ in range(4)]
-
-    assert together(lambda: work(0), lambda: work(1)) == [[one] * 4 for one in expected]
+def test_answers_of_two_threads_are_those_of_one(rules: dict[str, Any], engines: Opened) -> None:
+    check_answers(*engines, rules)
 
 
 def test_runs_of_two_threads_without_a_decoder_are_those_of_one(engines: Opened) -> None:
-    def inputs(length: int) -> StepInputs:
-        ids = np.random.default_rng(length).integers(0, 30, (1, length))
-        rows, mask = np.arange(length)[None], np.ones((1, 1, length, length), dtype=bool)
-        return StepInputs(ids, rows, mask, rows, rows)
-
-    def work(length: int) -> list[list[int]]:
-        return [engines[0].run(inputs(length)).tokens.tolist() for _ in range(20)]
-
-    expected = [[engines[1].run(inputs(length)).tokens.tolist()] * 20 for length in (20, 7)]
-    assert together(lambda: work(20), lambda: work(7)) == expected
+    check_runs(*engines[:2])
 
 
-def test_closing_waits_for_the_step_and_ends_the_answer_in_one_line(
-    engines: Opened, portable: Path
-) -> None:
-    manifest = Artifact.open(portable).manifest
-    decoder, started = Decoder(manifest, engines[0]), threading.Event()
-
-    def work() -> None:
-        while True:
-            started.set()
-            answer(decoder, PROMPTS[0], RULES[0])
-
-    def close() -> None:
-        started.wait()
-        engines[0].close()
-
-    error, nothing = together(work, close)
-    assert nothing is None
-    assert isinstance(error, EngineError)
-    assert "closed; open the artifact again" in str(error)
+def test_closing_waits_for_the_step_and_ends_the_answer_in_one_line(engines: Opened) -> None:
+    check_closing(engines[0], engines[2])
 
 
 def test_steps_on_an_engine_that_says_nothing_are_taken_in_turns() -> None:

@@ -32,10 +32,10 @@ def apply(row: RowState, decision: Decision, answers: Sequence[Answer]) -> RowSt
         _revocable(row, decision.revoke),
         final=decision.final,
         fed=sum(len(answer.ask.tokens) for answer in answers),
+        memory=decision.memory,
+        kept=_kept(row, decision, answers),
     )
-    if after.finished:
-        return replace(after, memory=None, kept=None)
-    return replace(after, memory=decision.memory, kept=_kept(row, decision, answers))
+    return replace(after, memory=None, kept=None) if after.finished else after
 
 
 def _allowed(row: RowState, decision: Decision) -> IntArray:

@@ -175,6 +175,8 @@ class RowState:
         *,
         final: int | None = None,
         fed: int = 0,
+        memory: Any = None,
+        kept: Kept | None = None,
     ) -> "RowState":
         """Returns the row one step later; what is allowed in a step is up to `rails`.
 
@@ -186,6 +188,8 @@ class RowState:
             final: As in the attribute, never less than it is and never beyond the decided prefix;
                 None is that prefix.
             fed: Positions that the step fed to the engine.
+            memory: As in the attribute, after the step.
+            kept: The same.
         """
         ids, masked, steps, confidences = (
             array.copy()
@@ -205,6 +209,8 @@ class RowState:
             final=prefix if final is None else min(max(self.final, final), prefix),
             step=self.step + 1,
             fed=self.fed + fed,
+            memory=memory,
+            kept=kept,
         )
 
     def assumed(self, masked: BoolArray) -> "RowState":

@@ -2,6 +2,7 @@
 
 import gc
 import tracemalloc
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -284,8 +285,9 @@ def test_memory_stays_flat_over_10000_joins(stores: list[KvStore]) -> None:
         tracemalloc.stop()
     assert batch.admit(rows[0], PLAIN) == 10000
     assert len(stores) == 1
-    # The first quarter fills caches of Python and NumPy; a pointer a join would be 60 KB.
-    assert sizes[-1] - sizes[0] < 16384, sizes
+    # What leaks grows in every quarter, a pointer a join by 20 KB. What Python keeps once for each
+    # function does not: 3.10 keeps frames.
+    assert min(after - before for before, after in pairwise(sizes)) < 16384 / 3, sizes
 
 
 def joins(batch: Batch, rows: list[RowState], schemes: list[Unmask], count: int) -> int:

@@ -23,7 +23,7 @@ from dawn_runtime.decoding.row import RowState
 from dawn_runtime.decoding.sampling import GREEDY, Sampling
 from dawn_runtime.decoding.schemes.base import Scheme
 from dawn_runtime.decoding.schemes.plan import RowPlan, make_plan
-from dawn_runtime.decoding.schemes.predictions import all_masks, without_mask
+from dawn_runtime.decoding.schemes.predictions import without_mask
 from dawn_runtime.decoding.windows import Window
 from dawn_runtime.policies import Kernel, KernelView, Policy, RowView
 
@@ -108,8 +108,8 @@ class Unmask(Scheme):
 
     def stuck(self, row: RowState, answers: Sequence[Answer]) -> bool:
         """Tells whether every candidate is predicted to be the mask."""
-        plan: RowPlan = answers[0].ask.note
-        return all_masks(answers[0].tokens[_rows_of(plan)], row.mask_id)
+        masks = answers[0].tokens == row.mask_id
+        return bool(masks.any()) and bool(masks[_rows_of(answers[0].ask.note)].all())
 
     def kernel_view(self, row: RowState, ask: Ask) -> KernelView | None:
         """Returns what the kernel reads besides the run, if the policy has one."""
@@ -139,8 +139,9 @@ class Unmask(Scheme):
         tokens = np.full(row.length, -1, dtype=np.int64)
         confidence = _last_known(row, past)
         tokens[plan.predicted], confidence[plan.predicted] = answer.tokens, answer.confidence
-        confidence[row.masked & (tokens == row.mask_id)] = 0.0
-        if self.sampling.is_greedy and all_masks(tokens[plan.candidates], row.mask_id):
+        lost = row.masked & (tokens == row.mask_id)
+        confidence[lost] = 0.0
+        if self.sampling.is_greedy and lost[plan.candidates].all():
             logits = None if answer.logits is None else answer.logits[_rows_of(plan)]
             tokens[plan.candidates], confidence[plan.candidates] = without_mask(
                 tokens[plan.candidates], confidence[plan.candidates], logits, row.mask_id
@@ -163,7 +164,8 @@ class Unmask(Scheme):
         )
         if not self.sampling.is_greedy:
             view = self.sampling.apply(view, row.mask_id)
-        if not self.policy.needs.logits:  # they are there if sampling or another row reads them
+        # They are there if sampling or another row reads them.
+        if view.logits is not None and not self.policy.needs.logits:
             view = replace(view, logits=None)
         if self.policy.needs.history:
             view = replace(view, memory=self.policy.remember(view))
