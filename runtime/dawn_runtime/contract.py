@@ -23,20 +23,21 @@ past_value.i       kv dtype [B, Hkv, P, D]   cached values, in the order of the 
 output             type, shape               meaning
 =================  ========================  ====================================================
 tokens             int64 [B, R]              argmax of the logits, lowest id on ties
-confidence         float32 [B, R]            its probability, in float32
+confidence         float32 [B, R]            its probability in the model's own distribution
 attention          float32 [B, Q, P+S]       post-softmax attention, mean over heads and over the
                                              evidence layers
 logits             float32 [B, R, V]         fetched only by the rules that need them
-entropy            float32 [B, E]            of those predictions, in nats
+entropy            float32 [B, E]            of the model's own distribution, in nats
 margin             float32 [B, R]            how far the second best logit is below the best
 present_key.i      kv dtype [B, Hkv, S, D]   keys of the fed tokens alone, rotated
 present_value.i    kv dtype [B, Hkv, S, D]   values of the fed tokens alone
 =================  ========================  ====================================================
 
 Ids that are never predicted, the mask among them (`SpecialTokens.forbidden`), have a logit of minus
-infinity; everything else about a prediction is made from these logits. Graphs from before version 3
-of the manifest bar the mask from `tokens` at most, and lack `entropy_rows`, `entropy` and `margin`,
-as those for TensorRT do.
+infinity: `tokens`, `margin` and what is drawn are among the others. They keep their share of the
+probability: the model's own distribution, which published thresholds were set on, is over all ids.
+Graphs from before version 3 of the manifest bar the mask from `tokens` at most, and lack
+`entropy_rows`, `entropy` and `margin`, as those for TensorRT do.
 
 Keys and values are interleaved by layer: key.0, value.0, key.1, value.1, ... The kv dtype follows
 the activations of the artifact (`KV_DTYPES`), whatever its weights are stored as; ids and evidence

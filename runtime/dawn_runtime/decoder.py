@@ -74,7 +74,7 @@ class Decoder:
         self._owns_engine = False
         self._is_closed = False
         self._reader = PromptReader(manifest, tokenizer, chat)
-        self._packer = Packer(manifest.tokens.filler, alignment=info.alignment)
+        self._packer = Packer.for_engine(manifest.tokens.filler, info)
 
     @classmethod
     def open(

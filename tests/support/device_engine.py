@@ -59,6 +59,8 @@ class HostEngine:
             attention=self._put("attention", found.attention),
             logits=None if found.logits is None else self._put("logits", found.logits),
             present=self._present(inputs, found),
+            entropy=None if found.entropy is None else self._put("entropy", found.entropy),
+            margin=None if found.margin is None else self._put("margin", found.margin),
         )
 
     def _computed(self, inputs: StepInputs) -> StepOutputs:

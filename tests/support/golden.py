@@ -20,6 +20,7 @@ from dawn_runtime import Decoder, Result
 from dawn_runtime.engine import EngineInfo, StepInputs, StepOutputs
 from dawn_runtime.engine.fake import fake_manifest
 from dawn_runtime.manifest import SpecialTokens
+from dawn_runtime.measures import entropy_of, margin_of
 
 GOLDEN = Path(__file__).parent.parent / "data" / "golden"
 EVIDENCE_LAYERS = 4
@@ -83,14 +84,15 @@ MASK = 254
 
 
 def reference_logits(family: str) -> np.ndarray:
-    """Logits [2, 88, 256] of the reference, with the mask barred as our graphs bar it.
-
-    The reference lets it be predicted; in no row of this data it is the best.
-    """
+    """Logits [2, 88, 256] of the reference; in no row the mask is the best."""
     logits: np.ndarray = np.load(GOLDEN / f"{family}-random" / "forward.npz")["logits"]
     assert not (logits.argmax(axis=-1) == MASK).any()
-    logits[..., MASK] = -np.inf
     return logits
+
+
+def barred(logits: np.ndarray) -> np.ndarray:
+    """The same without the mask, as our graphs return them."""
+    return np.where(np.arange(logits.shape[-1]) == MASK, np.float32(-np.inf), logits)
 
 
 def probability_of_best(logits: np.ndarray) -> np.ndarray:
@@ -100,13 +102,9 @@ def probability_of_best(logits: np.ndarray) -> np.ndarray:
 
 
 class NumpyEngine:
-    """A pre-norm RoPE transformer under the whole step contract, cached keys included.
+    """A pre-norm RoPE transformer under the whole step contract, cached keys included."""
 
-    As the reference it lets the mask be predicted, unless `barred`.
-    """
-
-    def __init__(self, family: str, weights: str = "random", *, barred: bool = False) -> None:
-        self.forbidden = (MASK,) if barred else ()
+    def __init__(self, family: str, weights: str = "random") -> None:
         folder = GOLDEN / f"{family}-{weights}"
         config = json.loads((folder / "config.json").read_text())
         self.names = DREAM_NAMES if family == "dream" else LLADA_NAMES
@@ -118,7 +116,7 @@ class NumpyEngine:
 
     def describe(self) -> EngineInfo:
         info = EngineInfo("numpy", self.layers, self.kv_heads, 8, 256, 2048, "float32")
-        return replace(info, forbidden=self.forbidden)
+        return replace(info, measures=True)
 
     def close(self) -> None:
         pass
@@ -142,13 +140,14 @@ class NumpyEngine:
         scale = self.weights[self.names["norm"] + ".weight"]
         logits = self.rms(hidden, scale) @ self.weights[self.names["head"] + ".weight"].T
         logits = np.take_along_axis(logits, inputs.logit_rows[..., None], axis=1)
-        logits[..., list(self.forbidden)] = -np.inf
         return StepOutputs(
             tokens=logits.argmax(axis=-1),
             confidence=probability_of_best(logits),
             attention=np.take_along_axis(evidence, inputs.attention_rows[..., None], axis=1),
             logits=logits,
             present=tuple(present) if inputs.want_present else (),
+            entropy=entropy_of(logits) if inputs.want_entropy else None,
+            margin=margin_of(logits) if inputs.want_margin else None,
         )
 
     def linear(self, layer: int, name: str, x: np.ndarray) -> np.ndarray:

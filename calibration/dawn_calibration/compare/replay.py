@@ -94,7 +94,7 @@ class Replay:
         self._engine = engine
         self._scheme = Unmask(policy, window, NoCache())
         self._tokens, self._shift = manifest.tokens, manifest.prediction_shift
-        self._packer = Packer(manifest.tokens.filler)
+        self._packer = Packer.for_engine(manifest.tokens.filler, engine.describe())
 
     def decisions(self, prompt: IntArray, new_tokens: int) -> Iterator[Decision]:
         """Yields the decisions of one prompt, step by step.

@@ -64,6 +64,8 @@ class Ask:
         evidence: int64 [Q] rows whose attention is wanted.
         store: int64 [n] rows whose keys may be kept, at distinct positions; see `Decision.keep`.
         logits: Whether the full logits of the predictions are wanted.
+        entropy: Whether the entropy of the predictions is wanted.
+        margin: Whether it is wanted how far the second best of each is below the best.
         note: The scheme's own; comes back with the answer.
     """
 
@@ -75,6 +77,8 @@ class Ask:
     evidence: IntArray = field(default_factory=nothing)
     store: IntArray = field(default_factory=nothing)
     logits: bool = False
+    entropy: bool = False
+    margin: bool = False
     note: Any = None
 
 
@@ -89,6 +93,10 @@ class Answer:
         attention: float32 [Q, N+S] over the columns; [0, N+S] where a kernel has chosen already.
         logits: float32 [R, V]; None unless this ask or one beside it wanted them.
         selected: What the kernel on a GPU chose, if it was asked to; see `Scheme.kernel_view`.
+        entropy: float32 [R] of the model's own distributions, in nats; None unless this ask wanted
+            it.
+        margin: float32 [R] how far the second best logit is below the best; None unless this ask
+            wanted it.
     """
 
     ask: Ask
@@ -97,6 +105,8 @@ class Answer:
     attention: FloatArray
     logits: FloatArray | None = None
     selected: Selected | None = None
+    entropy: FloatArray | None = None
+    margin: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from dawn_runtime.arrays import FloatArray
+from dawn_runtime.contract import MEASURES
 from dawn_runtime.cuda.arrays import DeviceArray
 from dawn_runtime.cuda.chooser import Chooser, Placed
 from dawn_runtime.cuda.pool import Pool
@@ -81,6 +82,7 @@ class DeviceBatch(Batch):
         """
         tokens = self._pool.fetch("tokens", outputs.tokens)
         confidence = self._pool.fetch("confidence", outputs.confidence)
+        entropy, margin = (self._fetched(name, getattr(outputs, name)) for name in MEASURES)
         found = []
         for place, (ask, row) in enumerate(zip(asks, rows, strict=True)):
             here, logits = slice(place, place + 1), outputs.logits if row is None else None
@@ -91,9 +93,14 @@ class DeviceBatch(Batch):
                     confidence[here, : len(ask.predict)],
                     self._row_of(outputs.attention, place, queries),
                     None if logits is None else self._row_of(logits, place, len(ask.predict)),
+                    entropy=None if entropy is None else entropy[here],
+                    margin=None if margin is None else margin[here],
                 )
             )
         return found
+
+    def _fetched(self, name: str, array: DeviceArray | None) -> FloatArray | None:
+        return None if array is None else self._pool.fetch(name, array)
 
     def _row_of(self, array: DeviceArray, place: int, count: int) -> FloatArray:
         """Sends for the first numbers of a batch row, float32 [1, count, m] of [B, n, m]."""
@@ -111,7 +118,7 @@ class DeviceBatch(Batch):
         info = self._next_to.describe()
         for one in found:
             check_tokens(info, one.tokens)
-            for name in ("confidence", "attention", "logits"):
+            for name in ("confidence", "attention", "logits", *MEASURES):
                 array = getattr(one, name)
                 if array is not None:
                     check_finite(info, name, array)
@@ -127,6 +134,16 @@ class DeviceBatch(Batch):
         slots = inputs.attention_mask.shape[-1] - inputs.input_ids.shape[1]
         answers = []
         for ask, one, selected in zip(asks, found, self._chooser.read(), strict=True):
-            own = replace(one, tokens=one.tokens.copy(), confidence=one.confidence.copy())
+            own = replace(
+                one,
+                tokens=one.tokens.copy(),
+                confidence=one.confidence.copy(),
+                entropy=_copied(one.entropy),
+                margin=_copied(one.margin),
+            )
             answers.append(replace(self._packer.answer(ask, own, 0, slots), selected=selected))
         return answers
+
+
+def _copied(array: FloatArray | None) -> FloatArray | None:
+    return None if array is None else array.copy()

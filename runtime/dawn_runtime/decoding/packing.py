@@ -6,15 +6,18 @@ at the real columns of its ask, so that no softmax runs over nothing. Where the 
 alignment, padding changes not even the last bit of what a row computes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
 
-from dawn_runtime.arrays import BoolArray, IntArray, KvArray, read_only
+from dawn_runtime.arrays import BoolArray, FloatArray, IntArray, KvArray, read_only
 from dawn_runtime.decoding.ask import Answer, Ask
 from dawn_runtime.engine.protocol import StepInputs, StepOutputs
+from dawn_runtime.engine_info import EngineInfo
+from dawn_runtime.errors import EngineError
+from dawn_runtime.measures import entropy_of, margin_of
 
 Padding = Literal["right", "left"]
 """Side on which the fed tokens of shorter asks are filled up."""
@@ -31,11 +34,31 @@ class Packer:
         padding: On which side it goes.
         alignment: What the engine asks for (`EngineInfo.alignment`): fed tokens begin behind as
             many slots and, padded on the left, as many fillers as are a multiple of it.
+        measures: Whether the engine returns entropy and margin (`EngineInfo.measures`); otherwise
+            it is asked for logits, and they are computed here.
+        least_rows: Fewest predictions of a run (`EngineInfo.least_rows`).
     """
 
     filler_id: int
     padding: Padding = "right"
     alignment: int = 1
+    measures: bool = False
+    least_rows: int = 1
+
+    @classmethod
+    def for_engine(cls, filler_id: int, info: EngineInfo) -> "Packer":
+        """Returns one that gives an engine what it asks for.
+
+        Args:
+            filler_id: Any legal id.
+            info: What the engine says of itself.
+        """
+        return cls(
+            filler_id,
+            alignment=info.alignment,
+            measures=info.measures,
+            least_rows=info.least_rows,
+        )
 
     def aligned(self, slots: int) -> int:
         """Rounds a number of slots up to a multiple of the alignment."""
@@ -56,8 +79,8 @@ class Packer:
         begins = [self.begin(ask, width) for ask in asks]
         slots = past[0].shape[2] if past else 0
         starts = [0] * len(asks)
-        # A graph of an older artifact cannot run without a row that predicts.
-        predicting = max(1, *(len(ask.predict) for ask in asks))
+        predicting = max(self.least_rows, *(len(ask.predict) for ask in asks))
+        measured = any(ask.entropy or ask.margin for ask in asks)
         return StepInputs(
             input_ids=_stack([ask.tokens for ask in asks], begins, width, self.filler_id),
             position_ids=_stack([ask.positions for ask in asks], begins, width),
@@ -65,9 +88,11 @@ class Packer:
             logit_rows=_stack(_shifted([ask.predict for ask in asks], begins), starts, predicting),
             attention_rows=_stack(_shifted([ask.evidence for ask in asks], begins), starts),
             past=past,
-            want_logits=any(ask.logits for ask in asks),
+            want_logits=any(ask.logits for ask in asks) or (measured and not self.measures),
             want_present=any(ask.store.size for ask in asks),
             resident=resident,
+            want_entropy=self.measures and any(ask.entropy for ask in asks),
+            want_margin=self.measures and any(ask.margin for ask in asks),
         )
 
     def begin(self, ask: Ask, width: int) -> int:
@@ -93,6 +118,12 @@ class Packer:
             confidence=read_only(outputs.confidence[index, :count]),
             attention=read_only(outputs.attention[index, :queries][:, columns]),
             logits=logits,
+            entropy=_measured(outputs.entropy, entropy_of, logits, index, count)
+            if ask.entropy
+            else None,
+            margin=_measured(outputs.margin, margin_of, logits, index, count)
+            if ask.margin
+            else None,
         )
 
     def columns(self, ask: Ask, width: int, slots: int) -> slice | IntArray:
@@ -107,6 +138,25 @@ class Packer:
         if not ask.kept.size:
             return slice(begin, begin + len(ask.tokens))
         return np.concatenate([ask.kept, begin + np.arange(len(ask.tokens))])
+
+
+def _measured(
+    found: FloatArray | None,
+    measure: Callable[[FloatArray], FloatArray],
+    logits: FloatArray | None,
+    index: int,
+    count: int,
+) -> FloatArray:
+    """What was measured of the predictions in a batch row, float32 [R]; else it is measured now.
+
+    Raises:
+        EngineError: Neither it nor logits came back.
+    """
+    if found is not None:
+        return read_only(found[index, :count])
+    if logits is None:
+        raise EngineError("neither entropy and margin nor the logits that give them came back")
+    return read_only(measure(logits))
 
 
 def _mask(asks: Sequence[Ask], begins: Sequence[int], width: int, slots: int) -> BoolArray:

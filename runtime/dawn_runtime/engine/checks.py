@@ -89,12 +89,12 @@ def check_measures(inputs: StepInputs, info: EngineInfo) -> None:
 
 
 def check_rows(inputs: StepInputs, info: EngineInfo) -> None:
-    """Refuses a step that predicts nothing on a graph from before version 3, which bars no id.
+    """Refuses a step that predicts nothing on a graph from before version 3.
 
     Raises:
         EngineError: ONNX Runtime would fail in the middle of such a graph.
     """
-    if not info.forbidden and inputs.logit_rows.shape[1] == 0:
+    if inputs.logit_rows.shape[1] < info.least_rows:
         raise EngineError(
             f"{info.name}: got no logit_rows, but the graph of this artifact, made by an older "
             "version of dawn-edge, must predict something; export again"

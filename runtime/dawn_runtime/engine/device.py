@@ -84,6 +84,8 @@ class DeviceOutputs:
         attention: float32 [B, Q', P+S].
         logits: float32 [B, R', V], None unless wanted.
         present: Each [B, Hkv, S, D]; empty unless wanted.
+        entropy: float32 [B, R'], None unless wanted.
+        margin: float32 [B, R'], None unless wanted.
     """
 
     tokens: "DeviceArray"
@@ -91,6 +93,8 @@ class DeviceOutputs:
     attention: "DeviceArray"
     logits: "DeviceArray | None" = None
     present: "tuple[DeviceArray, ...]" = ()
+    entropy: "DeviceArray | None" = None
+    margin: "DeviceArray | None" = None
 
 
 @runtime_checkable

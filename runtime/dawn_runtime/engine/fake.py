@@ -21,6 +21,7 @@ from dawn_runtime.engine.protocol import StepInputs, StepOutputs
 from dawn_runtime.engine_info import EngineInfo, info_of
 from dawn_runtime.errors import EngineError
 from dawn_runtime.manifest import DecodingDefaults, Dims, Manifest, SpecialTokens
+from dawn_runtime.measures import entropy_of, margin_of
 
 FakeModel = Callable[
     [IntArray, IntArray, IntArray, IntArray, BoolArray], tuple[FloatArray, FloatArray]
@@ -153,6 +154,7 @@ class FakeEngine:
         check_inputs(inputs, self._info)
         rows = [self._run_row(inputs, index) for index in range(len(inputs.input_ids))]
         logits = np.stack([row[0] for row in rows])
+        # This model gives no share of the probability to what is never predicted.
         logits[..., list(self._info.forbidden)] = -np.inf
         tokens, confidence = _most_probable(logits)
         return StepOutputs(
@@ -161,8 +163,8 @@ class FakeEngine:
             attention=np.stack([row[1] for row in rows]),
             logits=logits if inputs.want_logits else None,
             present=self._present(inputs) if inputs.want_present else (),
-            entropy=_entropy(logits) if inputs.want_entropy else None,
-            margin=_margin(logits) if inputs.want_margin else None,
+            entropy=entropy_of(logits) if inputs.want_entropy else None,
+            margin=margin_of(logits) if inputs.want_margin else None,
         )
 
     def close(self) -> None:
@@ -232,18 +234,3 @@ def _most_probable(logits: FloatArray) -> tuple[IntArray, FloatArray]:
     best = logits.max(axis=-1, keepdims=True)
     total = np.exp(logits - best).sum(axis=-1)
     return logits.argmax(axis=-1), (np.float32(1) / total).astype(np.float32)
-
-
-def _entropy(logits: FloatArray) -> FloatArray:
-    """Of the distributions that logits [..., V] stand for, in nats."""
-    weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    shares = weights / weights.sum(axis=-1, keepdims=True)
-    found: FloatArray = -(shares * np.log(np.where(shares > 0, shares, 1))).sum(axis=-1)
-    return found
-
-
-def _margin(logits: FloatArray) -> FloatArray:
-    """How far the second best of logits [..., V] is below the best."""
-    second, best = np.moveaxis(np.partition(logits, -2, axis=-1)[..., -2:], -1, 0)
-    found: FloatArray = best - second
-    return found

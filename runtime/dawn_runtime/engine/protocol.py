@@ -60,12 +60,12 @@ class StepOutputs:
 
     Attributes:
         tokens: int64 [B, R] most probable tokens.
-        confidence: float32 [B, R] their probabilities.
+        confidence: float32 [B, R] their probabilities in the model's own distribution.
         attention: float32 [B, Q, P+S] evidence rows, cached keys first.
         logits: float32 [B, R, V], minus infinity at `EngineInfo.forbidden`; None unless wanted.
         present: Keys and values of the fed tokens, each [B, Hkv, S, D], in the order of
             `StepInputs.past`; empty unless wanted.
-        entropy: float32 [B, R] of the predictions, in nats; None unless wanted.
+        entropy: float32 [B, R] of the model's own distributions, in nats; None unless wanted.
         margin: float32 [B, R] how far the second best logit is below the best; None unless wanted.
     """
 

@@ -35,6 +35,8 @@ class Needs:
         later_predictions: Predictions also at the undecided positions after the window, where the
             cache strategy computes them.
         logits: The full logits of every predicted position.
+        entropy: The entropy of every prediction; much less to fetch than logits.
+        margin: How far the second best logit of every prediction is below the best.
         history: What `Policy.remember` kept of the steps before.
     """
 
@@ -43,6 +45,8 @@ class Needs:
     later_predictions: bool = False
     logits: bool = False
     history: bool = False
+    entropy: bool = False
+    margin: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,6 +76,9 @@ class RowView:
             it is the answer of this step.
         last_key_means: float32 [L] mean attention that each position drew in the last full pass;
             None if this step is one, or if the policy does not need the evidence of all rows.
+        entropy: float32 [L] of the model's own distributions, in nats, NaN where nothing was
+            predicted; None unless the policy needs it.
+        margin: float32 [L] how far the second best logit is below the best, likewise.
     """
 
     candidates: IntArray
@@ -88,6 +95,8 @@ class RowView:
     decided: int = 0
     memory: Any = None
     last_key_means: FloatArray | None = None
+    entropy: FloatArray | None = None
+    margin: FloatArray | None = None
 
     def key_means(self) -> FloatArray:
         """Returns the mean attention each key drew over all rows in the last full pass, [K]."""

@@ -1,4 +1,4 @@
-"""Ids that are never predicted have no logit, no share and no say in a graph, however likely."""
+"""Ids that are never predicted have no logit in a graph and are not chosen, however likely."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -32,20 +32,18 @@ def run(folder: Path) -> StepOutputs:
     return found
 
 
-def assert_made_from_logits(found: StepOutputs, barred: list[int]) -> None:
-    """Everything that is said of a prediction follows from its logits."""
-    assert found.logits is not None
-    logits = found.logits.astype(np.float64)
-    assert np.isneginf(logits[..., barred]).all()
-    assert np.isfinite(np.delete(logits, barred, axis=-1)).all()
-    np.testing.assert_array_equal(found.tokens, logits.argmax(axis=-1))
-    shares = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    shares /= shares.sum(axis=-1, keepdims=True)
-    np.testing.assert_allclose(found.confidence, shares.max(axis=-1), rtol=1e-4)
-    entropy = -(shares * np.log(np.where(shares > 0, shares, 1))).sum(axis=-1)
-    np.testing.assert_allclose(found.entropy, entropy, atol=1e-5)
-    second, best = np.sort(logits, axis=-1)[..., -2:].transpose(2, 0, 1)
-    np.testing.assert_allclose(found.margin, best - second, atol=1e-5)
+def assert_follows(found: StepOutputs, own: np.ndarray, barred: list[int]) -> None:
+    """What may not be predicted is not; the rest is said of the model's own distribution."""
+    expected = own.astype(np.float64)
+    expected[..., barred] = -np.inf
+    np.testing.assert_array_equal(found.logits, expected)
+    np.testing.assert_array_equal(found.tokens, expected.argmax(axis=-1))
+    logs = own - np.log(np.exp(own.astype(np.float64)).sum(axis=-1, keepdims=True))
+    best = np.take_along_axis(logs, found.tokens[..., None], axis=-1)[..., 0]
+    np.testing.assert_allclose(found.confidence, np.exp(best), rtol=1e-4)
+    np.testing.assert_allclose(found.entropy, -(np.exp(logs) * logs).sum(axis=-1), atol=1e-5)
+    second, first = np.sort(expected, axis=-1)[..., -2:].transpose(2, 0, 1)
+    np.testing.assert_allclose(found.margin, first - second, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +55,6 @@ def test_a_graph_bars_what_it_would_predict(
     options = ExportOptions(dialect=dialect, precision=precision, evidence_layers=1)
     export(write_checkpoint(tmp_path / "first", "dream"), tmp_path / "a", options)
     before = run(tmp_path / "a")
-    assert_made_from_logits(before, [39])
     ids, counts = np.unique(before.tokens, return_counts=True)
     first, second = (int(number) for number in ids[np.argsort(-counts)][:2])
     # The favourite becomes the mask, and the family forbids the next.
@@ -66,7 +63,14 @@ def test_a_graph_bars_what_it_would_predict(
     checkpoint = write_checkpoint(tmp_path / "second", "dream", mask_token_id=first)
     export(checkpoint, tmp_path / "b", options)
     assert Artifact.open(tmp_path / "b").manifest.tokens.forbidden == tuple(sorted((first, second)))
-    assert_made_from_logits(run(tmp_path / "b"), sorted((first, second)))
+    after = run(tmp_path / "b")
+    assert before.logits is not None
+    assert after.logits is not None
+    # Same weights: what one graph bars, the other shows.
+    own = np.maximum(before.logits, after.logits)
+    assert np.isfinite(own).all()
+    assert_follows(before, own, [39])
+    assert_follows(after, own, sorted((first, second)))
 
 
 @pytest.mark.parametrize("family", ["dream", "llada"])

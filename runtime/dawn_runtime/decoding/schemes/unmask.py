@@ -82,6 +82,8 @@ class Unmask(Scheme):
                 evidence=plan.rows(plan.evidence),
                 store=plan.rows(plan.stored),
                 logits=self.policy.needs.logits or not self.sampling.is_greedy,
+                entropy=self.policy.needs.entropy,
+                margin=self.policy.needs.margin,
                 note=plan,
             ),
         )
@@ -161,6 +163,8 @@ class Unmask(Scheme):
             decided=row.decided,
             memory=past.policy,
             last_key_means=None if plan.layout is not None else past.key_means,
+            entropy=_by_position(answer.entropy, plan, row.length),
+            margin=_by_position(answer.margin, plan, row.length),
         )
         if not self.sampling.is_greedy:
             view = self.sampling.apply(view, row.mask_id)
@@ -205,6 +209,15 @@ class Unmask(Scheme):
         keeps = full is not None and needs.known_predictions
         memory = view.memory if needs.history else None
         return Past(memory, full, view.confidence if keeps else None, means)
+
+
+def _by_position(found: FloatArray | None, plan: RowPlan, length: int) -> FloatArray | None:
+    """What was measured of the predictions, NaN where there are none; float32 [L]."""
+    if found is None:
+        return None
+    spread = np.full(length, np.nan, dtype=np.float32)
+    spread[plan.predicted] = found
+    return read_only(spread)
 
 
 def _rows_of(plan: RowPlan) -> IntArray:

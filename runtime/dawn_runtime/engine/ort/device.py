@@ -174,6 +174,7 @@ class OrtDeviceEngine:
         """Starts a run on the stream of the device; see `DeviceEngine`."""
         if self._check:
             check_inputs(inputs, self._info)
+        check_rows(inputs, self._info)
         if self._graphs is not None:
             inputs = _rounded(inputs)
         check_volumes(self._info, self._dims, sizes_of(inputs))
@@ -205,6 +206,9 @@ class OrtDeviceEngine:
         }
         if inputs.want_logits:
             shapes["logits"] = (batch, rows, self._info.vocab_size)
+        for name in contract.MEASURES:
+            if getattr(inputs, f"want_{name}"):
+                shapes[name] = (batch, rows)
         return DeviceOutputs(
             tokens=self._pool.get("tokens", (batch, rows), "int64"),
             **{name: self._pool.get(name, shape, "float32") for name, shape in shapes.items()},
@@ -213,7 +217,7 @@ class OrtDeviceEngine:
 
     def _named(self, outputs: DeviceOutputs) -> Iterator[tuple[str, DeviceArray]]:
         """The outputs of a run by their names in the graph."""
-        for name in ("tokens", "confidence", "attention", "logits"):
+        for name in ("tokens", "confidence", "attention", "logits", *contract.MEASURES):
             if (array := getattr(outputs, name)) is not None:
                 yield name, array
         if outputs.present:
