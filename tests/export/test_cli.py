@@ -37,7 +37,7 @@ def test_a_quiet_run_says_what_it_made_and_nothing_else(command: Command, tmp_pa
     assert values == "4,624 values of 26 weights read back: all as in the checkpoint"
     assert layers == "run end to end: 2 layers"
     assert [line.split()[0] for line in table] == [
-        *("largest", "full", "cached", "batched", "minimal", "tolerance")
+        *("largest", "full", "cached", "batched", "minimal", "keys", "tolerance")
     ]
     assert summary.startswith("dream, 4,624 parameters, fp32, fused -> ")
     assert Artifact.open(tmp_path / "out").manifest.dialect == "fused"

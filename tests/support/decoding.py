@@ -1,8 +1,8 @@
 """Decoding on the fake engine: rows to begin with, runs to the end, rows to compare."""
 
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -16,11 +16,13 @@ from dawn_runtime import (
     NoCache,
     OnePerStep,
     Policy,
+    RowView,
     Threshold,
 )
 from dawn_runtime.decoding import Batch, Cache, Packer, Padding, RowState, Scheme, Unmask, Window
 from dawn_runtime.engine import Engine
 from dawn_runtime.engine.fake import FakeEngine, HashModel, fake_manifest
+from dawn_runtime.policies import Needs
 
 MANIFEST = fake_manifest(vocab_size=32, max_length=96)
 OLDER = replace(MANIFEST, tokens=replace(MANIFEST.tokens, forbidden=()))
@@ -30,8 +32,25 @@ END, MASK = MANIFEST.tokens.eos[0], MANIFEST.tokens.mask
 DAWN = Dawn(tau_sink=0.5, tau_edge=0.03, tau_induce=0.3, tau_low=0.2)
 SCALED = replace(DAWN, reference_length=16, length_exponent=0.5)
 KLASS = Klass(threshold=0.2, kl_threshold=8.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured(Policy):
+    """Commits what is nearly certain by its entropy or far ahead by its margin."""
+
+    name: ClassVar[str] = "measured"
+    needs: ClassVar[Needs] = Needs(entropy=True, margin=True)
+
+    def select(self, view: RowView) -> np.ndarray:
+        assert view.entropy is not None
+        assert view.margin is not None
+        here = view.candidates
+        return here[(view.entropy[here] < 0.7) | (view.margin[here] > 4)]
+
+
 POLICIES = [
     *(OnePerStep(), Threshold(0.6), Factor(2.0), LocalLeap(0.7, 0.3), KLASS),
+    Measured(),
     *(DAWN, SCALED, Dapd(tau_max=0.8), Dapd("direct", tau_certain=0.9)),
 ]
 
@@ -58,7 +77,8 @@ def batch_of(
     each = schemes if isinstance(schemes, list) else [schemes] * len(rows)
     most = sum(scheme.most_asks() for scheme in each)
     longest = max(row.length for row in rows)
-    batch = Batch(engine, Packer(0, padding), max_rows=most, max_tokens=most * longest)
+    packer = replace(Packer.for_engine(0, engine.describe()), padding=padding)
+    batch = Batch(engine, packer, max_rows=most, max_tokens=most * longest)
     for row, scheme in zip(rows, each, strict=True):
         batch.admit(row, scheme)
     return batch

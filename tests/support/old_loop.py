@@ -23,6 +23,7 @@ from dawn_runtime.decoding.sampling import GREEDY, probability
 from dawn_runtime.engine import Engine, StepInputs, StepOutputs
 from dawn_runtime.engine.checks import check_outputs
 from dawn_runtime.errors import DawnError, OptionError
+from dawn_runtime.measures import entropy_of, margin_of
 from dawn_runtime.policies import Needs
 
 IntArray = BoolArray = FloatArray = KvArray = np.ndarray
@@ -516,6 +517,9 @@ class Packer:
         confidence[plan.predicted] = outputs.confidence[index, :count]
         confidence[row.masked & (tokens == self.mask_id)] = 0.0
         logits = None if outputs.logits is None else read_only(outputs.logits[index, :count])
+        measured = np.full((2, row.length), np.nan, dtype=np.float32)
+        if logits is not None:
+            measured[:, plan.predicted] = entropy_of(logits), margin_of(logits)
         return RowView(
             candidates=read_only(plan.candidates),
             masked=row.masked,
@@ -531,6 +535,8 @@ class Packer:
             decided=row.decided,
             memory=row.memory,
             last_key_means=_last_key_means(row, plan),
+            entropy=measured[0],
+            margin=measured[1],
         )
 
     def fed_rows(self, plan: RowPlan, positions: IntArray, width: int) -> IntArray:

@@ -11,6 +11,7 @@ cached       a part of it fed in random order over the rest, cached in random or
              run; the reference is still the full pass, so outputs and cache are both tried
 batched      two sequences of different lengths, the shorter one padded
 minimal      one head row and no evidence (R = 1, Q = 0)
+keys         nothing but keys and values (R = 0, Q = 0); only these are compared
 ===========  ===================================================================================
 
 What is compared, and in which unit; the largest difference of all values counts:
@@ -133,7 +134,7 @@ def check_parity(
         engine = OrtEngine(graph, manifest)
         try:
             cached = _cached(full, engine.run(full.inputs).present)
-            cases = (full, cached, batched, _minimal(full))
+            cases = (full, cached, batched, _minimal(full), _keys(full))
             asked = partial(replace, want_entropy=measures, want_margin=measures)
             found = [(case, engine.run(asked(case.inputs))) for case in cases]
         finally:
@@ -204,6 +205,8 @@ def compare(found: StepOutputs, expected: StepOutputs) -> dict[str, float]:
     """Largest difference of every output, in the units of this module's docstring."""
     if found.logits is None or expected.logits is None:
         raise ValueError("logits are needed on both sides; run with want_logits")
+    if not expected.tokens.size:
+        return {"cache": _cache_difference(found, expected)}
     ours, theirs = _numbers(found.logits), _numbers(expected.logits)
     scale = _scale(theirs)
     chosen, best = (
@@ -214,10 +217,7 @@ def compare(found: StepOutputs, expected: StepOutputs) -> dict[str, float]:
         "tokens": _largest(best - chosen) / scale,
         "confidence": _largest(found.confidence - expected.confidence),
         "logits": _largest(ours - theirs) / scale,
-        "cache": max(
-            _largest(own.astype(np.float32) - other) / _scale(other)
-            for own, other in zip(found.present, expected.present, strict=True)
-        ),
+        "cache": _cache_difference(found, expected),
     }
     if found.entropy is not None and expected.entropy is not None:
         differences["entropy"] = _largest(found.entropy - expected.entropy)
@@ -228,6 +228,13 @@ def compare(found: StepOutputs, expected: StepOutputs) -> dict[str, float]:
     if expected.attention.size:
         differences["attention"] = _largest(found.attention - expected.attention)
     return differences
+
+
+def _cache_difference(found: StepOutputs, expected: StepOutputs) -> float:
+    return max(
+        _largest(own.astype(np.float32) - other) / _scale(other)
+        for own, other in zip(found.present, expected.present, strict=True)
+    )
 
 
 def _numbers(logits: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -289,6 +296,12 @@ def _minimal(full: Case) -> Case:
     one, none = np.array([row]), np.array([], dtype=np.int64)
     inputs = replace(full.inputs, logit_rows=one[None], attention_rows=none[None])
     return Case("minimal", inputs, _rows(full.expected, one, none))
+
+
+def _keys(full: Case) -> Case:
+    none = np.array([], dtype=np.int64)
+    inputs = replace(full.inputs, logit_rows=none[None], attention_rows=none[None])
+    return Case("keys", inputs, _rows(full.expected, none, none))
 
 
 def _rows(

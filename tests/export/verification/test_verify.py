@@ -46,7 +46,9 @@ def test_torch_and_onnx_runtime_agree(
     checkpoint = Checkpoint.open(GOLDEN / f"{family}-random")
     differences = check_parity(folder / GRAPH_FILE, Artifact.open(folder).manifest, checkpoint)
     compared = {(entry.case, entry.output) for entry in differences}
-    assert compared == {(c, o) for c in CASES for o in OUTPUTS} - NOT_OF_ONE_ROW
+    assert compared == {(c, o) for c in CASES for o in OUTPUTS} - NOT_OF_ONE_ROW | {
+        ("keys", "cache")
+    }
     for entry in differences:
         assert entry.tolerance == TOLERANCES[precision][entry.output]
         assert 0 <= entry.largest <= entry.tolerance / 4
@@ -57,7 +59,7 @@ def test_the_result_is_kept_in_the_artifact(small: Path, tmp_path: Path) -> None
     report = export(small, tmp_path / "out", TWO_LAYERS, verify="all")
     assert report.verification is not None
     assert report.verification.accepted
-    assert len(report.verification.end_to_end.differences) == 22
+    assert len(report.verification.end_to_end.differences) == len(CASES) * len(OUTPUTS) - 1
     artifact = Artifact.open(tmp_path / "out", verify="full")
     kept = json.loads(artifact.path("verification.json").read_text())
     assert kept["values"] == {
@@ -68,7 +70,7 @@ def test_the_result_is_kept_in_the_artifact(small: Path, tmp_path: Path) -> None
         "rounded": 0,
     }
     assert (kept["end_to_end"]["layers"], kept["end_to_end"]["of_layers"]) == (2, 2)
-    assert len(kept["end_to_end"]["differences"]) == 22
+    assert len(kept["end_to_end"]["differences"]) == len(CASES) * len(OUTPUTS) - 1
 
 
 @pytest.mark.usefixtures("traced")
@@ -157,7 +159,7 @@ def test_a_model_that_does_not_fit_is_run_on_its_first_layers(
     found = verify._end_to_end(folder, manifest, checkpoint, weights, options)
     assert (found.layers, found.of_layers) == (1, manifest.dims.layers)
     assert found.reason == "more does not fit the free memory"
-    assert len(found.differences) == 22
+    assert len(found.differences) == len(CASES) * len(OUTPUTS) - 1
     assert all(entry.accepted for entry in found.differences)
     assert sorted(path.name for path in folder.iterdir()) == [GRAPH_FILE, WEIGHTS_FILE]
 

@@ -2,7 +2,7 @@
 
 import gc
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -31,6 +31,7 @@ from dawn_runtime.decoding.schemes import FreeDave, Wino
 from dawn_runtime.engine.fake import FakeEngine, FakeModel, HashModel
 from dawn_runtime.errors import BatchFullError
 from dawn_runtime.generation import open_batch
+from dawn_runtime.manifest import Manifest
 from dawn_runtime.policies import Kernel
 from support.decoding import DAWN, MANIFEST, MASK, OLDER, POLICIES, SCALED, begin, same_row
 from support.device_engine import SPARE, HostEngine
@@ -50,11 +51,17 @@ SAMPLED = Sampling(temperature=0.7, seed=5)
 
 
 def batches(
-    device: Device, model: FakeModel, padding: Padding = "right", *, rows: int = 4
+    device: Device,
+    model: FakeModel,
+    padding: Padding = "right",
+    *,
+    rows: int = 4,
+    manifest: Manifest = OLDER,
 ) -> tuple[DeviceBatch, Batch, HostEngine]:
     """An empty batch next to an engine on a device, and one in NumPy over the same model."""
-    fake = FakeEngine(OLDER, model)
-    engine, packer = HostEngine(fake, device), Packer(0, padding)
+    fake = FakeEngine(manifest, model)
+    engine = HostEngine(fake, device)
+    packer = replace(Packer.for_engine(0, fake.describe()), padding=padding)
     bounds = {"max_rows": rows, "max_tokens": rows * 44}
     there = open_batch(engine, packer, **bounds)
     assert isinstance(there, DeviceBatch)
@@ -127,7 +134,8 @@ def test_requests_of_any_rules_that_join_and_leave_get_the_answers_that_numpy_gi
 ) -> None:
     device = CudaDevice(driver=request.getfixturevalue("driver")) if seed % 4 == 3 else host
     rng = np.random.default_rng(seed)
-    there, here, _ = batches(device, HashModel(32, seed), "left" if seed % 2 else "right", rows=6)
+    manifest, side = (MANIFEST, OLDER)[seed % 3 == 0], "left" if seed % 2 else "right"
+    there, here, _ = batches(device, HashModel(32, seed), side, rows=6, manifest=manifest)
     keys: list[int] = []
     for _ in range(25):
         if rng.random() < 0.4:

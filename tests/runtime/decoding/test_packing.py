@@ -1,22 +1,25 @@
 """Asks become graph inputs: padding, who sees whom, the shift of Dream, any order."""
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
-from dawn_runtime import OptionError, Policy, RowView, Single
+from dawn_runtime import EngineError, OptionError, Policy, RowView, Single
 from dawn_runtime.arrays import IntArray
+from dawn_runtime.contract import MEASURES
 from dawn_runtime.decoding import Ask, Kept, NoCache, Packer, RowState, Unmask
 from dawn_runtime.decoding.schemes.plan import make_plan
 from dawn_runtime.engine import StepOutputs
 from dawn_runtime.engine.fake import FakeEngine
+from dawn_runtime.manifest import one_graph
 from dawn_runtime.policies import Needs
 from support.decoding import MANIFEST, MASK
 
 
 def ask(tokens: list[int], positions: list[int], **rest: Any) -> Ask:
-    arrays = {name: np.array(value) for name, value in rest.items()}
+    arrays = {name: value if value is True else np.array(value) for name, value in rest.items()}
     return Ask(np.array(tokens), np.array(positions), **arrays)
 
 
@@ -123,6 +126,45 @@ def test_a_run_that_predicts_nothing_has_a_row_that_does_and_an_answer_without()
     assert inputs.logit_rows.tolist() == [[0]]
     outputs = FakeEngine(MANIFEST).run(inputs)
     assert Packer(0).answer(asked, outputs, 0, 0).tokens.shape == (0,)
+
+
+def test_a_graph_that_may_predict_nothing_is_asked_for_nothing() -> None:
+    asked = ask([5, 6], [0, 1])
+    packer = Packer.for_engine(0, FakeEngine(MANIFEST).describe())
+    inputs = packer.pack([asked])
+    assert inputs.logit_rows.shape == (1, 0)
+    outputs = FakeEngine(MANIFEST).run(inputs)
+    assert packer.answer(asked, outputs, 0, 0).tokens.shape == (0,)
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_what_is_measured_comes_from_the_graph_or_from_its_logits(name: str) -> None:
+    """And only to the ask that wants it, whoever is beside it."""
+    plain, wanting = two()
+    asks = [plain, replace(wanting, **{name: True})]
+    found = {}
+    for manifest in (MANIFEST, replace(MANIFEST, graphs=one_graph(measures=False))):
+        engine = FakeEngine(manifest)
+        packer = Packer.for_engine(0, engine.describe())
+        inputs = packer.pack(asks)
+        wants = {other: getattr(inputs, f"want_{other}") for other in ("logits", *MEASURES)}
+        measures = engine.describe().measures
+        assert wants == dict.fromkeys(wants, False) | {name if measures else "logits": True}
+        outputs = engine.run(inputs)
+        none, some = (packer.answer(one, outputs, i, 0) for i, one in enumerate(asks))
+        assert (none.entropy, none.margin) == (None, None)
+        found[measures] = getattr(some, name)
+    assert found[True].shape == (1,)
+    np.testing.assert_array_equal(found[True], found[False])
+    assert not found[True].flags.writeable
+
+
+def test_an_engine_that_returns_neither_measures_nor_logits_is_told_so() -> None:
+    asked = ask([5, MASK], [0, 1], predict=[1], entropy=True)
+    engine = FakeEngine(MANIFEST)
+    outputs = engine.run(Packer(0).pack([replace(asked, entropy=False)]))
+    with pytest.raises(EngineError, match="neither entropy and margin nor the logits"):
+        Packer(0).answer(asked, outputs, 0, 0)
 
 
 def test_rows_of_positions_that_are_not_fed_are_refused() -> None:
