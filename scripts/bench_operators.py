@@ -27,6 +27,7 @@ import onnxruntime
 from dawn_runtime import Artifact
 from dawn_runtime.artifact import read_manifest
 from dawn_runtime.cli.common import Parser, count, print_json, run_command
+from dawn_runtime.contract import ENTROPY_ROWS
 from dawn_runtime.manifest import Manifest
 
 OUTPUTS = ("tokens", "confidence", "attention")
@@ -113,6 +114,7 @@ def _feeds(manifest: Manifest, fresh: int, cached: int, wanted: int) -> Feeds:
         "attention_mask": np.ones((1, 1, fresh, cached + fresh), dtype=np.bool_),
         "logit_rows": some,
         "attention_rows": some,
+        **({ENTROPY_ROWS: some[:, :0]} if manifest.step.measures else {}),
         **{
             spec.name: random.standard_normal(past).astype(manifest.kv_dtype)
             for spec in manifest.inputs
