@@ -55,6 +55,27 @@ POLICIES = [
 ]
 
 
+class Steady:
+    """The hash model, with predictions that stand whatever the context at most positions.
+
+    With the hash model alone hardly a draft is ever right, as any token changes everything.
+
+    Args:
+        share: Of all (position, what is seen) pairs at which they do.
+        seed: Another seed is another model.
+    """
+
+    def __init__(self, share: float, seed: int) -> None:
+        self._share, self._model = share, HashModel(32, seed)
+        self._table = np.random.default_rng(seed).normal(size=(96, 32)).astype(np.float32) * 3
+
+    def __call__(self, tokens: Any, positions: Any, *seen: Any) -> tuple[np.ndarray, np.ndarray]:
+        logits, attention = self._model(tokens, positions, *seen)
+        steady = (logits[:, 0] * 7919) % 1 < self._share
+        logits[steady] = self._table[positions[steady]]
+        return logits, attention
+
+
 def begin(
     prompts: list[list[int]],
     new: int | list[int],

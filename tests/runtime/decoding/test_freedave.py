@@ -10,32 +10,11 @@ from hypothesis import strategies as st
 from dawn_runtime import Blocks, Decoder, Dual, OnePerStep, OptionError, Single, Sliding
 from dawn_runtime.decoding import CACHES, RowState, Scheme, Unmask, Window
 from dawn_runtime.decoding.schemes import FreeDave
-from dawn_runtime.engine.fake import FakeEngine, HashModel
-from support.decoding import END, MANIFEST, MASK, batch_of, finished, states
+from dawn_runtime.engine.fake import FakeEngine
+from support.decoding import END, MANIFEST, MASK, Steady, batch_of, finished, states
 
 TEMPLATES = st.lists(st.sampled_from([1, 2, 3, MASK, MASK, MASK]), min_size=1, max_size=24)
 SHARES = st.sampled_from([0.0, 0.8, 0.95, 1.0])
-
-
-class Steady:
-    """The hash model, with predictions that stand whatever the context at most positions.
-
-    With the hash model alone hardly a draft is ever right, as any token changes everything.
-
-    Args:
-        share: Of all (position, what is seen) pairs at which they do.
-        seed: Another seed is another model.
-    """
-
-    def __init__(self, share: float, seed: int) -> None:
-        self._share, self._model = share, HashModel(32, seed)
-        self._table = np.random.default_rng(seed).normal(size=(96, 32)).astype(np.float32) * 3
-
-    def __call__(self, tokens: Any, positions: Any, *seen: Any) -> tuple[np.ndarray, np.ndarray]:
-        logits, attention = self._model(tokens, positions, *seen)
-        steady = (logits[:, 0] * 7919) % 1 < self._share
-        logits[steady] = self._table[positions[steady]]
-        return logits, attention
 
 
 def decode(row: RowState, scheme: Scheme, share: float, seed: int) -> RowState:

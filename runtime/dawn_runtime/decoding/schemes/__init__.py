@@ -3,6 +3,7 @@
 from dawn_runtime.decoding.schemes.base import SCHEMES, Scheme, fitted
 from dawn_runtime.decoding.schemes.freedave import FreeDave
 from dawn_runtime.decoding.schemes.unmask import Unmask
+from dawn_runtime.decoding.schemes.verify import Verify
 from dawn_runtime.decoding.schemes.wino import Wino
 
-__all__ = ["SCHEMES", "FreeDave", "Scheme", "Unmask", "Wino", "fitted"]
+__all__ = ["SCHEMES", "FreeDave", "Scheme", "Unmask", "Verify", "Wino", "fitted"]
