@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from dawn_export import ExportError, OutputError
+from dawn_export.weights import source_rows
+from dawn_export.weights import write as weights
 from dawn_export.weights.data_file import DataFile
 from dawn_export.weights.layout import Layout, StoredWeight
-from dawn_export.weights.write import WrittenWeights, source_rows, write_weights
-from dawn_export.weights.write import write as weights
+from dawn_export.weights.write import WrittenWeights, write_weights
 from dawn_models import Checkpoint, TensorReader
 from support.checkpoints import write_checkpoint
 
