@@ -41,14 +41,20 @@ from dawn_runtime.errors import (
 from dawn_runtime.manifest import Manifest
 from dawn_runtime.open_batch import Event, OpenBatch
 from dawn_runtime.policies import (
+    Adjacent,
     Dapd,
     Dawn,
+    Dream,
+    Eb,
     Factor,
+    Guard,
     Klass,
+    Llada,
     LocalLeap,
     OnePerStep,
     Policy,
     RowView,
+    Rpd,
     Threshold,
 )
 from dawn_runtime.prompts import Filling
@@ -57,6 +63,7 @@ from dawn_runtime.settings import Settings
 from dawn_runtime.streams import CommitStream, TextStream
 
 __all__ = [
+    "Adjacent",
     "Artifact",
     "ArtifactError",
     "BatchFullError",
@@ -68,7 +75,9 @@ __all__ = [
     "DawnError",
     "Decoder",
     "DependencyError",
+    "Dream",
     "Dual",
+    "Eb",
     "Engine",
     "EngineError",
     "EngineInfo",
@@ -76,8 +85,10 @@ __all__ = [
     "Factor",
     "Filling",
     "FreeDave",
+    "Guard",
     "Hole",
     "Klass",
+    "Llada",
     "LocalLeap",
     "Manifest",
     "NoCache",
@@ -90,6 +101,7 @@ __all__ = [
     "Pruned",
     "Result",
     "RowView",
+    "Rpd",
     "Scheme",
     "Settings",
     "Single",
