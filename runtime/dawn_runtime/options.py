@@ -20,6 +20,7 @@ _METAVARS: Final = {
     "top_p": "P",
     "top_k": "K",
     "seed": "N",
+    "forbid": "ID",
     "timeout": "SECONDS",
     "max_forwards": "N",
 }

@@ -168,6 +168,7 @@ def settings(args: argparse.Namespace) -> Settings:
         "top_p": args.top_p,
         "top_k": args.top_k,
         "seed": args.seed,
+        "forbid": args.forbid,
         "timeout": args.timeout,
         "max_forwards": args.max_forwards,
         "padding": args.padding,

@@ -74,7 +74,8 @@ class Dream(Policy):
         """Chooses as many candidates as are due, or those whose time has come."""
         if self.alg == _ORIGIN:
             turns = self._turns(share(view, self.steps)[1], view.candidates)
-            return view.candidates[turns == turns.min()]
+            chosen: IntArray = view.candidates[turns == turns.min()]
+            return chosen
         count = due(view, self.steps, self._schedule)
         return first(view, scores(view, _ORDERS[self.alg]), count)
 
@@ -94,7 +95,8 @@ class Dream(Policy):
         t <= u, the last step if none does.
         """
         ends = times(steps, self.eps)[1:-1].astype(np.float64)
-        return np.searchsorted(-ends, -self.draws(positions), side="left")
+        turns: IntArray = np.searchsorted(-ends, -self.draws(positions), side="left")
+        return turns
 
     def _schedule(self, positions: int, steps: int) -> IntArray:
         return with_time(positions, steps, self.eps)

@@ -92,7 +92,7 @@ class Unmask(Scheme):
                 predict=plan.rows(predicting),
                 evidence=plan.rows(plan.evidence),
                 store=plan.rows(plan.stored),
-                logits=needs.logits or not self.sampling.is_greedy,
+                logits=needs.logits or self.sampling.reads_logits,
                 entropy=needs.entropy,
                 margin=needs.margin,
                 note=plan,
@@ -154,7 +154,7 @@ class Unmask(Scheme):
         tokens[plan.predicted], confidence[plan.predicted] = answer.tokens, answer.confidence
         lost = row.masked & (tokens == row.mask_id)
         confidence[lost] = 0.0
-        if self.sampling.is_greedy and lost[plan.candidates].all():
+        if not self.sampling.reads_logits and lost[plan.candidates].all():
             logits = None if answer.logits is None else answer.logits[_rows_of(plan)]
             tokens[plan.candidates], confidence[plan.candidates] = without_mask(
                 tokens[plan.candidates], confidence[plan.candidates], logits, row.mask_id
@@ -178,7 +178,7 @@ class Unmask(Scheme):
             margin=_by_position(answer.margin, plan, row.length),
             window_decided=int(np.count_nonzero(row.commit_step[slice(*plan.window)] >= 0)),
         )
-        if not self.sampling.is_greedy:
+        if self.sampling.reads_logits:
             view = self.sampling.apply(view, row.mask_id)
         # They are there if sampling or another row reads them.
         if view.logits is not None and not self.needs.logits:
