@@ -7,15 +7,20 @@ from typing import Any
 import numpy as np
 
 from dawn_runtime import (
+    Adjacent,
     Blocks,
     Dapd,
     Dawn,
+    Dream,
+    Eb,
     Factor,
     Klass,
+    Llada,
     LocalLeap,
     NoCache,
     OnePerStep,
     Policy,
+    Rpd,
     Threshold,
 )
 from dawn_runtime.decoding import Batch, Cache, Packer, Padding, RowState, Scheme, Unmask, Window
@@ -33,6 +38,7 @@ KLASS = Klass(threshold=0.2, kl_threshold=8.0)
 POLICIES = [
     *(OnePerStep(), Threshold(0.6), Factor(2.0), LocalLeap(0.7, 0.3), KLASS),
     *(DAWN, SCALED, Dapd(tau_max=0.8), Dapd("direct", tau_certain=0.9)),
+    *(Adjacent(0.5), Dream("topk_margin", 5), Eb(2.0), Llada(5), OnePerStep("entropy"), Rpd(0.5)),
 ]
 
 
