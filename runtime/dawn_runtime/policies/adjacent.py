@@ -1,6 +1,6 @@
 """Adjacent: a threshold, but never two neighbours in one step.
 
-What stands next to each other depends on each other most, so of two neighbours the less confident
+What stands next to each other often depends on each other, so of two neighbours the less confident
 one waits until it can see the other. The rule of the demonstration of LFM2.5-Encoder-Diffusion
 (Liquid AI, 2026), without its quota for each step.
 """
