@@ -35,10 +35,15 @@ END, MASK = MANIFEST.tokens.eos[0], MANIFEST.tokens.mask
 DAWN = Dawn(tau_sink=0.5, tau_edge=0.03, tau_induce=0.3, tau_low=0.2)
 SCALED = replace(DAWN, reference_length=16, length_exponent=0.5)
 KLASS = Klass(threshold=0.2, kl_threshold=8.0)
-POLICIES = [
+OLD_RULES = [
     *(OnePerStep(), Threshold(0.6), Factor(2.0), LocalLeap(0.7, 0.3), KLASS),
     *(DAWN, SCALED, Dapd(tau_max=0.8), Dapd("direct", tau_certain=0.9)),
-    *(Adjacent(0.5), Dream("topk_margin", 5), Eb(2.0), Llada(5), OnePerStep("entropy"), Rpd(0.5)),
+]
+"""Those that `support.old_loop` can ask: it measures nothing and counts no window."""
+
+POLICIES = [
+    *OLD_RULES,
+    *(Adjacent(0.5), Dream("topk_margin", 12), Eb(2.0), Llada(12), OnePerStep("entropy"), Rpd(0.5)),
 ]
 
 
