@@ -82,7 +82,8 @@ def share(view: RowView, steps: int) -> tuple[int, int]:
     """Returns the positions of the window that were to be decided, and the steps that it gets.
 
     A window has the part of all steps that it has of all positions to decide, at least one step:
-    `steps` in all, as in the published functions, which ask for blocks that divide the answer.
+    `steps` in all, as in the published functions, which ask for blocks that divide the answer. A
+    window that moves on with every step gets its part anew, so that its pace stays the same.
 
     Args:
         view: The row.

@@ -83,10 +83,16 @@ def test_json_prints_one_document(run: Run) -> None:
 @pytest.mark.parametrize(
     ("policy", "option", "value"),
     [
+        ("adjacent", "threshold", 0.5),
         ("dapd", "variant", "direct"),
+        ("dream", "alg", "origin"),
+        ("eb", "gamma", 0.5),
         ("factor", "factor", 2.0),
         ("klass", "kl_threshold", 0.01),
+        ("llada", "remasking", "random"),
         ("local-leap", "radius", 2),
+        ("one-per-step", "by", "entropy"),
+        ("rpd", "nats", 2.5),
     ],
 )
 def test_every_rule_is_chosen_and_set_by_name(
@@ -98,6 +104,17 @@ def test_every_rule_is_chosen_and_set_by_name(
     document = json.loads(out)
     assert (status, document["policy"]) == (0, policy)
     assert document["options"][option] == value
+
+
+def test_guards_are_told_in_the_statistics_and_in_the_result(run: Run) -> None:
+    eager = ("--policy", "threshold", "--set", "threshold=0", "--no-stop-at-eos")
+    guards = ("--guard", "adjacent", "--guard", "budget:nats=3")
+    status, _, err = run("hi", *SHORT, *eager, *guards)
+    assert status == 0
+    assert "policy threshold, guard adjacent, guard budget:nats=3.0" in err
+    found = [json.loads(run("hi", "--json", *SHORT, *eager, *some)[1]) for some in ((), guards)]
+    assert [document["guards"] for document in found] == [[], ["adjacent", "budget:nats=3.0"]]
+    assert found[0]["forwards"] == 1 < found[1]["forwards"]
 
 
 def test_prompt_comes_from_standard_input_if_absent_or_a_dash(run: Run) -> None:
