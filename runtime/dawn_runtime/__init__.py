@@ -42,10 +42,13 @@ from dawn_runtime.manifest import Manifest
 from dawn_runtime.open_batch import Event, OpenBatch
 from dawn_runtime.policies import (
     Adjacent,
+    Apart,
+    Budget,
     Dapd,
     Dawn,
     Dream,
     Eb,
+    EntropyBound,
     Factor,
     Guard,
     Klass,
@@ -64,10 +67,12 @@ from dawn_runtime.streams import CommitStream, TextStream
 
 __all__ = [
     "Adjacent",
+    "Apart",
     "Artifact",
     "ArtifactError",
     "BatchFullError",
     "Blocks",
+    "Budget",
     "Commit",
     "CommitStream",
     "Dapd",
@@ -81,6 +86,7 @@ __all__ = [
     "Engine",
     "EngineError",
     "EngineInfo",
+    "EntropyBound",
     "Event",
     "Factor",
     "Filling",

@@ -36,10 +36,12 @@ def run_python(code: str) -> str:
 def test_public_names_are_pinned() -> None:
     assert dawn_runtime.__all__ == [
         "Adjacent",
+        "Apart",
         "Artifact",
         "ArtifactError",
         "BatchFullError",
         "Blocks",
+        "Budget",
         "Commit",
         "CommitStream",
         "Dapd",
@@ -53,6 +55,7 @@ def test_public_names_are_pinned() -> None:
         "Engine",
         "EngineError",
         "EngineInfo",
+        "EntropyBound",
         "Event",
         "Factor",
         "Filling",
