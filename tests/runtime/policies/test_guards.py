@@ -178,6 +178,36 @@ def test_several_guards_hold_together_in_any_order(make_view: MakeView) -> None:
         assert guarded(view, chosen, view.candidates, guards).tolist() == [1]
 
 
+def test_what_several_let_through_each_lets_through_again(random_view: MakeView) -> None:
+    rng, several = np.random.default_rng(10), 0
+    for _ in range(500):
+        view = measured_view(rng, random_view)
+        guards: list[Guard] = [Apart(), Budget(float(rng.choice([1, 4, 9]))), EntropyBound(3)]
+        rng.shuffle(guards)  # type: ignore[arg-type]  # a list is a sequence that can be shuffled
+        chosen = some(rng, view)
+        kept = guarded(view, chosen, view.candidates, guards)
+        if kept.size > 1:
+            assert np.isin(kept, chosen).all()
+            assert all(guard.allowed(view, kept).tolist() == kept.tolist() for guard in guards)
+        several += kept.size > 1
+    assert several > 100
+
+
+def test_rpd_is_the_budget_around_a_threshold_wherever_something_passes(
+    random_view: MakeView,
+) -> None:
+    rng, passed = np.random.default_rng(11), 0
+    for _ in range(500):
+        view, nats = measured_view(rng, random_view), float(rng.choice([0, 1, 4]))
+        sure = view.candidates[view.confidence[view.candidates] >= np.float32(0.6)]
+        if Budget(nats).allowed(view, sure).size:
+            passed += 1
+            chosen = Threshold(0.6).select(view)
+            kept = guarded(view, chosen, view.candidates, (Budget(nats),))
+            assert kept.tolist() == Rpd(0.6, nats).select(view).tolist()
+    assert passed > 200
+
+
 @dataclass(frozen=True, slots=True)
 class Never(Guard):
     """Lets nothing through."""
