@@ -11,7 +11,7 @@ from dawn_runtime.artifact import Artifact
 from dawn_runtime.chat import ChatTemplate
 from dawn_runtime.checks import check_choice, shown
 from dawn_runtime.companions import open_companions
-from dawn_runtime.decoding import PADDINGS, Packer, Padding, RowState
+from dawn_runtime.decoding import PADDINGS, Packer, Padding, RowState, Scheme, Unmask
 from dawn_runtime.engine import Engine, EngineOptions, open_engine
 from dawn_runtime.errors import EngineError, OptionError, PromptError
 from dawn_runtime.generation import Generation, RequestBatch, open_batch
@@ -340,6 +340,7 @@ class Decoder:
         row = self._row(prompt, plan)
         scheme, fallback = plan.scheme_for(int(row.masked.sum()))
         scheme.suits(row.shift)
+        self._check_forbidden(scheme)
         return Request(
             row,
             scheme,
@@ -348,6 +349,15 @@ class Decoder:
             tokenizer=self._reader.tokenizer,
             is_template=isinstance(prompt, Filling),
         )
+
+    def _check_forbidden(self, scheme: Scheme) -> None:
+        """Refuses to forbid a token that there is not."""
+        forbid = scheme.sampling.forbid if isinstance(scheme, Unmask) else None
+        size = self.manifest.dims.vocab_size
+        if forbid is not None and forbid >= size:
+            raise OptionError(
+                f"sampling: forbid is {forbid}; expected an id of the vocabulary, 0 to {size - 1}"
+            )
 
     def _row(self, prompt: Checked | Filling, plan: Plan) -> RowState:
         """Lays out what is given and what is to be decided."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from dawn_runtime.decoding import CACHES, SCHEMES, WINDOWS, Sampling
 from dawn_runtime.option_fields import Option, options_of
-from dawn_runtime.policies import POLICIES
+from dawn_runtime.policies import GUARDS, POLICIES
 from dawn_runtime.registry import Registry
 from dawn_runtime.request import Limits
 from dawn_runtime.settings import Scalars, known_rules
@@ -20,6 +20,7 @@ _METAVARS: Final = {
     "top_p": "P",
     "top_k": "K",
     "seed": "N",
+    "forbid": "ID",
     "timeout": "SECONDS",
     "max_forwards": "N",
 }
@@ -29,6 +30,7 @@ _REGISTRIES: Final[tuple[tuple[str, Registry[Any]], ...]] = (
     ("policy", SCHEMES),
     ("window", WINDOWS),
     ("cache", CACHES),
+    ("guard", GUARDS),
 )
 
 
@@ -95,15 +97,15 @@ def add_rule_flag(
     note: str = "",
     **changes: Any,
 ) -> None:
-    """Adds `--window` or `--cache`.
+    """Adds `--window`, `--cache` or `--guard`.
 
     Args:
         parser: Gets the flag.
-        setting: `window` or `cache`.
+        setting: `window`, `cache` or `guard`.
         note: What else there is to say.
         **changes: As for `add_policy_flags`.
     """
-    names = {"window": WINDOWS.names(), "cache": CACHES.names()}[setting]
+    names = dict(_REGISTRIES)[setting].names()
     help_of_rule = f"one of {', '.join(names)}, perhaps with options{note}"
     parser.add_argument(
         f"--{setting}", metavar="NAME[:KEY=VALUE,...]", help=help_of_rule, **changes

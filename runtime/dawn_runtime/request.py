@@ -113,6 +113,7 @@ class Request:
             trace=row.trace(),
             policy=self._rule.name,
             options=self._rule.options(),
+            guards=self._guards,
             fallback=self._fallback,
             finish_reason=self._finish_reason(),
             prompt_tokens=row.start,
@@ -123,6 +124,11 @@ class Request:
     def _rule(self) -> Scheme | Policy:
         """What a user calls the policy: that of `Unmask`, or the scheme itself."""
         return self.scheme.policy if isinstance(self.scheme, Unmask) else self.scheme
+
+    @property
+    def _guards(self) -> tuple[str, ...]:
+        guards = self.scheme.guards if isinstance(self.scheme, Unmask) else ()
+        return tuple(guard.text() for guard in guards)
 
     def _finish_reason(self) -> FinishReason:
         if self._stopped is not None and not self.row.finished:

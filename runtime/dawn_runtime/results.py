@@ -41,6 +41,7 @@ class Result:
         trace: Every commit by step and position, also those after an end token.
         policy: Name of the policy that decided.
         options: Its options.
+        guards: What had to let its choices through, such as `budget:nats=4.0`; see `Settings`.
         fallback: True if a policy handed over to its plain rule because the answer is short.
         finish_reason: `end` at an end token, `length` when all positions were decided; otherwise
             what stopped it before: `timeout`, `max_forwards` or `cancelled`. `tokens` and `text`
@@ -63,6 +64,7 @@ class Result:
     finish_reason: FinishReason
     prompt_tokens: int
     holes: tuple[Hole, ...] = ()
+    guards: tuple[str, ...] = ()
 
     @property
     def tokens_decided(self) -> int:
@@ -91,6 +93,7 @@ class Result:
             "engine_seconds": self.engine_seconds,
             "policy": self.policy,
             "options": dict(self.options),
+            "guards": list(self.guards),
             "fallback": self.fallback,
             "finish_reason": self.finish_reason,
             "prompt_tokens": self.prompt_tokens,

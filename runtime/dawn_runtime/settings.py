@@ -1,6 +1,6 @@
 """Settings of one call of the decoder, and what they mean for an artifact."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, TypedDict
 
@@ -23,7 +23,7 @@ from dawn_runtime.decoding.schemes import fitted
 from dawn_runtime.errors import OptionError
 from dawn_runtime.manifest import DecodingDefaults
 from dawn_runtime.option_fields import Options, option, options_of
-from dawn_runtime.policies import POLICIES, Policy
+from dawn_runtime.policies import GUARDS, POLICIES, Guard, Policy
 from dawn_runtime.registry import check_options, unknown
 from dawn_runtime.request import Limits
 
@@ -38,6 +38,8 @@ class Settings(TypedDict, total=False):
             keeps the artifact's value if the policy is its default, else the policy's own.
         window: Name, name with options such as `pruned:near=64`, or object; `blocks` by default.
         cache: Name, name with options such as `dual:refresh=8`, or object; `none` by default.
+        guard: Name, name with options such as `budget:nats=4`, or object, or several in a list:
+            what of the policy's choice has to wait; none by default.
         block_length: Tokens in a block of a named window of blocks; by default the artifact's.
         fallback_length: Below this many new tokens a policy that builds a graph hands over to its
             plain rule; by default the artifact's, 0 never does.
@@ -45,6 +47,7 @@ class Settings(TypedDict, total=False):
         temperature: 0, the default, takes the most probable tokens; above, they are drawn.
         top_p: Share of the probability that tokens are drawn from; 1 by default.
         top_k: Number of most probable tokens that are drawn from; 0, the default, is all.
+        forbid: Id of a token that is never taken, such as an end token; by default none.
         seed: Of the draw, 0 by default. Equal prompts with equal seeds get equal answers, in
             whatever batch they are.
         timeout: Seconds after which decoding stops with what is there; by default never.
@@ -58,6 +61,7 @@ class Settings(TypedDict, total=False):
     options: Mapping[str, Any] | None
     window: str | Window | None
     cache: str | Cache | None
+    guard: str | Guard | Sequence[str | Guard] | None
     block_length: int | None
     fallback_length: int | None
     stop_at_eos: bool | None
@@ -65,6 +69,7 @@ class Settings(TypedDict, total=False):
     top_p: float | None
     top_k: int | None
     seed: int | None
+    forbid: int | None
     timeout: float | None
     max_forwards: int | None
     padding: Padding | None
@@ -176,12 +181,35 @@ def _scheme(settings: Settings, block_length: int | None, defaults: DecodingDefa
         options = {**defaults.options, **options}
     window = _window(settings.get("window"), block_length, defaults)
     cache = CACHES.parse(_given(settings.get("cache"), NoCache.name))
-    sampling = _sampling(settings)
+    sampling, guards = _sampling(settings), _guards(settings.get("guard"))
     if isinstance(policy, Scheme) or (isinstance(policy, str) and policy in SCHEMES):
+        if guards:
+            name = policy if isinstance(policy, str) else policy.name
+            raise OptionError(
+                f"scheme {name!r} takes no guard, which belongs to a policy; leave guard out, "
+                f"got {', '.join(one.name for one in guards)}"
+            )
         return fitted(policy, options, window, cache, sampling)
     if isinstance(policy, str) and policy not in POLICIES:
         raise OptionError(unknown("policy", policy, known_rules()))
-    return Unmask(POLICIES.make(policy, options), window, cache, sampling)
+    return Unmask(POLICIES.make(policy, options), window, cache, sampling, guards)
+
+
+def _guards(given: Any) -> tuple[Guard, ...]:
+    """Makes the guards of one text or object, or of a list of them; None is none."""
+    if given is None or isinstance(given, (str, Guard)):
+        return () if given is None else (GUARDS.parse(given),)
+    if not isinstance(given, (list, tuple)):
+        raise OptionError(
+            f"guard is {shown(given)}; expected a name ({', '.join(GUARDS.names())}), a guard, or "
+            "several in a list"
+        )
+    made = tuple(GUARDS.parse(one) for one in given)
+    names = [one.name for one in made]
+    for name in names:
+        if names.count(name) > 1:
+            raise OptionError(f"guard {name!r} is given twice; give it once")
+    return made
 
 
 def known_rules() -> tuple[str, ...]:

@@ -23,7 +23,17 @@ from dawn_calibration.compare.measures import (
 from dawn_calibration.compare.rank import ranks, spearman
 from dawn_calibration.compare.replay import Decision, PairedEngine, Replay
 from dawn_calibration.errors import MismatchError
-from dawn_runtime import Blocks, Dawn, Decoder, Klass, OnePerStep, OptionError, Policy, Threshold
+from dawn_runtime import (
+    Blocks,
+    Dawn,
+    Decoder,
+    Klass,
+    OnePerStep,
+    OptionError,
+    Policy,
+    Rpd,
+    Threshold,
+)
 from dawn_runtime.engine.fake import FakeEngine, HashModel, fake_manifest
 
 MANIFEST = fake_manifest(vocab_size=32, max_length=96)
@@ -77,7 +87,7 @@ def test_spearman_is_symmetric_and_blind_to_scale(values: list[float], random: A
     assert found is None or -1.0000001 <= found <= 1.0000001
 
 
-@pytest.mark.parametrize("policy", [DAWN, Threshold(0.6), OnePerStep()])
+@pytest.mark.parametrize("policy", [DAWN, Threshold(0.6), OnePerStep("margin"), Rpd(0.6)])
 def test_a_model_beside_itself_decides_alike(policy: Policy) -> None:
     found = summarise([compare(d) for d in decisions(1, 1, policy)], confidence_thresholds(policy))
     assert (found.frontier_agreement, found.candidate_agreement, found.flips) == (1.0, 1.0, 0.0)

@@ -96,7 +96,7 @@ def test_the_examples_of_how_to_add_run_in_their_order() -> None:
     )
     assert finished.returncode == 0, finished.stderr[-3000:]
     lines = finished.stdout.splitlines()
-    assert len(lines) == 3, "each example prints a line"
+    assert len(lines) == 4, "each example prints a line"
     assert all(line.startswith("dog hat bee boat") for line in lines)
 
 

@@ -45,6 +45,8 @@ def make_view() -> MakeView:
             "attention_keys": positions,
             "step": 0,
             "predicted": positions,
+            "entropy": 3 * (1 - np.asarray(confidence, dtype=np.float32)),
+            "margin": 5 * np.asarray(confidence, dtype=np.float32),
         }
         return RowView(**{**fields, **changes})
 

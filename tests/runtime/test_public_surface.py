@@ -6,7 +6,7 @@ from pathlib import Path
 
 import dawn_runtime
 from dawn_runtime.decoding import CACHES, WINDOWS
-from dawn_runtime.policies import POLICIES
+from dawn_runtime.policies import GUARDS, POLICIES
 
 RUNTIME = Path(dawn_runtime.__file__).parent.parent
 HEAVY = ("torch", "onnx", "onnxruntime", "safetensors", "tokenizers", "jinja2", "onnxscript")
@@ -35,10 +35,13 @@ def run_python(code: str) -> str:
 
 def test_public_names_are_pinned() -> None:
     assert dawn_runtime.__all__ == [
+        "Adjacent",
+        "Apart",
         "Artifact",
         "ArtifactError",
         "BatchFullError",
         "Blocks",
+        "Budget",
         "Commit",
         "CommitStream",
         "Dapd",
@@ -46,16 +49,21 @@ def test_public_names_are_pinned() -> None:
         "DawnError",
         "Decoder",
         "DependencyError",
+        "Dream",
         "Dual",
+        "Eb",
         "Engine",
         "EngineError",
         "EngineInfo",
+        "EntropyBound",
         "Event",
         "Factor",
         "Filling",
         "FreeDave",
+        "Guard",
         "Hole",
         "Klass",
+        "Llada",
         "LocalLeap",
         "Manifest",
         "NoCache",
@@ -68,6 +76,7 @@ def test_public_names_are_pinned() -> None:
         "Pruned",
         "Result",
         "RowView",
+        "Rpd",
         "Scheme",
         "Settings",
         "Single",
@@ -86,8 +95,20 @@ def test_public_names_are_pinned() -> None:
 
 def test_registered_names_are_pinned() -> None:
     assert POLICIES.names() == (
-        *("dapd", "dawn", "factor", "klass", "local-leap", "one-per-step", "threshold"),
+        "adjacent",
+        "dapd",
+        "dawn",
+        "dream",
+        "eb",
+        "factor",
+        "klass",
+        "llada",
+        "local-leap",
+        "one-per-step",
+        "rpd",
+        "threshold",
     )
+    assert GUARDS.names() == ("adjacent", "budget", "entropy-bound")
     assert WINDOWS.names() == ("blocks", "pruned", "single", "sliding")
     assert CACHES.names() == ("dual", "none", "prefix")
 

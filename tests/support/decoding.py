@@ -7,16 +7,21 @@ from typing import Any, ClassVar
 import numpy as np
 
 from dawn_runtime import (
+    Adjacent,
     Blocks,
     Dapd,
     Dawn,
+    Dream,
+    Eb,
     Factor,
     Klass,
+    Llada,
     LocalLeap,
     NoCache,
     OnePerStep,
     Policy,
     RowView,
+    Rpd,
     Threshold,
 )
 from dawn_runtime.decoding import Batch, Cache, Packer, Padding, RowState, Scheme, Unmask, Window
@@ -48,10 +53,17 @@ class Measured(Policy):
         return here[(view.entropy[here] < 0.7) | (view.margin[here] > 4)]
 
 
-POLICIES = [
+OLD_RULES = [
     *(OnePerStep(), Threshold(0.6), Factor(2.0), LocalLeap(0.7, 0.3), KLASS),
     Measured(),
     *(DAWN, SCALED, Dapd(tau_max=0.8), Dapd("direct", tau_certain=0.9)),
+    *(Adjacent(0.5), Eb(2.0), OnePerStep("entropy"), Rpd(0.5)),
+]
+"""Those that `support.old_loop` can ask: it counts no window."""
+
+POLICIES = [
+    *OLD_RULES,
+    *(Dream("topk_margin", 12), Llada(12)),
 ]
 
 

@@ -89,6 +89,7 @@ def _parser() -> Parser:
     )
     add_rule_flag(parser, "cache", "; may be repeated; default: none and dual", action="append")
     add_rule_flag(parser, "window")
+    add_rule_flag(parser, "guard", "; may be repeated, all of them together", action="append")
     parser.add_argument("--block-length", type=count, metavar="N", help="default: the artifact's")
     parser.add_argument("--batch", type=count, default=1, metavar="N", help="rows; default: 1")
     parser.add_argument(
@@ -180,6 +181,7 @@ def _settings(policy: str, cache: str, args: argparse.Namespace) -> Settings:
         "options": key_values(args.set),
         "cache": cache,
         "window": args.window,
+        "guard": args.guard,
         "block_length": args.block_length,
         "fallback_length": 0,
         "stop_at_eos": False,
@@ -257,7 +259,7 @@ def _line(one: Measurement, first: Measurement, args: argparse.Namespace) -> str
 def _report(
     args: argparse.Namespace, decoder: Decoder, measured: list[Measurement]
 ) -> dict[str, Any]:
-    names = ("prompt_tokens", "new_tokens", "window", "block_length", "batch", "repeat")
+    names = ("prompt_tokens", "new_tokens", "window", "guard", "block_length", "batch", "repeat")
     return {
         "artifact": str(args.artifact),
         "machine": _machine(decoder),

@@ -78,6 +78,7 @@ def _add_rules(parser: Parser) -> None:
     add_policy_flags(rules)
     add_rule_flag(rules, "window")
     add_rule_flag(rules, "cache", " such as dual:refresh=8")
+    add_rule_flag(rules, "guard", " such as budget:nats=4; may be repeated", action="append")
     rules.add_argument("--block-length", type=int, metavar="N", help="default: the artifact's")
     rules.add_argument(
         "--max-new-tokens", type=int, metavar="N", help="default: the artifact's, or what has room"
@@ -160,12 +161,14 @@ def settings(args: argparse.Namespace) -> Settings:
         "options": key_values(args.set),
         "window": args.window,
         "cache": args.cache,
+        "guard": args.guard,
         "block_length": args.block_length,
         "stop_at_eos": False if args.no_stop_at_eos else None,
         "temperature": args.temperature,
         "top_p": args.top_p,
         "top_k": args.top_k,
         "seed": args.seed,
+        "forbid": args.forbid,
         "timeout": args.timeout,
         "max_forwards": args.max_forwards,
         "padding": args.padding,

@@ -1,5 +1,8 @@
 """Sampling: tokens drawn from the predicted distributions instead of the most probable ones.
 
+A token can be forbidden, drawn or not: distributions are then those of the others, confidence
+included. That is LLaDA's flag `logits_eos_inf`, for its end token.
+
 One number from [0, 1) belongs to each position of a row, a hash of seed and position. The same
 number is used in every step, so a position that has to wait does not get another chance to come out
 confident, and a result depends on nothing but prompt, options and seed: not on the batch, and not
@@ -32,6 +35,7 @@ class Sampling(Options):
         top_p: Draw from the fewest tokens that hold this share of the probability; 1 is all.
         top_k: Draw from that many most probable tokens (before `top_p`); 0 is all.
         seed: Another seed draws other tokens, from 0 to 2^64 - 1.
+        forbid: Id of a token that is never taken; None forbids none.
 
     Raises:
         OptionError: An option is out of range, or `top_p` or `top_k` is given without temperature.
@@ -43,6 +47,7 @@ class Sampling(Options):
     top_p: float = option(1.0, 0, 1, "share of the probability that is drawn from")
     top_k: int = option(0, 0, None, "number of tokens drawn from; 0 is all")
     seed: int = option(0, 0, None, "of the draw", ceiling=_LARGEST_SEED)
+    forbid: int | None = option(None, 0, None, "id of a token that is never taken", kind=int)
 
     def check_together(self) -> None:
         """Refuses to restrict a draw that there is not."""
@@ -54,11 +59,17 @@ class Sampling(Options):
         """True if nothing is drawn."""
         return self.temperature == 0
 
+    @property
+    def reads_logits(self) -> bool:
+        """True if tokens are not simply those that the engine returns."""
+        return not self.is_greedy or self.forbid is not None
+
     def apply(self, view: RowView, mask_id: int) -> RowView:
-        """Draws a token for every candidate.
+        """Draws a token for every candidate, or takes the most probable one that is not forbidden.
 
         Its confidence becomes the probability that the model gives it, at temperature 1 and among
-        all tokens, so that thresholds mean the same as without sampling. The mask is never drawn.
+        all tokens but the forbidden one, so that thresholds mean the same as without sampling. The
+        mask is never drawn.
 
         Args:
             view: A row with the logits of its predictions.
@@ -71,6 +82,8 @@ class Sampling(Options):
             raise EngineError("sampling reads logits; run it on an engine that returns them")
         rows = inverse(view.predicted, len(view.masked))[view.candidates]
         logits = view.logits[rows]
+        if self.forbid is not None:
+            logits[:, self.forbid] = -np.inf
         drawn = self.draw(logits, view.candidates, mask_id)
         tokens, confidence = view.tokens.copy(), view.confidence.copy()
         tokens[view.candidates] = drawn
@@ -85,9 +98,12 @@ class Sampling(Options):
             positions: int64 [N] where in the row they are.
             mask_id: Id that is never drawn.
         """
-        chances = self.chances(positions)
         weights = logits.astype(np.float64)
         weights[:, mask_id] = -np.inf
+        if self.is_greedy:
+            best: IntArray = weights.argmax(axis=1)
+            return best
+        chances = self.chances(positions)
         # The best is taken off first: divided by a tiny temperature it would be infinite.
         weights -= weights.max(axis=1, keepdims=True)
         with np.errstate(over="ignore"):  # as improbable as can be

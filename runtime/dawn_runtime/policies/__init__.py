@@ -1,31 +1,48 @@
-"""Policies: which masked positions to commit in a step.
+"""Policies: which masked positions to commit in a step; guards: which of them have to wait.
 
 Importing this package registers all of them.
 """
 
+from dawn_runtime.policies.adjacent import Adjacent
 from dawn_runtime.policies.base import POLICIES, Needs, Policy, RowView
 from dawn_runtime.policies.dapd import Dapd
 from dawn_runtime.policies.dawn import Dawn
+from dawn_runtime.policies.dream import Dream
+from dawn_runtime.policies.eb import Eb
 from dawn_runtime.policies.factor import Factor
+from dawn_runtime.policies.guards import GUARDS, Apart, Budget, EntropyBound, Guard, guarded
 from dawn_runtime.policies.kernel import Kernel, KernelView, Selected
 from dawn_runtime.policies.klass import Klass
+from dawn_runtime.policies.llada import Llada
 from dawn_runtime.policies.local_leap import LocalLeap
 from dawn_runtime.policies.one_per_step import OnePerStep
+from dawn_runtime.policies.rpd import Rpd
 from dawn_runtime.policies.threshold import Threshold
 
 __all__ = [
+    "GUARDS",
     "POLICIES",
+    "Adjacent",
+    "Apart",
+    "Budget",
     "Dapd",
     "Dawn",
+    "Dream",
+    "Eb",
+    "EntropyBound",
     "Factor",
+    "Guard",
     "Kernel",
     "KernelView",
     "Klass",
+    "Llada",
     "LocalLeap",
     "Needs",
     "OnePerStep",
     "Policy",
     "RowView",
+    "Rpd",
     "Selected",
     "Threshold",
+    "guarded",
 ]

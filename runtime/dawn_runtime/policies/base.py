@@ -10,12 +10,13 @@ To add a policy: one file with a class decorated by `@POLICIES.register`, and on
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from dawn_runtime.arrays import BoolArray, FloatArray, IntArray
+from dawn_runtime.errors import OptionError
 from dawn_runtime.option_fields import Options
 from dawn_runtime.policies import graph
 from dawn_runtime.policies.kernel import Kernel
@@ -48,6 +49,17 @@ class Needs:
     entropy: bool = False
     margin: bool = False
 
+    def __or__(self, other: "Needs") -> "Needs":
+        """Returns what two parts of a rule read together."""
+        order = ("none", "candidates", "all")
+        evidence = max(self.evidence, other.evidence, key=order.index)
+        flags = {
+            field.name: getattr(self, field.name) or getattr(other, field.name)
+            for field in fields(self)
+            if field.name != "evidence"
+        }
+        return Needs(evidence=evidence, **flags)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RowView:
@@ -79,6 +91,7 @@ class RowView:
         entropy: float32 [L] of the model's own distributions, in nats, NaN where nothing was
             predicted; None unless the policy needs it.
         margin: float32 [L] how far the second best logit is below the best, likewise.
+        window_decided: How many of `decided` lie in the window.
     """
 
     candidates: IntArray
@@ -97,12 +110,27 @@ class RowView:
     last_key_means: FloatArray | None = None
     entropy: FloatArray | None = None
     margin: FloatArray | None = None
+    window_decided: int = 0
 
     def key_means(self) -> FloatArray:
         """Returns the mean attention each key drew over all rows in the last full pass, [K]."""
         if self.last_key_means is None:
             return graph.key_means(self.attention)
         return self.last_key_means[self.attention_keys]
+
+    def measured(self, name: Literal["entropy", "margin"]) -> FloatArray:
+        """Returns the entropy or the margin, float32 [L].
+
+        Args:
+            name: Which.
+
+        Raises:
+            OptionError: It is not there, because whoever reads it does not need it.
+        """
+        found: FloatArray | None = getattr(self, name)
+        if found is None:
+            raise OptionError(f"the view of a row has no {name}; say so in the needs of the rule")
+        return found
 
     def most_confident(self) -> IntArray:
         """Returns the candidate of highest confidence (lowest position on ties) as int64 [1]."""
@@ -120,14 +148,17 @@ class Policy(Options, ABC):
 
     Attributes:
         name: Name in the registry.
-        needs: What the policy reads.
     """
 
     __slots__ = ()
 
     kind: ClassVar[str] = "policy"
     name: ClassVar[str]
-    needs: ClassVar[Needs] = Needs()
+
+    @property
+    def needs(self) -> Needs:
+        """What the policy reads: an attribute of the class, or a property if it goes by options."""
+        return Needs()
 
     def __init_subclass__(cls, **options: Any) -> None:
         """A subclass that chooses otherwise has no kernel, unless it names one itself."""

@@ -45,6 +45,19 @@ def test_prints_a_table_and_one_line_of_json(run: Run) -> None:
         assert 0 <= one["outside_share"] <= 1
 
 
+def test_guards_are_timed_with_the_rule(run: Run) -> None:
+    eager = ("--policy", "threshold", "--set", "threshold=0", "--cache", "none", "--json")
+    found = []
+    for guards in ((), ("--guard", "adjacent", "--guard", "budget:nats=9")):
+        status, out, _ = run(*SMALL, *eager, *guards)
+        assert status == 0
+        found.append(json.loads(out))
+    assert [report["guard"] for report in found] == [None, ["adjacent", "budget:nats=9"]]
+    free, careful = (report["measured"][0]["forwards"] for report in found)
+    assert free == 2
+    assert careful > free
+
+
 def test_quiet_leaves_out_what_the_columns_mean(run: Run) -> None:
     _, out, _ = run(*SMALL, "--cache", "none", "--quiet")
     assert len(out.splitlines()) == 4

@@ -83,10 +83,16 @@ def test_json_prints_one_document(run: Run) -> None:
 @pytest.mark.parametrize(
     ("policy", "option", "value"),
     [
+        ("adjacent", "threshold", 0.5),
         ("dapd", "variant", "direct"),
+        ("dream", "alg", "origin"),
+        ("eb", "gamma", 0.5),
         ("factor", "factor", 2.0),
         ("klass", "kl_threshold", 0.01),
+        ("llada", "remasking", "random"),
         ("local-leap", "radius", 2),
+        ("one-per-step", "by", "entropy"),
+        ("rpd", "nats", 2.5),
     ],
 )
 def test_every_rule_is_chosen_and_set_by_name(
@@ -98,6 +104,17 @@ def test_every_rule_is_chosen_and_set_by_name(
     document = json.loads(out)
     assert (status, document["policy"]) == (0, policy)
     assert document["options"][option] == value
+
+
+def test_guards_are_told_in_the_statistics_and_in_the_result(run: Run) -> None:
+    eager = ("--policy", "threshold", "--set", "threshold=0", "--no-stop-at-eos")
+    guards = ("--guard", "adjacent", "--guard", "budget:nats=3")
+    status, _, err = run("hi", *SHORT, *eager, *guards)
+    assert status == 0
+    assert "policy threshold, guard adjacent, guard budget:nats=3.0" in err
+    found = [json.loads(run("hi", "--json", *SHORT, *eager, *some)[1]) for some in ((), guards)]
+    assert [document["guards"] for document in found] == [[], ["adjacent", "budget:nats=3.0"]]
+    assert found[0]["forwards"] == 1 < found[1]["forwards"]
 
 
 def test_prompt_comes_from_standard_input_if_absent_or_a_dash(run: Run) -> None:
@@ -219,8 +236,16 @@ def test_sampling_is_repeatable(run: Run) -> None:
         (["--fill", "a [[x]] b"], "--fill: 'x' in '[[x]]' is not a number; write [[N]] for"),
         (["--fill", "a [[1000000000]]"], "1000000002 tokens and exceed the context of 256"),
         (["--fill", "a [[" + "9" * 5000 + "]]"], "a length of 5000 digits exceeds every context"),
-        (["a", "--policy", ""], "unknown policy: ''; known: dapd"),
+        (["a", "--policy", ""], "unknown policy: ''; known: adjacent"),
         (["a", "--cache", ""], "unknown cache: ''; known: dual"),
+        (["a", "--guard", ""], "unknown guard: ''; known: adjacent"),
+        (["a", "--guard", "budget:nats=-1"], "guard 'budget': nats is -1; expected a number"),
+        (
+            ["a", "--guard", "budget", "--guard", "budget:nats=2"],
+            "guard 'budget' is given twice; give it once",
+        ),
+        (["a", "--policy", "wino", "--guard", "adjacent"], "scheme 'wino' takes no guard"),
+        (["a", "--forbid", "-1"], "forbid is -1; expected an integer >= 0"),
         (["a", "--window", ""], "unknown window: ''; known: blocks"),
         (["--batch", "9" * 5000], "expected a number of at most 2147483647"),
         (["--fill", "a [[]] [[2]]"], "--fill: '' in '[[]]' is not a number"),

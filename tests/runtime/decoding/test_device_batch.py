@@ -32,7 +32,7 @@ from dawn_runtime.engine.fake import FakeEngine, FakeModel, HashModel
 from dawn_runtime.errors import BatchFullError
 from dawn_runtime.generation import open_batch
 from dawn_runtime.manifest import Manifest
-from dawn_runtime.policies import Kernel
+from dawn_runtime.policies import Apart, Budget, Kernel
 from support.decoding import DAWN, MANIFEST, MASK, OLDER, POLICIES, SCALED, begin, same_row
 from support.device_engine import SPARE, HostEngine
 from support.fake_driver import FakeDriver
@@ -125,7 +125,8 @@ def random_scheme(rng: np.random.Generator, shift: int) -> Scheme:
     policy = POLICIES[int(rng.integers(len(POLICIES)))] if rng.random() < 0.4 else DAWN
     cache = list(KINDS.values())[int(rng.integers(len(KINDS)))]
     window: Window = Blocks(8) if rng.random() < 0.7 else Sliding(6)
-    return Unmask(policy, window, cache, SAMPLED if rng.random() < 0.2 else Sampling())
+    guards = (Apart(), Budget(2.0)) if rng.random() < 0.2 else ()
+    return Unmask(policy, window, cache, SAMPLED if rng.random() < 0.2 else Sampling(), guards)
 
 
 @pytest.mark.parametrize("seed", range(40))

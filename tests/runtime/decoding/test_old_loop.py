@@ -16,7 +16,7 @@ from dawn_runtime.decoding import CACHES, RowState, Sampling, Unmask, Window
 from dawn_runtime.decoding.sampling import GREEDY
 from dawn_runtime.engine.fake import FakeEngine, HashModel
 from support import old_loop
-from support.decoding import END, MASK, OLDER, POLICIES, batch_of, finished
+from support.decoding import END, MASK, OLD_RULES, OLDER, batch_of, finished
 
 TESTS, ROWS_OF_A_TEST = 10, 100
 WINDOWS: list[Window] = [
@@ -55,7 +55,7 @@ def random_settings(seed: int) -> Iterator[Setting]:
         left -= count
         ids, starts = zip(*(random_row(rng) for _ in range(count)), strict=True)
         rules = [
-            Unmask(one(POLICIES), one(WINDOWS), CACHES.parse(one(CACHE_NAMES)), one(SAMPLINGS))
+            Unmask(one(OLD_RULES), one(WINDOWS), CACHES.parse(one(CACHE_NAMES)), one(SAMPLINGS))
             for _ in range(count)
         ]
         yield Setting(
@@ -132,7 +132,7 @@ def test_the_settings_hold_everything_there_is() -> None:
     """So that no rule, window, cache or shift is left out by chance."""
     settings = [setting for seed in range(TESTS) for setting in random_settings(seed)]
     schemes = [scheme for setting in settings for scheme in setting.schemes]
-    assert {str(scheme.policy) for scheme in schemes} == {str(policy) for policy in POLICIES}
+    assert {str(scheme.policy) for scheme in schemes} == {str(policy) for policy in OLD_RULES}
     assert {scheme.window for scheme in schemes} == set(WINDOWS)
     assert {scheme.cache for scheme in schemes} == {CACHES.parse(name) for name in CACHE_NAMES}
     assert {scheme.sampling for scheme in schemes} == set(SAMPLINGS)

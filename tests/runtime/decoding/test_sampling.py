@@ -117,6 +117,42 @@ def test_confidence_is_the_probability_the_model_gives_to_the_drawn_token() -> N
     assert len(first) == 1, "nothing reaches the threshold, so one position in a step"
 
 
+@pytest.mark.parametrize("temperature", [0, 5.0])
+def test_an_answer_without_a_forbidden_token(temperature: float) -> None:
+    """Of 0.6, 0.3 and 0.1 the first is forbidden: confidence 0.75 and 0.25 for the others."""
+
+    def model(tokens: Any, positions: Any, key_tokens: Any, *_: Any) -> Any:
+        logits = np.full((len(tokens), 64), -30, dtype=np.float32)
+        logits[:, [1, 2, 3]] = np.log([0.6, 0.3, 0.1])
+        return logits, np.full((len(tokens), len(key_tokens)), 0.1, dtype=np.float32)
+
+    decoder = Decoder(fake_manifest(), FakeEngine(fake_manifest(), model))
+    result = decoder.generate(
+        input_ids=[1], max_new_tokens=40, policy="threshold", forbid=1, temperature=temperature
+    )
+    assert {commit.token for commit in result.trace} <= ({2} if temperature == 0 else {*range(64)})
+    assert 1 not in {commit.token for commit in result.trace}
+    for commit in result.trace:
+        if commit.token in (2, 3):
+            expected = 0.75 if commit.token == 2 else 0.25
+            assert commit.confidence == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"forbid": 64}, "sampling: forbid is 64; expected an id of the vocabulary, 0 to 63"),
+        ({"forbid": -1}, "sampling: forbid is -1; expected an integer >= 0"),
+        ({"forbid": "end"}, "sampling: forbid is 'end'; expected an integer"),
+        ({"forbid": 3, "policy": "wino"}, "scheme 'wino' forbids no token; leave forbid out"),
+    ],
+)
+def test_what_cannot_be_forbidden_is_refused(given: dict[str, Any], message: str) -> None:
+    decoder = Decoder(fake_manifest(), FakeEngine(fake_manifest()))
+    with pytest.raises(OptionError, match=message):
+        decoder.generate(input_ids=[1], max_new_tokens=4, **given)
+
+
 def test_greedy_decoding_fetches_no_logits_and_sampling_does(decoder: Decoder) -> None:
     engine: Any = decoder._engine
     decoder.generate(input_ids=[1], max_new_tokens=8, policy="threshold", temperature=0, seed=9)

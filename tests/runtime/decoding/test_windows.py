@@ -95,8 +95,10 @@ def test_what_is_out_of_sight_is_neither_fed_nor_looked_at() -> None:
     ids=str,
 )
 def test_windows_that_leave_nothing_out_are_equal(window: Window, same: Window) -> None:
+    """But for rules to which it matters where a window begins."""
     for policy in POLICIES:
-        if policy.name != "klass":  # whose warm-up asks whether windows overlap
+        # The warm-up of klass asks whether windows overlap; schedules count what a window has.
+        if policy.name not in ("dream", "klass", "llada"):
             left, right = (run([[1, 2]], 20, policy, each).row(0) for each in (window, same))
             assert same_row(left, right), policy
 

@@ -22,6 +22,7 @@ from dawn_runtime import (
     Threshold,
 )
 from dawn_runtime.arrays import IntArray
+from dawn_runtime.option_fields import Option, options_of
 from dawn_runtime.policies import POLICIES
 from dawn_runtime.registry import Registry
 
@@ -31,29 +32,22 @@ UNIT = st.floats(0, 1, width=32)
 
 @st.composite
 def policies(draw: st.DrawFn) -> Policy:
-    """Any registered policy with any legal options."""
-    name = draw(st.sampled_from(POLICIES.names()))
-    if name == "threshold":
-        return Threshold(draw(UNIT))
-    if name == "dawn":
-        rest = {name: draw(UNIT) for name in ("tau_sink", "tau_induce", "tau_low", "tau_high")}
-        edge = draw(st.floats(0.01, 1))
-        length = {"reference_length": draw(st.integers(0, 50)), "length_exponent": draw(UNIT)}
-        adjacency = draw(st.sampled_from(["both", "union"]))
-        return Dawn(tau_edge=edge, adjacency=adjacency, **rest, **length)
-    if name == "dapd":
-        low, high = sorted((draw(UNIT), draw(UNIT)))
-        variant = draw(st.sampled_from(["staged", "direct"]))
-        return Dapd(variant, low, high, draw(UNIT), draw(UNIT), draw(UNIT))
-    if name == "factor":
-        return Factor(draw(st.floats(0, 50)))
-    if name == "klass":
-        warm_up = draw(st.sampled_from(["none", "window"]))
-        return Klass(draw(UNIT), draw(st.floats(0, 10)), draw(st.integers(1, 3)), warm_up)
-    if name == "local-leap":
-        relaxed, threshold = sorted((draw(UNIT), draw(UNIT)))
-        return LocalLeap(threshold, relaxed, draw(st.integers(0, 20)))
-    return POLICIES.make(name)
+    """Any registered policy with any legal options, those apart that are none by default."""
+    name, made = draw(st.sampled_from(POLICIES.names())), dict[str, Any]()
+    for one in options_of(POLICIES.class_of(name)):
+        if one.default is not None:
+            made[one.name] = draw(values(one, made))
+    return POLICIES.make(name, made)
+
+
+def values(one: Option, made: dict[str, Any]) -> st.SearchStrategy[Any]:
+    """Legal values of an option; bounds may be the values of options before it."""
+    if one.choices:
+        return st.sampled_from(one.choices)
+    low, high = (made.get(str(bound), bound) for bound in (one.minimum, one.maximum))
+    if one.kind is int:
+        return st.integers(low, low + 40)
+    return st.floats(low, 50 if high is None else min(high, 50))
 
 
 def ask(policy: Policy, view: RowView) -> IntArray:
@@ -161,10 +155,10 @@ def test_policies_are_made_from_names_and_options() -> None:
 @pytest.mark.parametrize(
     ("rule", "options", "message"),
     [
-        ("dwan", {}, "unknown policy: 'dwan'; did you mean 'dawn'\\? known: dapd, dawn, factor"),
-        ("xyz", {}, "unknown policy: 'xyz'; known: dapd, dawn, factor, klass, local-leap"),
+        ("dwan", {}, "unknown policy: 'dwan'; did you mean 'dawn'\\? known: adjacent, dapd, dawn"),
+        ("xyz", {}, "unknown policy: 'xyz'; known: adjacent, dapd, dawn, dream"),
         ("dawn", {"tau_egde": 1}, "unknown option of policy 'dawn': 'tau_egde'; did you mean"),
-        ("one-per-step", {"k": 1}, "unknown option of policy 'one-per-step': 'k'; there are none"),
+        ("one-per-step", {"k": 1}, "unknown option of policy 'one-per-step': 'k'; known: by, seed"),
         ("threshold", {"threshold": 2}, "policy 'threshold': threshold is 2; expected a number"),
         (Dawn(), {"tau_low": 1}, r"options \['tau_low'\] were given beside a policy object"),
     ],

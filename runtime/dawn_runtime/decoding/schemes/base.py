@@ -137,8 +137,8 @@ def fitted(
         sampling: For a scheme that draws tokens.
 
     Raises:
-        OptionError: An option is unknown or out of range, or a cache or a temperature is given to
-            a scheme that has none.
+        OptionError: An option is unknown or out of range, or a cache, a temperature or a
+            forbidden token is given to a scheme that has none.
     """
     if isinstance(scheme, Scheme):
         return SCHEMES.make(scheme, options)
@@ -147,6 +147,8 @@ def fitted(
         raise OptionError(f"scheme {scheme!r} has no cache; leave it at 'none', got {cache.name!r}")
     if "sampling" not in known and not sampling.is_greedy:
         raise OptionError(f"scheme {scheme!r} draws no tokens; leave temperature at 0")
+    if "sampling" not in known and sampling.forbid is not None:
+        raise OptionError(f"scheme {scheme!r} forbids no token; leave forbid out")
     given = {"window": window, "cache": cache, "sampling": sampling}
     for name in options:
         if name in given:

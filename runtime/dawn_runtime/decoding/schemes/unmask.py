@@ -1,17 +1,20 @@
 """Unmask: a policy chooses among the candidates of a window, step by step, and nothing is undone.
 
-What most published rules are. The four parts are independent of each other:
+What most published rules are. The five parts are independent of each other:
 
     policy     which candidates are committed now
     window     which undecided positions are candidates, and what is in sight
     cache      what is computed anew, and whose keys are looked at as they are
     sampling   which token a candidate gets
+    guards     what of the policy's choice has to wait
 
     Unmask(Threshold(0.9), Blocks(32), NoCache())
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import or_
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,7 +28,7 @@ from dawn_runtime.decoding.schemes.base import Scheme
 from dawn_runtime.decoding.schemes.plan import RowPlan, make_plan
 from dawn_runtime.decoding.schemes.predictions import without_mask
 from dawn_runtime.decoding.windows import Window
-from dawn_runtime.policies import Kernel, KernelView, Policy, RowView
+from dawn_runtime.policies import Guard, Kernel, KernelView, Needs, Policy, RowView, guarded
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,6 +62,7 @@ class Unmask(Scheme):
         window: Where.
         cache: What is computed for it.
         sampling: How tokens are drawn.
+        guards: What they do not let through waits.
     """
 
     name: ClassVar[str] = "unmask"
@@ -67,11 +71,18 @@ class Unmask(Scheme):
     window: Window
     cache: Cache
     sampling: Sampling = GREEDY
+    guards: tuple[Guard, ...] = ()
+
+    @property
+    def needs(self) -> Needs:
+        """What the policy and its guards read."""
+        return reduce(or_, (guard.needs for guard in self.guards), self.policy.needs)
 
     def ask(self, row: RowState) -> tuple[Ask, ...]:
         """Asks for one pass, full or cached."""
         past: Past = row.memory or _NO_PAST
-        plan = make_plan(row, self.window, self.cache, self.policy.needs, past.full)
+        needs = self.needs
+        plan = make_plan(row, self.window, self.cache, needs, past.full)
         predicting = np.maximum(plan.predicted - row.shift, 0) if row.shift else plan.predicted
         return (
             Ask(
@@ -81,9 +92,9 @@ class Unmask(Scheme):
                 predict=plan.rows(predicting),
                 evidence=plan.rows(plan.evidence),
                 store=plan.rows(plan.stored),
-                logits=self.policy.needs.logits or not self.sampling.is_greedy,
-                entropy=self.policy.needs.entropy,
-                margin=self.policy.needs.margin,
+                logits=needs.logits or self.sampling.reads_logits,
+                entropy=needs.entropy,
+                margin=needs.margin,
                 note=plan,
             ),
         )
@@ -117,7 +128,7 @@ class Unmask(Scheme):
         """Returns what the kernel reads besides the run, if the policy has one."""
         needs = self.policy.needs
         kernel = self.policy.kernel(len(ask.kept) + len(ask.tokens))
-        if kernel is None or ask.logits or needs.history:
+        if kernel is None or ask.logits or needs.history or self.guards:
             return None
         if kernel.graph:
             return _graph_view(row, ask.note, kernel) if needs.evidence == "all" else None
@@ -143,7 +154,7 @@ class Unmask(Scheme):
         tokens[plan.predicted], confidence[plan.predicted] = answer.tokens, answer.confidence
         lost = row.masked & (tokens == row.mask_id)
         confidence[lost] = 0.0
-        if self.sampling.is_greedy and lost[plan.candidates].all():
+        if not self.sampling.reads_logits and lost[plan.candidates].all():
             logits = None if answer.logits is None else answer.logits[_rows_of(plan)]
             tokens[plan.candidates], confidence[plan.candidates] = without_mask(
                 tokens[plan.candidates], confidence[plan.candidates], logits, row.mask_id
@@ -165,11 +176,12 @@ class Unmask(Scheme):
             last_key_means=None if plan.layout is not None else past.key_means,
             entropy=_by_position(answer.entropy, plan, row.length),
             margin=_by_position(answer.margin, plan, row.length),
+            window_decided=int(np.count_nonzero(row.commit_step[slice(*plan.window)] >= 0)),
         )
-        if not self.sampling.is_greedy:
+        if self.sampling.reads_logits:
             view = self.sampling.apply(view, row.mask_id)
         # They are there if sampling or another row reads them.
-        if view.logits is not None and not self.policy.needs.logits:
+        if view.logits is not None and not self.needs.logits:
             view = replace(view, logits=None)
         if self.policy.needs.history:
             view = replace(view, memory=self.policy.remember(view))
@@ -179,7 +191,8 @@ class Unmask(Scheme):
         """Returns the positions that are committed, at least one; int64 [n].
 
         They are those of the policy's answer that are candidates and not predicted to be the mask;
-        if there are none, the most confident such candidate, the lowest position on ties.
+        if there are none, the most confident such candidate, the lowest position on ties. Of them
+        the guards let through what they allow, at least one; see `guarded`.
 
         Args:
             view: As from `view`.
@@ -190,16 +203,16 @@ class Unmask(Scheme):
         selected = np.zeros(len(view.masked), dtype=bool)
         selected[answer[(answer >= 0) & (answer < len(selected))]] = True
         chosen: IntArray = real[selected[real]]
-        if chosen.size:
-            return chosen
-        best = int(np.argmax(view.confidence[real]))
-        return real[best : best + 1]
+        if not chosen.size:
+            best = int(np.argmax(view.confidence[real]))
+            chosen = real[best : best + 1]
+        return guarded(view, chosen, real, self.guards) if self.guards else chosen
 
     def _past(self, row: RowState, answer: Answer, view: RowView) -> Past:
         """What the next step has to know of this one."""
         plan: RowPlan = answer.ask.note
         past: Past = row.memory or _NO_PAST
-        needs = self.policy.needs
+        needs = self.needs
         full, means = past.full, past.key_means
         if plan.layout is not None:
             full, means = None, None
