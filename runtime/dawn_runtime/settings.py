@@ -174,14 +174,25 @@ def _scheme(settings: Settings, block_length: int | None, defaults: DecodingDefa
     options = check_options("policy", settings.get("options"))
     if isinstance(policy, str) and policy == defaults.policy:
         options = {**defaults.options, **options}
-    window = _window(settings.get("window"), block_length, defaults)
-    cache = CACHES.parse(_given(settings.get("cache"), NoCache.name))
     sampling = _sampling(settings)
     if isinstance(policy, Scheme) or (isinstance(policy, str) and policy in SCHEMES):
+        window = _window(settings.get("window"), block_length, defaults)
+        cache = CACHES.parse(_given(settings.get("cache"), NoCache.name))
         return fitted(policy, options, window, cache, sampling)
     if isinstance(policy, str) and policy not in POLICIES:
         raise OptionError(unknown("policy", policy, known_rules()))
-    return Unmask(POLICIES.make(policy, options), window, cache, sampling)
+    rule = POLICIES.make(policy, options)
+    asked = _given(settings.get("window"), _usual_window(rule, block_length))
+    window = _window(asked, block_length, defaults)
+    cache = CACHES.parse(_given(settings.get("cache"), rule.usual_cache))
+    return Unmask(rule, window, cache, sampling)
+
+
+def _usual_window(policy: Policy, block_length: int | None) -> str:
+    """Returns the window of a policy where none is named; one of blocks if a length is given."""
+    name = policy.usual_window
+    blocks = "block_length" in WINDOWS.fields_of(name.partition(":")[0])
+    return name if blocks or block_length is None else Blocks.name
 
 
 def known_rules() -> tuple[str, ...]:

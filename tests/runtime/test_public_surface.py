@@ -86,7 +86,8 @@ def test_public_names_are_pinned() -> None:
 
 def test_registered_names_are_pinned() -> None:
     assert POLICIES.names() == (
-        *("dapd", "dawn", "factor", "klass", "local-leap", "one-per-step", "threshold"),
+        *("clad", "conv", "dapd", "dawn", "dico", "factor", "hierarchy", "klass", "local-leap"),
+        *("lsp", "one-per-step", "streaming", "threshold"),
     )
     assert WINDOWS.names() == ("blocks", "pruned", "single", "sliding")
     assert CACHES.names() == ("dual", "none", "prefix")

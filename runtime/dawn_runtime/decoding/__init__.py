@@ -7,7 +7,15 @@ from dawn_runtime.decoding.kv import Kept, KvStore, kv_bytes
 from dawn_runtime.decoding.packing import PADDINGS, Packer, Padding
 from dawn_runtime.decoding.row import Commit, RowState
 from dawn_runtime.decoding.sampling import Sampling
-from dawn_runtime.decoding.schemes import SCHEMES, FreeDave, Scheme, Unmask, Wino
+from dawn_runtime.decoding.schemes import (
+    SCHEMES,
+    Credit,
+    FreeDave,
+    Prophet,
+    Scheme,
+    Unmask,
+    Wino,
+)
 from dawn_runtime.decoding.windows import WINDOWS, Blocks, Pruned, Single, Sliding, Window
 
 __all__ = [
@@ -21,6 +29,7 @@ __all__ = [
     "Blocks",
     "Cache",
     "Commit",
+    "Credit",
     "Decision",
     "Dual",
     "FreeDave",
@@ -31,6 +40,7 @@ __all__ = [
     "Packer",
     "Padding",
     "Prefix",
+    "Prophet",
     "Pruned",
     "RowState",
     "Sampling",

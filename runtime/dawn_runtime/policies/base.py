@@ -121,6 +121,8 @@ class Policy(Options, ABC):
     Attributes:
         name: Name in the registry.
         needs: What the policy reads.
+        usual_window: Window that goes with it where none is named, with options or without.
+        usual_cache: The same for the cache.
     """
 
     __slots__ = ()
@@ -128,6 +130,8 @@ class Policy(Options, ABC):
     kind: ClassVar[str] = "policy"
     name: ClassVar[str]
     needs: ClassVar[Needs] = Needs()
+    usual_window: ClassVar[str] = "blocks"
+    usual_cache: ClassVar[str] = "none"
 
     def __init_subclass__(cls, **options: Any) -> None:
         """A subclass that chooses otherwise has no kernel, unless it names one itself."""

@@ -16,7 +16,8 @@ from dawn_runtime.decoding import CACHES, RowState, Sampling, Unmask, Window
 from dawn_runtime.decoding.sampling import GREEDY
 from dawn_runtime.engine.fake import FakeEngine, HashModel
 from support import old_loop
-from support.decoding import END, MASK, OLDER, POLICIES, batch_of, finished
+from support.decoding import END, MASK, OLDER, batch_of, finished
+from support.decoding import POLICIES as ALL_POLICIES
 
 TESTS, ROWS_OF_A_TEST = 10, 100
 WINDOWS: list[Window] = [
@@ -28,6 +29,10 @@ CACHE_NAMES = [
     *("prefix:refresh=3", "dual:refresh=2"),
 ]
 SAMPLINGS = [GREEDY, GREEDY, Sampling(1.0, seed=3), Sampling(0.7, top_p=0.8, top_k=5, seed=9)]
+
+
+POLICIES = [policy for policy in ALL_POLICIES if not policy.needs.margin]
+"""It knew no margins."""
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,34 @@ from dawn_runtime import (
     Threshold,
 )
 from dawn_runtime.arrays import IntArray
-from dawn_runtime.policies import POLICIES
+from dawn_runtime.policies import POLICIES, Clad, Conv, Dico, Hierarchy, Lsp, Streaming
 from dawn_runtime.registry import Registry
 
 MakeView = Callable[..., RowView]
 UNIT = st.floats(0, 1, width=32)
+
+
+@st.composite
+def newer_policies(draw: st.DrawFn, name: str) -> Policy:
+    """The same by name, of the rules that came later."""
+    if name == "clad":
+        even_over = draw(st.sampled_from(["window", "sequence"]))
+        return Clad(draw(UNIT), draw(st.floats(0, 4)), even_over)
+    if name == "conv":
+        return Conv(draw(st.integers(1, 20)), draw(st.floats(0, 3)), draw(st.integers(0, 20)))
+    if name == "dico":
+        counts = {"seeds": draw(st.integers(1, 4)), "tolerance": draw(st.integers(0, 3))}
+        return Dico(**counts, dense=draw(UNIT), share=draw(UNIT), margin=draw(st.floats(0, 5)))
+    if name == "hierarchy":
+        low, threshold = sorted((draw(UNIT), draw(UNIT)))
+        return Hierarchy(threshold, low)
+    if name == "lsp":
+        low, high = sorted((draw(UNIT), draw(UNIT)))
+        return Lsp(low, high, draw(st.integers(0, 8)), (1, 3))
+    if name == "streaming":
+        opening = draw(st.sampled_from(["threshold", "first"]))
+        return Streaming(draw(UNIT), draw(UNIT), opening)
+    return POLICIES.make(name)
 
 
 @st.composite
@@ -53,12 +76,19 @@ def policies(draw: st.DrawFn) -> Policy:
     if name == "local-leap":
         relaxed, threshold = sorted((draw(UNIT), draw(UNIT)))
         return LocalLeap(threshold, relaxed, draw(st.integers(0, 20)))
-    return POLICIES.make(name)
+    return draw(newer_policies(name))
+
+
+def with_margin(view: RowView) -> RowView:
+    """The same row with margins."""
+    margins = np.random.default_rng(len(view.candidates)).exponential(2, len(view.masked))
+    return replace(view, margin=margins.astype(np.float32))
 
 
 def ask(policy: Policy, view: RowView) -> IntArray:
     """Asks after three steps that differ in the logits alone, with what the policy needs."""
     rng = np.random.default_rng(len(view.masked))
+    view = with_margin(view) if policy.needs.margin else view
     for _ in range(3 if policy.needs.history else 0):
         logits = rng.normal(size=(len(view.predicted), 4)).astype(np.float32)
         view = replace(view, logits=logits if policy.needs.logits else None)
@@ -161,8 +191,12 @@ def test_policies_are_made_from_names_and_options() -> None:
 @pytest.mark.parametrize(
     ("rule", "options", "message"),
     [
-        ("dwan", {}, "unknown policy: 'dwan'; did you mean 'dawn'\\? known: dapd, dawn, factor"),
-        ("xyz", {}, "unknown policy: 'xyz'; known: dapd, dawn, factor, klass, local-leap"),
+        (
+            "dwan",
+            {},
+            "unknown policy: 'dwan'; did you mean 'dawn'\\? known: clad, conv, dapd",
+        ),
+        ("xyz", {}, "unknown policy: 'xyz'; known: clad, conv, dapd, dawn, dico, factor"),
         ("dawn", {"tau_egde": 1}, "unknown option of policy 'dawn': 'tau_egde'; did you mean"),
         ("one-per-step", {"k": 1}, "unknown option of policy 'one-per-step': 'k'; there are none"),
         ("threshold", {"threshold": 2}, "policy 'threshold': threshold is 2; expected a number"),
