@@ -26,8 +26,8 @@ class Hierarchy(Policy):
 
     Attributes:
         threshold: A candidate above this confidence is committed; 1 leaves that part out.
-        low_threshold: The best candidate of a gap is committed above this, at most `threshold`.
-            Equal ones of a gap go together.
+        low_threshold: The best candidate of a gap is committed above this; from `threshold` on it
+            changes nothing. Equal ones of a gap go together.
 
     Raises:
         OptionError: An option is out of range.
@@ -36,7 +36,7 @@ class Hierarchy(Policy):
     name: ClassVar[str] = "hierarchy"
 
     threshold: float = option(0.9, 0, 1, "a candidate above this confidence is committed")
-    low_threshold: float = option(0.4, 0, "threshold", "the best of a gap is committed above this")
+    low_threshold: float = option(0.4, 0, 1, "the best of a gap is committed above this")
 
     def select(self, view: RowView) -> IntArray:
         """Chooses the confident candidates, the best of each gap and the best of all."""
