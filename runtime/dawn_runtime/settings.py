@@ -36,8 +36,10 @@ class Settings(TypedDict, total=False):
         policy: Name or object; by default the artifact's.
         options: Options for a policy given by name, such as `{"threshold": 0.8}`. What is left out
             keeps the artifact's value if the policy is its default, else the policy's own.
-        window: Name, name with options such as `pruned:near=64`, or object; `blocks` by default.
-        cache: Name, name with options such as `dual:refresh=8`, or object; `none` by default.
+        window: Name, name with options such as `pruned:near=64`, or object; by default `blocks`,
+            or what goes with the policy.
+        cache: Name, name with options such as `dual:refresh=8`, or object; by default `none`, or
+            what goes with the policy.
         block_length: Tokens in a block of a named window of blocks; by default the artifact's.
         fallback_length: Below this many new tokens a policy that builds a graph hands over to its
             plain rule; by default the artifact's, 0 never does.
