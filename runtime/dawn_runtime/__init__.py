@@ -17,6 +17,7 @@ from dawn_runtime.decoder import Decoder
 from dawn_runtime.decoding import (
     Blocks,
     Commit,
+    ConvDrawn,
     Credit,
     Dual,
     FreeDave,
@@ -73,6 +74,7 @@ __all__ = [
     "Commit",
     "CommitStream",
     "Conv",
+    "ConvDrawn",
     "Credit",
     "Dapd",
     "Dawn",

@@ -9,6 +9,7 @@ from dawn_runtime.decoding.row import Commit, RowState
 from dawn_runtime.decoding.sampling import Sampling
 from dawn_runtime.decoding.schemes import (
     SCHEMES,
+    ConvDrawn,
     Credit,
     FreeDave,
     Prophet,
@@ -29,6 +30,7 @@ __all__ = [
     "Blocks",
     "Cache",
     "Commit",
+    "ConvDrawn",
     "Credit",
     "Decision",
     "Dual",

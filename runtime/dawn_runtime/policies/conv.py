@@ -1,4 +1,4 @@
-"""Conv: what stands among known tokens goes first (Convolutional decoding, ybseo-ac/Conv, 2025).
+"""Conv: what stands among known tokens goes first (Convolutional decoding, arXiv 2509.15188).
 
 One window over the whole answer needs no blocks if positions far from anything known wait by
 themselves. With n_i the known tokens, prompt included, in a stretch of `width` around position i,
@@ -7,7 +7,7 @@ themselves. With n_i the known tokens, prompt included, in a stretch of `width` 
 
 and each step commits the best scores, as many as it takes to be done in `steps` steps: the
 undecided positions divided by the steps left, rounded up. This is the published rule for LLaDA; its
-older form draws tokens and positions at random.
+older form, which draws tokens and positions, is the scheme `conv-drawn`.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from dawn_runtime.arrays import IntArray
+from dawn_runtime.arrays import BoolArray, IntArray
 from dawn_runtime.option_fields import option
 from dawn_runtime.policies.base import POLICIES, Policy, RowView
 
@@ -55,11 +55,7 @@ class Conv(Policy):
 
     def scores(self, view: RowView) -> np.ndarray:
         """Returns the scores of the candidates, float64 [n]."""
-        reach, length = self.width // 2, len(view.masked)
-        known = np.concatenate([[0], np.cumsum(~view.masked)])
-        begin = np.maximum(view.candidates - reach, 0)
-        end = np.minimum(view.candidates + reach + 1, length)
-        around = known[end] - known[begin]
+        around = known_around(view.masked, view.candidates, self.width)
         scores: np.ndarray = view.confidence[view.candidates] * np.tanh(self.strength * around)
         return scores
 
@@ -67,3 +63,18 @@ class Conv(Policy):
         """How many positions this step commits, at least one."""
         left = self.steps - step
         return -(-undecided // left) if left > 0 else undecided if self.steps else 1
+
+
+def known_around(masked: BoolArray, positions: IntArray, width: int) -> IntArray:
+    """Returns how many known tokens stand around positions, int64 [n].
+
+    Args:
+        masked: bool [L].
+        positions: int64 [n].
+        width: Of the stretch with a position in its middle; an even one is one more.
+    """
+    reach = width // 2
+    known = np.concatenate([[0], np.cumsum(~masked)])
+    end = np.minimum(positions + reach + 1, len(masked))
+    around: IntArray = known[end] - known[np.maximum(positions - reach, 0)]
+    return around
