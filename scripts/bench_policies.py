@@ -9,8 +9,9 @@ for KLASS it is the softmax over the vocabulary of all undecided positions. Guar
 a threshold that half of the candidates reach. States are drawn at
 random, a new one for each repetition (one of two where logits are needed, which are large), with
 attention as peaked as trained models have it and confidences spread over (0, 1), so that every
-branch runs. With `--artifact` the engine runs real steps of the same length, and the share of a
-decode step that is spent outside the engine is printed too (packing included).
+branch runs. Of the schemes that choose among predictions, `credit` and `prophet`, it is `decide`,
+with logits and margins at hand. With `--artifact` the engine runs real steps of the same length,
+and the share of a decode step that is spent outside the engine is printed too (packing included).
 
 Standard output gets tables, or one JSON document with --json.
 """
@@ -29,6 +30,7 @@ import numpy as np
 
 from dawn_runtime import Decoder
 from dawn_runtime.cli.common import Parser, print_json, run_command
+from dawn_runtime.decoding import SCHEMES, Answer, Ask, Blocks, RowState
 from dawn_runtime.policies import (
     GUARDS,
     POLICIES,
@@ -43,6 +45,7 @@ TARGET_MICROSECONDS = 300.0
 TARGET_SHARE = 0.03
 VOCABULARY = 32_000
 LENGTH = 512
+CHOOSING_SCHEMES = ("credit", "prophet")
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,11 @@ def _work(arguments: argparse.Namespace) -> None:
         for length in arguments.lengths
         for guard in map(GUARDS.make, GUARDS.names())
     ]
+    timings += [
+        _time_scheme(name, length, arguments.block_length, arguments.repeat)
+        for length in arguments.lengths
+        for name in CHOOSING_SCHEMES
+    ]
     report: dict[str, object] = {"machine": _machine(), "selection": [asdict(t) for t in timings]}
     table = sys.stderr if arguments.json else sys.stdout
     print(_selection_table(timings), file=table)
@@ -111,10 +119,50 @@ def _time_policy(
         if guard is not None:
             guarded(view, chosen, view.candidates, (guard,))
         microseconds.append(1e6 * (time.perf_counter() - started))
-    counted = sorted(microseconds[50:])
-    p90 = counted[int(0.9 * len(counted))]
     name = policy.name if guard is None else f"{policy.name} + {guard.name}"
+    return _timing(name, length, block_length, microseconds[50:])
+
+
+def _timing(name: str, length: int, block_length: int, microseconds: list[float]) -> Timing:
+    counted = sorted(microseconds)
+    p90 = counted[int(0.9 * len(counted))]
     return Timing(name, length, block_length, statistics.median(counted), p90)
+
+
+def _time_scheme(name: str, length: int, block_length: int, repeat: int) -> Timing:
+    """Times what a scheme decides from the answer of a row like those of `random_view`."""
+    rng = np.random.default_rng(length)
+    view = random_view(rng, length, block_length)
+    ids = np.where(view.masked, VOCABULARY, 1)
+    row = RowState.fill(ids, view.window[0] % block_length, VOCABULARY)
+    scheme = SCHEMES.make(name, {"window": Blocks(block_length)})
+    microseconds = []
+    for _ in range(repeat + 50):
+        answers = [random_answer(rng, ask) for ask in scheme.ask(row)]
+        started = time.perf_counter()
+        decision = scheme.decide(row, answers)
+        microseconds.append(1e6 * (time.perf_counter() - started))
+        row = replace(row, memory=decision.memory)  # a row that stays, with what is remembered
+    return _timing(name, length, block_length, microseconds[50:])
+
+
+def random_answer(rng: np.random.Generator, ask: Ask) -> Answer:
+    """What an engine might answer; the same few tokens are the best ones, step after step."""
+    count = len(ask.predict)
+    logits = None
+    tokens = rng.integers(0, 8, count)
+    if ask.logits:
+        logits = np.zeros((count, VOCABULARY), dtype=np.float32)
+        logits[:, :8] = rng.normal(size=(count, 8))
+        tokens = logits.argmax(axis=1)
+    return Answer(
+        ask,
+        tokens,
+        rng.random(count, dtype=np.float32),
+        np.zeros((0, len(ask.tokens)), dtype=np.float32),
+        logits=logits,
+        margin=rng.random(count, dtype=np.float32),
+    )
 
 
 def with_logits(rng: np.random.Generator, view: RowView) -> RowView:
@@ -148,7 +196,7 @@ def random_view(rng: np.random.Generator, length: int, block_length: int) -> Row
         step=0,
         predicted=positions,
         entropy=(3 * rng.random(length)).astype(np.float32),
-        margin=(5 * rng.random(length)).astype(np.float32),
+        margin=rng.exponential(2, length).astype(np.float32),
     )
 
 

@@ -36,8 +36,10 @@ class Settings(TypedDict, total=False):
         policy: Name or object; by default the artifact's.
         options: Options for a policy given by name, such as `{"threshold": 0.8}`. What is left out
             keeps the artifact's value if the policy is its default, else the policy's own.
-        window: Name, name with options such as `pruned:near=64`, or object; `blocks` by default.
-        cache: Name, name with options such as `dual:refresh=8`, or object; `none` by default.
+        window: Name, name with options such as `pruned:near=64`, or object; by default `blocks`,
+            or what goes with the policy.
+        cache: Name, name with options such as `dual:refresh=8`, or object; by default `none`, or
+            what goes with the policy.
         guard: Name, name with options such as `budget:nats=4`, or object, or several in a list:
             what of the policy's choice has to wait; none by default.
         block_length: Tokens in a block of a named window of blocks; by default the artifact's.
@@ -179,8 +181,6 @@ def _scheme(settings: Settings, block_length: int | None, defaults: DecodingDefa
     options = check_options("policy", settings.get("options"))
     if isinstance(policy, str) and policy == defaults.policy:
         options = {**defaults.options, **options}
-    window = _window(settings.get("window"), block_length, defaults)
-    cache = CACHES.parse(_given(settings.get("cache"), NoCache.name))
     sampling, guards = _sampling(settings), _guards(settings.get("guard"))
     if isinstance(policy, Scheme) or (isinstance(policy, str) and policy in SCHEMES):
         if guards:
@@ -189,10 +189,16 @@ def _scheme(settings: Settings, block_length: int | None, defaults: DecodingDefa
                 f"scheme {name!r} takes no guard, which belongs to a policy; leave guard out, "
                 f"got {', '.join(one.name for one in guards)}"
             )
+        window = _window(settings.get("window"), block_length, defaults)
+        cache = CACHES.parse(_given(settings.get("cache"), NoCache.name))
         return fitted(policy, options, window, cache, sampling)
     if isinstance(policy, str) and policy not in POLICIES:
         raise OptionError(unknown("policy", policy, known_rules()))
-    return Unmask(POLICIES.make(policy, options), window, cache, sampling, guards)
+    rule = POLICIES.make(policy, options)
+    asked = _given(settings.get("window"), _usual_window(rule, block_length))
+    window = _window(asked, block_length, defaults)
+    cache = CACHES.parse(_given(settings.get("cache"), rule.usual_cache))
+    return Unmask(rule, window, cache, sampling, guards)
 
 
 def _guards(given: Any) -> tuple[Guard, ...]:
@@ -210,6 +216,13 @@ def _guards(given: Any) -> tuple[Guard, ...]:
         if names.count(name) > 1:
             raise OptionError(f"guard {name!r} is given twice; give it once")
     return made
+
+
+def _usual_window(policy: Policy, block_length: int | None) -> str:
+    """Returns the window of a policy where none is named; one of blocks if a length is given."""
+    name = policy.usual_window
+    blocks = "block_length" in WINDOWS.fields_of(name.partition(":")[0])
+    return name if blocks or block_length is None else Blocks.name
 
 
 def known_rules() -> tuple[str, ...]:

@@ -76,7 +76,7 @@ def test_every_option_of_every_rule_says_what_it_is_and_has_a_default_that_it_al
     for cls in (*registered, Sampling, Limits):
         declared = options_of(cls)
         plain = {it.name for it in fields(cls)} - {it.name for it in declared}
-        assert plain <= {"window", "cache"}, cls
+        assert plain <= {"window", "cache", "delimiters"}, cls
         for one in declared:
             assert one.help, (cls, one)
             assert one.expected(), (cls, one)

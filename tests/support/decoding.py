@@ -27,7 +27,7 @@ from dawn_runtime import (
 from dawn_runtime.decoding import Batch, Cache, Packer, Padding, RowState, Scheme, Unmask, Window
 from dawn_runtime.engine import Engine
 from dawn_runtime.engine.fake import FakeEngine, HashModel, fake_manifest
-from dawn_runtime.policies import Needs
+from dawn_runtime.policies import Clad, Conv, Dico, Hierarchy, Lsp, Needs, Streaming
 
 MANIFEST = fake_manifest(vocab_size=32, max_length=96)
 OLDER = replace(MANIFEST, tokens=replace(MANIFEST.tokens, forbidden=()))
@@ -58,6 +58,8 @@ OLD_RULES = [
     Measured(),
     *(DAWN, SCALED, Dapd(tau_max=0.8), Dapd("direct", tau_certain=0.9)),
     *(Adjacent(0.5), Eb(2.0), OnePerStep("entropy"), Rpd(0.5)),
+    *(Clad(0.3), Conv(5, 0.5), Dico(seed_threshold=0.05, dense=0.1), Hierarchy(0.5, 0.2)),
+    *(Lsp(), Streaming(0.5, 0.5)),
 ]
 """Those that `support.old_loop` can ask: it counts no window."""
 

@@ -104,7 +104,10 @@ def probability_of_best(logits: np.ndarray) -> np.ndarray:
 class NumpyEngine:
     """A pre-norm RoPE transformer under the whole step contract, cached keys included."""
 
-    def __init__(self, family: str, weights: str = "random") -> None:
+    def __init__(
+        self, family: str, weights: str = "random", evidence_layers: int = EVIDENCE_LAYERS
+    ) -> None:
+        self.evidence_layers = evidence_layers
         folder = GOLDEN / f"{family}-{weights}"
         config = json.loads((folder / "config.json").read_text())
         self.names = DREAM_NAMES if family == "dream" else LLADA_NAMES
@@ -135,8 +138,8 @@ class NumpyEngine:
             present += new
             hidden = hidden + mixed
             hidden = hidden + self.mlp(layer, self.norm(layer, "mlp_norm", hidden))
-            if layer >= self.layers - EVIDENCE_LAYERS:
-                evidence = evidence + attention.mean(axis=1) / EVIDENCE_LAYERS
+            if layer >= self.layers - self.evidence_layers:
+                evidence = evidence + attention.mean(axis=1) / self.evidence_layers
         scale = self.weights[self.names["norm"] + ".weight"]
         logits = self.rms(hidden, scale) @ self.weights[self.names["head"] + ".weight"].T
         logits = np.take_along_axis(logits, inputs.logit_rows[..., None], axis=1)
@@ -231,11 +234,12 @@ def golden_case(family: str, case: str) -> tuple[np.ndarray, list[int]]:
     return golden[case][:, golden["prompts"].shape[1] :], golden[f"{case}_nfe"].tolist()
 
 
-def scheme_decoder(folder: str) -> Decoder:
+def scheme_decoder(folder: str, evidence_layers: int = EVIDENCE_LAYERS) -> Decoder:
     """Returns a decoder of one of the four golden checkpoints, such as `llada-sharp`."""
     family, weights = folder.split("-")
     manifest = fake_manifest(
         vocab_size=256, max_length=2048, prediction_shift=1 if family == "dream" else 0
     )
     tokens = SpecialTokens(mask=254, eos=(253,), pad=253)
-    return Decoder(replace(manifest, tokens=tokens), NumpyEngine(family, weights))
+    engine = NumpyEngine(family, weights, evidence_layers)
+    return Decoder(replace(manifest, tokens=tokens), engine)

@@ -7,7 +7,16 @@ from dawn_runtime.decoding.kv import Kept, KvStore, kv_bytes
 from dawn_runtime.decoding.packing import PADDINGS, Packer, Padding
 from dawn_runtime.decoding.row import Commit, RowState
 from dawn_runtime.decoding.sampling import Sampling
-from dawn_runtime.decoding.schemes import SCHEMES, FreeDave, Scheme, Unmask, Wino
+from dawn_runtime.decoding.schemes import (
+    SCHEMES,
+    ConvDrawn,
+    Credit,
+    FreeDave,
+    Prophet,
+    Scheme,
+    Unmask,
+    Wino,
+)
 from dawn_runtime.decoding.windows import WINDOWS, Blocks, Pruned, Single, Sliding, Window
 
 __all__ = [
@@ -21,6 +30,8 @@ __all__ = [
     "Blocks",
     "Cache",
     "Commit",
+    "ConvDrawn",
+    "Credit",
     "Decision",
     "Dual",
     "FreeDave",
@@ -31,6 +42,7 @@ __all__ = [
     "Packer",
     "Padding",
     "Prefix",
+    "Prophet",
     "Pruned",
     "RowState",
     "Sampling",

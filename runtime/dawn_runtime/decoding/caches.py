@@ -77,6 +77,13 @@ class Cache(Options, ABC):
     def keeps(self, row: RowState, window: tuple[int, int]) -> IntArray:
         """Returns the positions that get a slot in a full pass, int64 [N], ascending."""
 
+    def leads(self, row: RowState, window: tuple[int, int]) -> bool:
+        """Tells whether a cached step feeds the token before what it recomputes.
+
+        Asked for models that predict the next token, whose first position is predicted there.
+        """
+        return True
+
 
 CACHES: Registry[Cache] = Registry("cache", Cache)
 """All cache strategies by name."""
@@ -110,9 +117,12 @@ class _Refreshed(Cache):
         refresh: When the next full pass is due. `block`: when the window has left the window of the
             last one behind. `never`. Or a number n >= 1: when n positions have been decided since;
             1 makes every step a full pass.
+        lead: When a model that predicts the next token is fed the token before what is recomputed:
+            `always`, or as long as it is `needed`, which is until the window's first position is
+            decided.
 
     Raises:
-        OptionError: The refresh rule is none of these.
+        OptionError: An option is none of these.
     """
 
     refresh: int | str = option(
@@ -122,6 +132,11 @@ class _Refreshed(Cache):
         kind=int,
         choices=(_AT_BLOCK, _NEVER),
         unit="number of commits",
+    )
+    lead: str = option(
+        "always",
+        help="when the token before is fed, for models that predict the next token",
+        choices=("always", "needed"),
     )
 
     def refreshes(self, row: RowState, window: tuple[int, int], last: FullPass) -> bool:
@@ -137,6 +152,10 @@ class _Refreshed(Cache):
             return positions
         begin, end = self.recomputed(row, window)
         return np.concatenate([positions[:begin], positions[end:]])
+
+    def leads(self, row: RowState, window: tuple[int, int]) -> bool:
+        """Applies `lead`."""
+        return self.lead == "always" or bool(row.masked[window[0]])
 
 
 @CACHES.register

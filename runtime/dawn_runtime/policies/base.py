@@ -148,12 +148,16 @@ class Policy(Options, ABC):
 
     Attributes:
         name: Name in the registry.
+        usual_window: Window that goes with it where none is named, with options or without.
+        usual_cache: The same for the cache.
     """
 
     __slots__ = ()
 
     kind: ClassVar[str] = "policy"
     name: ClassVar[str]
+    usual_window: ClassVar[str] = "blocks"
+    usual_cache: ClassVar[str] = "none"
 
     @property
     def needs(self) -> Needs:

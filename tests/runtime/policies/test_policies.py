@@ -155,8 +155,8 @@ def test_policies_are_made_from_names_and_options() -> None:
 @pytest.mark.parametrize(
     ("rule", "options", "message"),
     [
-        ("dwan", {}, "unknown policy: 'dwan'; did you mean 'dawn'\\? known: adjacent, dapd, dawn"),
-        ("xyz", {}, "unknown policy: 'xyz'; known: adjacent, dapd, dawn, dream"),
+        ("dwan", {}, "unknown policy: 'dwan'; did you mean 'dawn'\\? known: adjacent, clad, conv"),
+        ("xyz", {}, "unknown policy: 'xyz'; known: adjacent, clad, conv, dapd, dawn, dico"),
         ("dawn", {"tau_egde": 1}, "unknown option of policy 'dawn': 'tau_egde'; did you mean"),
         ("one-per-step", {"k": 1}, "unknown option of policy 'one-per-step': 'k'; known: by, seed"),
         ("threshold", {"threshold": 2}, "policy 'threshold': threshold is 2; expected a number"),

@@ -1,9 +1,23 @@
 """Ways of decoding behind the seam of `dawn_runtime.decoding.ask`; one scheme a file."""
 
 from dawn_runtime.decoding.schemes.base import SCHEMES, Scheme, fitted
+from dawn_runtime.decoding.schemes.conv_drawn import ConvDrawn
+from dawn_runtime.decoding.schemes.credit import Credit
 from dawn_runtime.decoding.schemes.freedave import FreeDave
+from dawn_runtime.decoding.schemes.prophet import Prophet
 from dawn_runtime.decoding.schemes.unmask import Unmask
 from dawn_runtime.decoding.schemes.verify import Verify
 from dawn_runtime.decoding.schemes.wino import Wino
 
-__all__ = ["SCHEMES", "FreeDave", "Scheme", "Unmask", "Verify", "Wino", "fitted"]
+__all__ = [
+    "SCHEMES",
+    "ConvDrawn",
+    "Credit",
+    "FreeDave",
+    "Prophet",
+    "Scheme",
+    "Unmask",
+    "Verify",
+    "Wino",
+    "fitted",
+]

@@ -90,8 +90,9 @@ def make_plan(
         first, after = cache.recomputed(row, span)
         old = ~kept.current(row.ids)
         fed = old.copy()
-        # The row that predicts the first position of the window is fed in every step.
-        fed[max(first - row.shift, 0) : after] = True
+        # The row that predicts the first position of the window.
+        lead = row.shift if cache.leads(row, span) else 0
+        fed[max(first - lead, 0) : after] = True
         fed &= visible
         stored = kept.positions[(fed & old)[kept.positions]]
     attended = nothing() if kept is None else kept.positions[(visible & ~fed)[kept.positions]]
