@@ -295,5 +295,6 @@ def test_bad_option_is_named(rule: type[Policy], options: dict[str, Any], messag
 
 
 def test_lsp_without_margins_says_what_it_needs(make_view: MakeView) -> None:
+    view = replace(view_of(make_view, [0.5, 0.4]), margin=None)
     with pytest.raises(OptionError, match="policy 'lsp' reads margins"):
-        Lsp().select(view_of(make_view, [0.5, 0.4]))
+        Lsp().select(view)
