@@ -10,7 +10,7 @@ from dawn_runtime.decoding import CACHES, SCHEMES, WINDOWS, Sampling
 from dawn_runtime.errors import OptionError
 from dawn_runtime.option_fields import Options, option, options_of
 from dawn_runtime.options import rule_options, scalar_options
-from dawn_runtime.policies import POLICIES
+from dawn_runtime.policies import GUARDS, POLICIES
 from dawn_runtime.request import Limits
 from dawn_runtime.settings import Settings
 
@@ -69,7 +69,7 @@ def test_values_are_kept_as_python_objects_and_cannot_be_changed() -> None:
 def test_every_option_of_every_rule_says_what_it_is_and_has_a_default_that_it_allows() -> None:
     registered = [
         registry.class_of(name)
-        for registry in (POLICIES, WINDOWS, CACHES, SCHEMES)
+        for registry in (POLICIES, WINDOWS, CACHES, GUARDS, SCHEMES)
         for name in registry.names()
     ]
     seen = 0
@@ -87,6 +87,6 @@ def test_every_option_of_every_rule_says_what_it_is_and_has_a_default_that_it_al
 
 
 def test_the_table_holds_every_setting_once() -> None:
-    rules = {"policy", "options", "window", "cache"}
+    rules = {"policy", "options", "window", "cache", "guard"}
     assert set(scalar_options()) | rules == set(Settings.__annotations__)
     assert {setting for setting, _, _ in rule_options()} == rules - {"options"}
