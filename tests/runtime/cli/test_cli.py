@@ -219,7 +219,7 @@ def test_sampling_is_repeatable(run: Run) -> None:
         (["--fill", "a [[x]] b"], "--fill: 'x' in '[[x]]' is not a number; write [[N]] for"),
         (["--fill", "a [[1000000000]]"], "1000000002 tokens and exceed the context of 256"),
         (["--fill", "a [[" + "9" * 5000 + "]]"], "a length of 5000 digits exceeds every context"),
-        (["a", "--policy", ""], "unknown policy: ''; known: dapd"),
+        (["a", "--policy", ""], "unknown policy: ''; known: "),
         (["a", "--cache", ""], "unknown cache: ''; known: dual"),
         (["a", "--window", ""], "unknown window: ''; known: blocks"),
         (["--batch", "9" * 5000], "expected a number of at most 2147483647"),

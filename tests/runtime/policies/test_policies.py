@@ -194,9 +194,9 @@ def test_policies_are_made_from_names_and_options() -> None:
         (
             "dwan",
             {},
-            "unknown policy: 'dwan'; did you mean 'dawn'\\? known: clad, conv, dapd",
+            "unknown policy: 'dwan'; did you mean 'dawn'\\? known: .*clad, conv, dapd",
         ),
-        ("xyz", {}, "unknown policy: 'xyz'; known: clad, conv, dapd, dawn, dico, factor"),
+        ("xyz", {}, "unknown policy: 'xyz'; known: .*clad, conv, dapd, dawn, dico"),
         ("dawn", {"tau_egde": 1}, "unknown option of policy 'dawn': 'tau_egde'; did you mean"),
         ("one-per-step", {"k": 1}, "unknown option of policy 'one-per-step': 'k'; there are none"),
         ("threshold", {"threshold": 2}, "policy 'threshold': threshold is 2; expected a number"),
