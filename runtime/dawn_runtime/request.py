@@ -114,6 +114,7 @@ class Request:
             policy=self._rule.name,
             options=self._rule.options(),
             guards=self._guards,
+            doubt=self._doubt,
             fallback=self._fallback,
             finish_reason=self._finish_reason(),
             prompt_tokens=row.start,
@@ -124,6 +125,13 @@ class Request:
     def _rule(self) -> Scheme | Policy:
         """What a user calls the policy: that of `Unmask`, or the scheme itself."""
         return self.scheme.policy if isinstance(self.scheme, Unmask) else self.scheme
+
+    @property
+    def _doubt(self) -> str | None:
+        """What speaks against the policy where each row looks at the whole sequence."""
+        return (
+            self.scheme.policy.doubt(self.row.length) if isinstance(self.scheme, Unmask) else None
+        )
 
     @property
     def _guards(self) -> tuple[str, ...]:

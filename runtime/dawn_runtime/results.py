@@ -41,6 +41,8 @@ class Result:
         trace: Every commit by step and position, also those after an end token.
         policy: Name of the policy that decided.
         options: Its options.
+        doubt: Why the policy could not do what it is for at this length, such as DAWN where nearly
+            every key is a sink, so that its graph is empty; None where nothing speaks against it.
         guards: What had to let its choices through, such as `budget:nats=4.0`; see `Settings`.
         fallback: True if a policy handed over to its plain rule because the answer is short.
         finish_reason: `end` at an end token, `length` when all positions were decided; otherwise
@@ -65,6 +67,7 @@ class Result:
     prompt_tokens: int
     holes: tuple[Hole, ...] = ()
     guards: tuple[str, ...] = ()
+    doubt: str | None = None
 
     @property
     def tokens_decided(self) -> int:
@@ -94,6 +97,7 @@ class Result:
             "policy": self.policy,
             "options": dict(self.options),
             "guards": list(self.guards),
+            "doubt": self.doubt,
             "fallback": self.fallback,
             "finish_reason": self.finish_reason,
             "prompt_tokens": self.prompt_tokens,

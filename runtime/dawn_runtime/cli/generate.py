@@ -173,6 +173,8 @@ def _ids(result: Result) -> str:
 def _statistics(result: Result, decoder: Decoder) -> str:
     note = "".join(f", guard {guard}" for guard in result.guards)
     note += " (fallback: the answer is short)" if result.fallback else ""
+    if result.doubt is not None:
+        note += f" ({result.doubt})"
     if result.finish_reason not in ("end", "length"):
         note += f", incomplete: {result.finish_reason}"
     return (

@@ -8,6 +8,7 @@ from typing import Final
 from dawn_runtime.artifact import Artifact, read_manifest
 from dawn_runtime.cuda.nvrtc import Nvrtc, read_nvrtc
 from dawn_runtime.doctor import jetson
+from dawn_runtime.doctor.decoding import decoding_findings
 from dawn_runtime.doctor.finding import Finding
 from dawn_runtime.doctor.gpu import gpu_findings
 from dawn_runtime.doctor.integrity import integrity_findings
@@ -59,6 +60,7 @@ def examine(folder: Path | None = None, length: int | None = None, batch: int = 
         *([] if graph is None else [opset_finding(found, graph)]),
         *_target(artifact, found, cuda),
         *([] if manifest is None else memory_findings(manifest, cuda, length, batch)),
+        *([] if manifest is None else decoding_findings(manifest, _length(manifest, length))),
     ]
 
 
@@ -162,10 +164,7 @@ def memory_findings(
     Raises:
         OptionError: The length is more than the model takes.
     """
-    limit = manifest.dims.max_length
-    length = min(DEFAULT_LENGTH, limit) if length is None else length
-    if length > limit:
-        raise OptionError(f"--length {length}: the model takes at most {limit} tokens")
+    length = _length(manifest, length)
     needed = needed_devices(manifest)
     available, at = read_available(), f"length {length}, batch {batch}"
     wanted = need(manifest, length, batch, on_gpu=False)
@@ -176,3 +175,17 @@ def memory_findings(
         wanted = need(manifest, length, batch, on_gpu=True)
         findings.append(memory_finding(wanted, free, f"{gpu.name}, {at}", needed="gpu" in needed))
     return findings
+
+
+def _length(manifest: Manifest, length: int | None) -> int:
+    """The length for which all is reckoned.
+
+    Raises:
+        OptionError: It is more than the model takes.
+    """
+    limit = manifest.dims.max_length
+    if length is None:
+        return min(DEFAULT_LENGTH, limit)
+    if length > limit:
+        raise OptionError(f"--length {length}: the model takes at most {limit} tokens")
+    return length

@@ -203,6 +203,14 @@ class Policy(Options, ABC):
         """
         return None
 
+    def doubt(self, keys: int) -> str | None:
+        """Returns why the rule cannot do at some length what it is for, None where it can.
+
+        Args:
+            keys: Number of keys that each row of a step looks at, >= 1.
+        """
+        return None
+
     def short_form(self) -> "Policy | None":
         """Returns the plain rule to use when few tokens are wanted, None to stay with this one."""
         return None

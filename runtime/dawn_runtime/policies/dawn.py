@@ -103,6 +103,17 @@ class Dawn(Policy):
             tau_anchor=self.tau_anchor,
         )
 
+    def doubt(self, keys: int) -> str | None:
+        """Tells whether an evenly spread row makes every key a sink, which leaves no graph."""
+        tau_sink, _ = self.attention_thresholds(keys)
+        if tau_sink * keys > 1:
+            return None
+        return (
+            f"a row of {keys} keys gives each {1 / keys:.3g} if it is even, and from tau_sink "
+            f"{tau_sink:.3g} on a key is a sink: the graph has hardly an edge, and what decides is "
+            f"tau_low {self.tau_low:g}"
+        )
+
     def attention_thresholds(self, keys: int) -> tuple[float, float]:
         """Returns `tau_sink` and `tau_edge` scaled to a length; the latter stays above 0.
 
