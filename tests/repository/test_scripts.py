@@ -71,6 +71,19 @@ def test_operators_of_a_step_are_told_apart(exported: Callable[..., Path]) -> No
     assert "ms  Attention" in run(*command).stdout
 
 
+def test_what_tokens_beside_the_row_cost_is_told_for_rows_and_copies(
+    exported: Callable[..., Path],
+) -> None:
+    command = ["scripts/bench_rows.py", exported("dream"), "--block", "4", "--cached", "8"]
+    finished = run(*command, "--repeat", "1", "--json")
+    costs = json.loads(finished.stdout)["costs"]
+    kinds = {(one["step"]["how"], one["step"]["tries"]): one for one in costs}
+    assert kinds["plain", 0]["cost"] == 1
+    assert (kinds["rows", 2]["step"]["batch"], kinds["rows", 2]["step"]["fed"]) == (3, 4)
+    assert (kinds["copies", 3]["step"]["batch"], kinds["copies", 3]["step"]["fed"]) == (1, 8)
+    assert len(finished.stderr.splitlines()) == 1 + len(costs)
+
+
 @pytest.mark.parametrize(
     ("command", "message"),
     [
@@ -82,6 +95,7 @@ def test_operators_of_a_step_are_told_apart(exported: Callable[..., Path]) -> No
         (["soak.py", "nowhere", "--generations", "9"], "got 9, expected at least 10"),
         (["bench_policies.py", "--repeat", "1", "--artifact", "nowhere"], "nowhere: no such"),
         (["bench_operators.py", "nowhere"], "nowhere: no such folder"),
+        (["bench_rows.py", "nowhere"], "nowhere: no such folder"),
     ],
 )
 def test_a_script_says_in_one_line_what_is_wrong(command: list[str], message: str) -> None:
