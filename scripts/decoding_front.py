@@ -36,7 +36,7 @@ from front.record import Conditions, Record
 from front.report import Table, text, to_dict
 from front.rules import RULES, Setting, settings_of
 from front.summary import Judged
-from front.sweep import Sweep, progress, refusals
+from front.sweep import Sweep, by_rule, progress, refusals
 from held_out import add_item_flags
 
 
@@ -113,8 +113,10 @@ def _judged(
     """Runs both phases; returns what was judged, and which rules could not be run."""
     settings: Sequence[Setting] = settings_of(tuple(arguments.rules))
     with Decoder.open(folder, threads=arguments.threads) as decoder:
-        refused = refusals(decoder, settings, sweep.conditions["choose"])
-        settings = [setting for setting in settings if setting.rule not in refused]
+        new = [setting for setting in settings if sweep.missing(setting, "choose")]
+        found = refusals(decoder, new, sweep.conditions["choose"])
+        refused = by_rule(found, settings)
+        settings = [setting for setting in settings if setting not in found]
         if not settings:
             raise OptionError(f"{folder}: no rule can be run: {'; '.join(refused.values())}")
         sweep.run(decoder, settings, "choose")

@@ -46,6 +46,11 @@ class Sweep:
         """Returns what came of a setting, task by task."""
         return [self.record.outcomes[self.job(setting, task, phase)] for task in tasks]
 
+    def missing(self, setting: Setting, phase: Phase) -> list[str]:
+        """Returns the tasks on which a setting is not in the record."""
+        outcomes = self.record.outcomes
+        return [task for task in self.tasks if self.job(setting, task, phase) not in outcomes]
+
     def run(self, decoder: Decoder, settings: Sequence[Setting], phase: Phase) -> None:
         """Decodes what is not in the record.
 
@@ -61,11 +66,7 @@ class Sweep:
             EngineError: The engine failed.
         """
         for task in self.tasks:
-            missing = [
-                setting
-                for setting in settings
-                if self.job(setting, task, phase) not in self.record.outcomes
-            ]
+            missing = [one for one in settings if task in self.missing(one, phase)]
             if not missing:
                 continue
             wanted = self.conditions[phase]
@@ -94,27 +95,38 @@ class Sweep:
 
 def refusals(
     decoder: Decoder, settings: Sequence[Setting], conditions: Conditions
-) -> dict[str, str]:
-    """Finds out which rules an artifact cannot be decoded with, and why.
+) -> dict[Setting, str]:
+    """Finds out which settings an artifact cannot be decoded with, and why.
 
-    A rule may need what a model or an engine does not have; each is tried on one question, which
-    warms the engine up, too.
+    A rule may need what a model or an engine does not have, and some numbers do not go with every
+    length. Each is tried on one question, which warms the engine up, too.
 
     Args:
         decoder: The artifact.
         settings: Rules and strengths.
         conditions: How they are decoded.
     """
+    reasons = ((setting, _refusal(decoder, setting, conditions)) for setting in settings)
+    return {setting: reason for setting, reason in reasons if reason}
+
+
+def _refusal(decoder: Decoder, setting: Setting, conditions: Conditions) -> str:
     question = [[{"role": "user", "content": "2 + 3"}]]
-    found = {}
-    for rule in dict.fromkeys(setting.rule for setting in settings):
-        first = next(setting for setting in settings if setting.rule == rule)
-        given = first.settings(conditions.max_new_tokens, conditions.block_length)
-        try:
-            decoder.generate_batch(question, **given)
-        except (OptionError, EngineError) as error:
-            found[rule] = str(error)
-    return found
+    given = setting.settings(conditions.max_new_tokens, conditions.block_length)
+    try:
+        decoder.generate_batch(question, **given)
+    except (OptionError, EngineError) as error:
+        return str(error)
+    return ""
+
+
+def by_rule(refused: Mapping[Setting, str], settings: Sequence[Setting]) -> dict[str, str]:
+    """Returns the reasons by rule, or by rule and setting where others of the rule can be run."""
+    run = {setting.rule for setting in settings if setting not in refused}
+    return {
+        f"{setting.rule} at {setting}" if setting.rule in run else setting.rule: reason
+        for setting, reason in refused.items()
+    }
 
 
 def decoded(

@@ -18,7 +18,7 @@ from front.groups import ALL, groups
 from front.questions import phase_of, questions
 from front.record import Conditions, Job, Outcome, Record
 from front.rules import LEFT_OUT, LINES, RULES, Line, Setting, settings_of
-from front.sweep import Sweep, refusals
+from front.sweep import Sweep, by_rule, refusals
 
 ROOT = Path(__file__).parent.parent.parent
 ARTIFACT = ROOT / "models" / "tiny-dream-int8"
@@ -188,12 +188,17 @@ def test_the_settings_of_a_rule_that_none_of_its_own_beats_are_judged(tmp_path: 
     assert ours.chosen([*settings, slow], 1) == [settings[2], slow]
 
 
-def test_a_rule_that_the_model_cannot_be_decoded_by_is_named_with_the_reason() -> None:
-    settings = settings_of(("threshold", "wino"))
+def test_what_the_model_cannot_be_decoded_by_is_named_with_the_reason() -> None:
+    threshold = Line("threshold", {"threshold": (0.5,)}).settings()
+    uneven = Setting("sliding", "threshold", (("window", "sliding:near=9999"),))
+    settings = (*threshold, *Line("wino", {"threshold": (0.6, 0.7)}).settings())
     with Decoder.open(ARTIFACT, threads=1) as decoder:
-        found = refusals(decoder, settings, CONDITIONS)
-    assert list(found) == ["wino"]
-    assert "predicts its own position" in found["wino"]
+        found = refusals(decoder, (*settings, uneven), CONDITIONS)
+    assert list(found) == [*settings[1:], uneven]
+    assert "predicts its own position" in found[settings[1]]
+    named = by_rule({settings[1]: "why", settings[2]: "why", uneven: "odd"}, settings)
+    assert named == {"wino": "why", "sliding": "odd"}
+    assert by_rule({settings[1]: "why"}, settings) == {"wino at threshold=0.6": "why"}
 
 
 # The whole
