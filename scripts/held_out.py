@@ -1,9 +1,10 @@
-"""Held-out items decoded and judged: what evaluate_tasks and compare_decoding share."""
+"""Held-out items decoded and judged: what the scripts that measure accuracy share."""
 
 from __future__ import annotations
 
 import argparse
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dawn_calibration.tasks import TASKS, Item, items
@@ -46,13 +47,24 @@ def answer(
 ) -> Answers:
     """Decode the items that the flags of `add_item_flags` ask for and judge the answers."""
     drawn = list(itertools.islice(items(TASKS[task], "heldout", arguments.seed), arguments.items))
-    prompts = [[{"role": "user", "content": item.prompt}] for item in drawn]
     results: list[Result] = []
     seconds = 0.0
-    for start in range(0, len(prompts), arguments.batch):
-        batch = decoder.generate_batch(prompts[start : start + arguments.batch], **settings)
+    for batch in batches(decoder, drawn, arguments.batch, settings):
         seconds += batch[0].seconds  # that of the whole batch
         results += batch
-    pairs = zip(drawn, results, strict=True)
-    verdicts = [TASKS[task].check(item, result.text or "") for item, result in pairs]
-    return Answers(drawn, results, verdicts, seconds)
+    return Answers(drawn, results, judged(task, drawn, results), seconds)
+
+
+def batches(
+    decoder: Decoder, asked: list[Item], size: int, settings: Settings
+) -> Iterator[list[Result]]:
+    """Decodes items, so many together, and gives out the answers batch by batch."""
+    prompts = [[{"role": "user", "content": item.prompt}] for item in asked]
+    for start in range(0, len(prompts), size):
+        yield decoder.generate_batch(prompts[start : start + size], **settings)
+
+
+def judged(task: str, asked: list[Item], results: list[Result]) -> list[Verdict]:
+    """Says of each answer whether it is right."""
+    pairs = zip(asked, results, strict=True)
+    return [TASKS[task].check(item, result.text or "") for item, result in pairs]

@@ -1,4 +1,4 @@
-"""Pictures of calibration results, as PNG files that appear whole or not at all."""
+"""Pictures of results, as PNG or SVG files that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from dawn_runtime.files import open_whole
 from dawn_runtime.native import importing
 
 _DOTS_PER_INCH = 130
+_USUAL_SIZE = (5.4, 3.9)
 
 
 def check_pictures() -> None:
@@ -27,14 +28,23 @@ def check_pictures() -> None:
 
 
 @contextmanager
-def picture(path: Path, rows: int, columns: int, *, title: str) -> Iterator[list[Any]]:
+def picture(
+    path: Path,
+    rows: int,
+    columns: int,
+    *,
+    title: str,
+    size: tuple[float, float] = _USUAL_SIZE,
+) -> Iterator[list[Any]]:
     """Gives out empty axes and writes what was drawn on them.
 
     Args:
-        path: Where the PNG shall be; its folder must exist.
+        path: Where the picture shall be; its folder must exist. It is a PNG, or an SVG if the name
+            ends so.
         rows: Rows of axes.
         columns: Columns of axes.
         title: Line above all of them.
+        size: Width and height of each in inches.
 
     Yields:
         The axes of matplotlib, row by row.
@@ -44,13 +54,19 @@ def picture(path: Path, rows: int, columns: int, *, title: str) -> Iterator[list
     """
     check_pictures()
     # Not through pyplot, which keeps global state and looks for a display.
+    from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.4 * columns, 3.9 * rows), layout="constrained")
+    figure = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title)
     axes = figure.subplots(rows, columns, squeeze=False)
     yield list(axes.flat)
     with open_whole(path) as file:
-        figure.savefig(file, format="png", dpi=_DOTS_PER_INCH)
+        if path.suffix.lower() != ".svg":
+            figure.savefig(file, format="png", dpi=_DOTS_PER_INCH)
+            return
+        # Neither the day nor chance is in the file: the same picture is the same file.
+        with rc_context({"svg.hashsalt": "dawn"}):
+            figure.savefig(file, format="svg", metadata={"Date": None})

@@ -1,0 +1,1 @@
+"""How rules are compared on what they cost; `scripts/decoding_front.py` is the command."""
