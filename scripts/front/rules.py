@@ -84,12 +84,6 @@ class Line:
         )
 
 
-_DRAFTS: Final[Mapping[str, tuple[Value, ...]]] = {
-    "threshold": (0.9, 0.95, 0.98),
-    "tries": (1, 2, 4),
-    "floor": (0.0, 0.7),
-}
-
 _BUDGETS: Final[tuple[Value, ...]] = ("budget:nats=1", "budget:nats=4")
 
 LINES: Final[tuple[Line, ...]] = (
@@ -118,8 +112,12 @@ LINES: Final[tuple[Line, ...]] = (
     Line("streaming", {"threshold": (0.7, 0.8, 0.9, 0.95)}),
     Line("lsp", {"most_part": (0.25, 0.5, 0.75), "window": ("single",)}),
     Line("dico", {"certain": (0.9, 0.95, 0.98), "seed_threshold": (0.3, 0.6)}),
-    Line("verify", {**_DRAFTS, "how": ("rows",)}),
-    Line("verify", {**_DRAFTS, "how": ("copies",)}, "verify-copies"),
+    Line("verify", {"threshold": (0.9, 0.95, 0.98), "tries": (1, 2, 3)}),
+    Line(
+        "verify",
+        {"how": ("copies",), "tries": (2, 4, 8), "accept": (0.0, 0.5, 0.8)},
+        "verify-copies",
+    ),
 )
 """Every rule, once."""
 
