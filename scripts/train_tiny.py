@@ -61,11 +61,12 @@ LATE_SHARES = {
     "coupled-names": 1.5,
     "reverse": 0.6,
     "coupled-code": 0.8,
-    "coupled-record": 2.5,
-    "coupled-calls": 2.0,
-    "coupled-tables": 2.5,
+    "coupled-record": 4.0,
+    "coupled-calls": 2.5,
+    "coupled-tables": 3.5,
     "coupled-story": 2.0,
     "coupled-sudoku": 3.0,
+    "coupled-board": 2.5,
 }
 """How often a task is drawn, 1 for those not named: in the second half of a run, and in all of one
 that begins with a checkpoint, those that take long to learn more often."""

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections.abc import Callable
 from itertools import islice
 
@@ -66,6 +67,17 @@ def test_two_answers_cut_together_are_hardly_ever_right(name: str) -> None:
         mixed = first[: len(first) // 2] + second[len(second) // 2 :]
         right += mixed not in (first, second) and task.judge(problem, mixed).correct
     assert right <= 30
+
+
+@pytest.mark.parametrize("name", [name for name in GROUPS["free"] if name != "coupled-board"])
+def test_writing_one_word_of_an_answer_over_another_makes_it_wrong(name: str) -> None:
+    rng = random.Random(0)
+    for item in islice(items(TASKS[name], "train", 0), 100):
+        words = list(re.finditer(r"\w+", item.answer))
+        for old in words:
+            new = rng.choice([word.group() for word in words if word.group() != old.group()])
+            broken = item.answer[: old.start()] + new + item.answer[old.end() :]
+            assert not TASKS[name].check(item, broken).correct, broken
 
 
 @pytest.mark.parametrize("name", GROUPS["free"])
@@ -167,6 +179,9 @@ def test_any_names_of_a_function_are_right_if_the_call_uses_them(
         ("area", "f", "'f' is not a name for a function"),
         ("\narea", "\n\n\nx = 1\narea", "a Python function and one more statement"),
         ("):", ")", "a Python function and one more statement"),
+        ("new_count", "my_item", "a Python function and one more statement"),
+        ("my_item, new_count)", "my_item, my_item)", "a Python function and one more statement"),
+        ("new_count=", "my_item=", "a Python function and one more statement"),
     ],
 )
 def test_calls_name_the_fault(old: str, new: str, reason: str) -> None:

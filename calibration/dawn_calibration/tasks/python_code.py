@@ -22,7 +22,7 @@ class Function:
 
 
 def parse(text: str) -> list[ast.stmt]:
-    """Returns the statements of a text; none if it is not Python."""
+    """Returns the statements of a text; none if Python would not take it for a program."""
     # Comments would hide anything, and Python takes some other letters for their ASCII look-alikes.
     if "#" in text or not text.isascii():
         return []
@@ -30,8 +30,11 @@ def parse(text: str) -> list[ast.stmt]:
         with warnings.catch_warnings():
             # Odd code such as "1if x" is judged like any other, not warned about.
             warnings.simplefilter("ignore")
-            return ast.parse(text).body
-    # What the parser raises on hostile text: null bytes and deep nesting have their own types.
+            tree = ast.parse(text)
+            # The parser alone takes two arguments of one name, and keywords that are repeated.
+            compile(tree, "<answer>", "exec")
+            return tree.body
+    # What they raise on hostile text: null bytes and deep nesting have their own types.
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return []
 
