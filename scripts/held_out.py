@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dawn_calibration.tasks import TASKS, Item, items
+from dawn_calibration.tasks import LEARNED, TASKS, Item, items
 from dawn_calibration.tasks.base import Verdict
 from dawn_runtime import Decoder, Result
 from dawn_runtime.cli.common import Parser, count
@@ -33,7 +33,7 @@ class Answers:
 
 def add_item_flags(parser: Parser, *, batch: int) -> None:
     """Add the flags that say which items are decoded, and how many at once."""
-    parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS))
+    parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(LEARNED))
     parser.add_argument("--items", type=count, default=100, help="held-out items of each task")
     parser.add_argument("--max-new-tokens", type=count, default=64)
     parser.add_argument("--block-length", type=count, default=32)

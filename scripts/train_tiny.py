@@ -2,11 +2,12 @@
 
     python scripts/train_tiny.py tiny-dream --output models/tiny-dream
     python scripts/train_tiny.py tiny-llada --output models/tiny-llada
+    python scripts/train_tiny.py tiny-dream --output build/more --from models/tiny-dream
     python scripts/train_tiny.py tiny-dream --output build/smoke --smoke
 
-A run can be stopped at any time; the same command takes it up again from its state under
-build/training. A GPU is used if there is one. Progress goes to standard error, one line every
-`--log-every` steps; the last line on standard output is one JSON document.
+A run can be stopped at any time (SIGTERM lets it save its last step); the same command takes it up
+again from its state under build/training. A GPU is used if there is one. Progress goes to standard
+error, one line every `--log-every` steps; the last line on standard output is one JSON document.
 """
 
 from __future__ import annotations
@@ -28,7 +29,14 @@ from tokenizers import Tokenizer
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dawn_calibration.tasks import TASKS
-from dawn_models import Transformer, read_config
+from dawn_models import (
+    Checkpoint,
+    ConfigError,
+    ModelConfig,
+    Transformer,
+    load_transformer,
+    read_config,
+)
 from tiny_training import drills
 from tiny_training.batches import (
     Batch,
@@ -39,7 +47,7 @@ from tiny_training.batches import (
 )
 from tiny_training.hub_format import write_tokenizer_files, write_weights
 from tiny_training.objective import initialise, learning_rate_factor, masked_loss, optimisers
-from tiny_training.progress import load_state, save_state
+from tiny_training.progress import StopRequest, load_state, save_state
 from tiny_training.recipes import RECIPES
 from tiny_training.vocabulary import train_tokenizer
 
@@ -53,9 +61,15 @@ LATE_SHARES = {
     "coupled-names": 1.5,
     "reverse": 0.6,
     "coupled-code": 0.8,
+    "coupled-record": 4.0,
+    "coupled-calls": 2.5,
+    "coupled-tables": 3.5,
+    "coupled-story": 2.0,
+    "coupled-sudoku": 3.0,
+    "coupled-board": 2.5,
 }
-"""How often a task is drawn, 1 for those not named: in the second half of a run those that take
-long to learn more often."""
+"""How often a task is drawn, 1 for those not named: in the second half of a run, and in all of one
+that begins with a checkpoint, those that take long to learn more often."""
 POOL = 16
 """Batches drawn together, to be split by length."""
 
@@ -87,7 +101,7 @@ SMOKE = Settings(steps=6, examples=4, vocab_size=448, corpus=400)
 def main() -> int:
     """Train, write the checkpoint, print one JSON line."""
     arguments = _arguments()
-    settings = SMOKE if arguments.smoke else Settings(steps=arguments.steps, seed=arguments.seed)
+    settings = SMOKE if arguments.smoke else _settings(arguments)
     torch.set_num_threads(arguments.threads)
     started = time.monotonic()
     final_loss = _train(arguments, settings)
@@ -108,6 +122,15 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, required=True, help="checkpoint folder to write")
     parser.add_argument("--steps", type=int, default=Settings.steps)
     parser.add_argument("--seed", type=int, default=Settings.seed)
+    parser.add_argument("--learning-rate", type=_rate, default=Settings.learning_rate)
+    parser.add_argument(
+        "--from",
+        dest="start",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="weights and vocabulary to begin with, the optimisers being new; give the run a "
+        "--state and a --seed of its own",
+    )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--log-every", type=int, default=50, metavar="STEPS")
     parser.add_argument("--save-every", type=int, default=200, metavar="STEPS")
@@ -118,14 +141,44 @@ def _arguments() -> argparse.Namespace:
         default=[],
         type=_share,
         metavar="TASK=WEIGHT",
-        help="how often a task is drawn in the second half, relative to 1; may be repeated",
+        help="how often a task is drawn in the second half, or in all of a run --from a "
+        "checkpoint, relative to 1; may be repeated",
     )
     parser.add_argument("--smoke", action="store_true", help="a few small steps, to try the road")
     arguments = parser.parse_args()
+    if arguments.start is not None:
+        _check_start(parser, arguments.start, arguments.model)
     if arguments.state is None:
         kind = "smoke" if arguments.smoke else "full"
         arguments.state = REPOSITORY / "build" / "training" / f"{arguments.model}-{kind}.pt"
     return arguments
+
+
+def _rate(text: str) -> float:
+    try:
+        if 0 < float(text) < 1:
+            return float(text)
+    except ValueError:
+        pass  # not a number: the same message
+    raise argparse.ArgumentTypeError(f"got {text!r}, expected a number above 0 and below 1")
+
+
+def _check_start(parser: argparse.ArgumentParser, folder: Path, model: str) -> None:
+    for name in ("tokenizer.json", "model.safetensors"):
+        if not (folder / name).is_file():
+            parser.error(f"--from {folder}: no {name} there; give the folder of a small model")
+    try:
+        family = read_config(folder)[1].family
+    except ConfigError as error:
+        parser.error(f"--from {folder}: {error}")
+    if family != model.removeprefix("tiny-"):
+        parser.error(f"--from {folder}: is of the family {family}, {model} is not")
+
+
+def _settings(arguments: argparse.Namespace) -> Settings:
+    return Settings(
+        steps=arguments.steps, seed=arguments.seed, learning_rate=arguments.learning_rate
+    )
 
 
 def _train(arguments: argparse.Namespace, settings: Settings) -> float | None:
@@ -134,9 +187,7 @@ def _train(arguments: argparse.Namespace, settings: Settings) -> float | None:
     write_tokenizer_files(arguments.output, recipe, tokenizer)
     _, config = read_config(arguments.output)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = Transformer(config)
-    initialise(model, settings.seed)
-    model.to(device)
+    model = _first_model(arguments, config, settings).to(device)
     optimiser_list = optimisers(model, settings.learning_rate)
     step = 0
     if arguments.state.exists():
@@ -145,15 +196,31 @@ def _train(arguments: argparse.Namespace, settings: Settings) -> float | None:
     loss = None  # a run that was complete already takes no step
     log = Log(arguments.log_every, settings.steps)
     encoder = Encoder(recipe, tokenizer)
-    batches = _batches(encoder, settings, LATE_SHARES | dict(arguments.share), step)
+    late_shares = LATE_SHARES | dict(arguments.share)
+    early_shares = EARLY_SHARES if arguments.start is None else late_shares
+    batches = _batches(encoder, settings, (early_shares, late_shares), step)
+    stop = StopRequest()
     for batch in itertools.islice(batches, settings.steps - step):
         loss = _step(model, _moved(batch, device), optimiser_list, step, settings)
         step += 1
         log.add(step, loss, batch)
-        if step % arguments.save_every == 0 or step == settings.steps:
+        if step % arguments.save_every == 0 or step == settings.steps or stop.asked:
             save_state(arguments.state, step, model, optimiser_list)
             write_weights(arguments.output, model)
+        if stop.asked:
+            print(f"stopped at step {step}; the same command goes on", file=sys.stderr)
+            break
     return loss
+
+
+def _first_model(
+    arguments: argparse.Namespace, config: ModelConfig, settings: Settings
+) -> Transformer:
+    if arguments.start is not None:
+        return load_transformer(Checkpoint.open(arguments.start)).train().requires_grad_(True)
+    model = Transformer(config)
+    initialise(model, settings.seed)
+    return model
 
 
 def _share(text: str) -> tuple[str, float]:
@@ -170,6 +237,8 @@ def _share(text: str) -> tuple[str, float]:
 
 def _tokenizer(arguments: argparse.Namespace, settings: Settings) -> Tokenizer:
     """Learn the vocabulary once; a resumed run keeps the one it began with."""
+    if arguments.start is not None:
+        return Tokenizer.from_file(str(arguments.start / "tokenizer.json"))
     path = arguments.state.with_suffix(".tokenizer.json")
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -181,12 +250,15 @@ def _tokenizer(arguments: argparse.Namespace, settings: Settings) -> Tokenizer:
 
 
 def _batches(
-    encoder: Encoder, settings: Settings, late_shares: Mapping[str, float], first: int
+    encoder: Encoder, settings: Settings, halves: tuple[Mapping[str, float], ...], first: int
 ) -> Iterator[Batch]:
-    """Batches `first`, first + 1, ...: a resumed run continues with data it has not seen."""
+    """Batches `first`, first + 1, ...: a resumed run continues with data it has not seen.
+
+    Tasks are drawn in the shares `halves` of the first and of the second half of the run.
+    """
     for pool in itertools.count(first // POOL):
         seed = settings.seed * 1_000_003 + pool
-        shares = EARLY_SHARES if 2 * pool * POOL < settings.steps else late_shares
+        shares = halves[2 * pool * POOL >= settings.steps]
         drawn = itertools.islice(mixed_items(shares, "train", seed), POOL * settings.examples)
         rng = random.Random(seed)
         batches = batches_of_similar_length(encoder.encode(list(drawn)), settings.examples, rng)

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
 
 from dawn_models import Transformer
+
+
+class StopRequest:
+    """Whether this process was asked to end; from now on it is not ended by SIGTERM itself."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        signal.signal(signal.SIGTERM, self._ask)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
 
 
 def save_state(

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dawn_calibration import tasks
-from dawn_calibration.tasks import TASKS, Item, ItemError, items
+from dawn_calibration.tasks import GROUPS, TASKS, Item, ItemError, items
 from dawn_runtime.errors import DawnError
 
 every_task = pytest.mark.parametrize("name", TASKS)
@@ -54,8 +54,10 @@ def words_of(text: str) -> list[str]:
 
 def test_public_names_are_pinned() -> None:
     assert sorted(tasks.__all__) == [
+        "GROUPS",
         "Item",
         "ItemError",
+        "LEARNED",
         "Split",
         "SplitError",
         "TASKS",
@@ -77,8 +79,19 @@ def test_registry_names_are_the_tasks_own() -> None:
         "coupled-names",
         "coupled-phrases",
         "coupled-code",
+        "coupled-record",
+        "coupled-calls",
+        "coupled-tables",
+        "coupled-story",
+        "coupled-sudoku",
+        "coupled-board",
     ]
     assert all(TASKS[name].name == name for name in TASKS)
+
+
+def test_every_task_is_in_one_group() -> None:
+    assert [name for group in GROUPS.values() for name in group] == list(TASKS)
+    assert list(GROUPS) == ["plain", "coupled", "free"]
 
 
 @every_task
@@ -191,6 +204,6 @@ def test_texts_are_short_and_their_vocabulary_is_small() -> None:
     for name in TASKS:
         for item in sample(name):
             assert len(item.prompt.split()) <= 45
-            assert len(re.findall(r"[A-Za-z]+|[^A-Za-z\s]", item.answer)) <= 40
+            assert len(re.findall(r"[A-Za-z]+|[^A-Za-z\s]", item.answer)) <= 45
             vocabulary.update(words_of(item.prompt), words_of(item.answer))
     assert len(vocabulary) <= 350

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from compare_freedave import FAST, SLOW, compared
-from dawn_calibration.tasks import TASKS
+from dawn_calibration.tasks import LEARNED
 from dawn_runtime import Decoder
 
 
@@ -16,7 +16,7 @@ def test_freedave_decodes_what_one_per_step_decodes_for_items_of_the_tasks(
     name: str, shipped: Callable[..., Path]
 ) -> None:
     arguments = SimpleNamespace(
-        tasks=list(TASKS),
+        tasks=list(LEARNED),
         items=8,
         batch=1,
         seed=7,

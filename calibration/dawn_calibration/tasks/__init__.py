@@ -1,6 +1,6 @@
 """Tasks that a program makes and checks exactly, for training, tuning and measuring.
 
-A new task is one file and one line in `TASKS`.
+A new task is one file and one line in its group.
 
     >>> from dawn_calibration.tasks import TASKS, items
     >>> task = TASKS["sort"]
@@ -16,15 +16,23 @@ from typing import Any
 from dawn_calibration.tasks.arithmetic import Arithmetic
 from dawn_calibration.tasks.base import Item, ItemError, Task, Verdict
 from dawn_calibration.tasks.brackets import Brackets
+from dawn_calibration.tasks.coupled_board import CoupledBoard
+from dawn_calibration.tasks.coupled_calls import CoupledCalls
 from dawn_calibration.tasks.coupled_code import CoupledCode
 from dawn_calibration.tasks.coupled_names import CoupledNames
 from dawn_calibration.tasks.coupled_phrases import CoupledPhrases
+from dawn_calibration.tasks.coupled_record import CoupledRecord
+from dawn_calibration.tasks.coupled_story import CoupledStory
+from dawn_calibration.tasks.coupled_sudoku import CoupledSudoku
+from dawn_calibration.tasks.coupled_tables import CoupledTables
 from dawn_calibration.tasks.json_record import JsonRecord
 from dawn_calibration.tasks.reverse import Reverse
 from dawn_calibration.tasks.sorting import Sort
 from dawn_calibration.tasks.split import Split, SplitError, items, split_of
 
 __all__ = [
+    "GROUPS",
+    "LEARNED",
     "TASKS",
     "Item",
     "ItemError",
@@ -36,16 +44,33 @@ __all__ = [
     "split_of",
 ]
 
-_ALL: tuple[Task[Any], ...] = (
-    Arithmetic(),
-    Sort(),
-    Reverse(),
-    JsonRecord(),
-    Brackets(),
-    CoupledNames(),
-    CoupledPhrases(),
-    CoupledCode(),
-)
+_GROUPS: dict[str, tuple[Task[Any], ...]] = {
+    "plain": (Arithmetic(), Sort(), Reverse(), JsonRecord(), Brackets()),
+    "coupled": (CoupledNames(), CoupledPhrases(), CoupledCode()),
+    "free": (
+        CoupledRecord(),
+        CoupledCalls(),
+        CoupledTables(),
+        CoupledStory(),
+        CoupledSudoku(),
+        CoupledBoard(),
+    ),
+}
 
-TASKS: Mapping[str, Task[Any]] = MappingProxyType({task.name: task for task in _ALL})
+TASKS: Mapping[str, Task[Any]] = MappingProxyType(
+    {task.name: task for group in _GROUPS.values() for task in group}
+)
 """Every task by its name."""
+
+GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {name: tuple(task.name for task in group) for name, group in _GROUPS.items()}
+)
+"""Names of tasks by what is asked of a decoder.
+
+``plain`` tasks have one right result. In ``coupled`` ones a few choices are right, whose likeliest
+parts make no choice. In ``free`` ones many more answers are right than could be listed, and parts
+that stand apart must agree.
+"""
+
+LEARNED = (*GROUPS["plain"], *GROUPS["coupled"])
+"""Names of the tasks that the small models of models/ were trained on."""

@@ -9,12 +9,12 @@ way to write the right polynomial in one of the variables is right.
 
 import ast
 import random
-import warnings
 from dataclasses import dataclass
 
 from dawn_calibration.tasks.base import RIGHT, Task, Verdict, wrong
 from dawn_calibration.tasks.coupling import Choice, pick
 from dawn_calibration.tasks.polynomial import read_polynomial
+from dawn_calibration.tasks.python_code import parse, read_function
 from dawn_calibration.tasks.template import NUMBER, Template, one_of, templates
 
 VARIABLES = (
@@ -125,12 +125,14 @@ class CoupledCode(Task[Request]):
 
     def judge(self, problem: Request, text: str) -> Verdict:
         """Parses the function and compares name, variable and polynomial."""
-        function = _read_function(text)
-        if function is None:
+        function = read_function(parse(text))
+        if function is None or len(function.arguments) != 1:
             return wrong("the answer is not one Python function that returns an expression")
-        name, argument, body = function
-        if name != problem.function:
-            return wrong(f"the function should be named {problem.function!r}, got {name!r}")
+        if function.name != problem.function:
+            return wrong(
+                f"the function should be named {problem.function!r}, got {function.name!r}"
+            )
+        (argument,), body = function.arguments, function.body
         if _KINDS[problem.kind].sums:
             loop = _read_sum(argument, body) if argument == _LIST else None
             if loop is None:
@@ -150,47 +152,6 @@ def _judge_element(problem: Request, variable: str, body: ast.expr) -> Verdict:
         return wrong("only sums, differences and products of integers are expected")
     wanted = read_polynomial(ast.parse(problem.element(variable), mode="eval").body)
     return RIGHT if given == wanted else wrong("the function computes something else")
-
-
-def _parse(text: str) -> list[ast.stmt]:
-    """Returns the statements of a text; none if it is not Python."""
-    # Comments would hide anything, and Python takes some other letters for their ASCII look-alikes.
-    if "#" in text or not text.isascii():
-        return []
-    try:
-        with warnings.catch_warnings():
-            # Odd code such as "1if x" is judged like any other, not warned about.
-            warnings.simplefilter("ignore")
-            return ast.parse(text).body
-    # What the parser raises on hostile text: null bytes and deep nesting have their own types.
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return []
-
-
-def _read_function(text: str) -> tuple[str, str, ast.expr] | None:
-    """Returns name, argument and returned expression of a function of one plain argument."""
-    match _parse(text):
-        case [
-            ast.FunctionDef(
-                name=name,
-                args=ast.arguments(args=[ast.arg(arg=argument)]),
-                body=[ast.Return(value=ast.expr() as value)],
-            ) as function
-        ] if _is_plain(function):
-            return name, argument, value
-        case _:
-            return None
-
-
-def _is_plain(function: ast.FunctionDef) -> bool:
-    """Whether nothing but plain arguments is declared: no default, annotation or decorator."""
-    arguments = function.args
-    extras = (
-        *(function.decorator_list, function.returns, getattr(function, "type_params", None)),
-        *(arguments.posonlyargs, arguments.vararg, arguments.kwonlyargs, arguments.kwarg),
-        *(arguments.defaults, *(argument.annotation for argument in arguments.args)),
-    )
-    return not any(extras)
 
 
 def _read_sum(argument: str, body: ast.expr) -> tuple[str, ast.expr] | None:

@@ -12,16 +12,8 @@ from dataclasses import asdict, dataclass
 
 from dawn_calibration.tasks.base import RIGHT, Task, Verdict, wrong
 from dawn_calibration.tasks.template import NUMBER, one_of, read_any, templates
-from dawn_calibration.tasks.words import PEOPLE
+from dawn_calibration.tasks.words import CITIES, JOBS, PEOPLE
 
-_CITIES = (
-    *("Rome", "Paris", "London", "Berlin", "Madrid", "Oslo", "Vienna", "Prague"),
-    *("Cairo", "Lima", "Tokyo", "Seoul", "Boston", "Dublin", "Athens", "Lisbon"),
-)
-_JOBS = (
-    *("baker", "teacher", "farmer", "doctor", "painter", "singer", "driver", "nurse"),
-    *("writer", "cook", "pilot", "judge", "dancer", "lawyer", "tailor", "gardener"),
-)
 _REQUESTS = ("Write the record as JSON: ", "Fill a JSON record with name, age, city and job: ")
 _FACTS = (
     "{name} is {age} years old, lives in {city} and works as a {job}.",
@@ -30,7 +22,7 @@ _FACTS = (
     "At the age of {age}, {name} works as a {job} in {city}.",
 )
 _TEMPLATES = templates(
-    {"name": one_of(PEOPLE), "age": NUMBER, "city": one_of(_CITIES), "job": one_of(_JOBS)},
+    {"name": one_of(PEOPLE), "age": NUMBER, "city": one_of(CITIES), "job": one_of(JOBS)},
     *(request + facts for request in _REQUESTS for facts in _FACTS),
 )
 
@@ -62,7 +54,7 @@ class JsonRecord(Task[Person]):
     def draw(self, rng: random.Random) -> Person:
         """Draws four independent facts."""
         age = rng.randint(18, 80)
-        return Person(rng.choice(PEOPLE), age, rng.choice(_CITIES), rng.choice(_JOBS))
+        return Person(rng.choice(PEOPLE), age, rng.choice(CITIES), rng.choice(JOBS))
 
     def ask(self, problem: Person, rng: random.Random) -> str:
         """Tells the facts in one of four orders."""
@@ -81,25 +73,23 @@ class JsonRecord(Task[Person]):
 
     def judge(self, problem: Person, text: str) -> Verdict:
         """Compares names, types and values of the fields."""
-        try:
-            record = json.loads(text, object_pairs_hook=_object_without_duplicates)
-        except _DuplicateKeyError as error:
-            return wrong(str(error))
-        except (ValueError, RecursionError):
-            return wrong("the answer is not JSON")
-        return _judge_record(asdict(problem), record)
+        record = read_object(text)
+        return wrong(record) if isinstance(record, str) else judge_fields(asdict(problem), record)
 
 
-def _object_without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    record = dict(pairs)
-    if len(record) != len(pairs):
-        raise _DuplicateKeyError("a field is given twice")
-    return record
+def read_object(text: str) -> dict[str, object] | str:
+    """Returns the fields of a JSON object, or what is wrong with the text."""
+    try:
+        record = json.loads(text, object_pairs_hook=_object_without_duplicates)
+    except _DuplicateKeyError as error:
+        return str(error)
+    except (ValueError, RecursionError):
+        return "the answer is not JSON"
+    return record if isinstance(record, dict) else "the answer is not a JSON object"
 
 
-def _judge_record(expected: dict[str, object], record: object) -> Verdict:
-    if not isinstance(record, dict):
-        return wrong("the answer is not a JSON object")
+def judge_fields(expected: dict[str, object], record: dict[str, object]) -> Verdict:
+    """Compares names, types and values of fields."""
     if record.keys() != expected.keys():
         return wrong(f"expected the fields {sorted(expected)}, got {sorted(record)}")
     for field, value in expected.items():
@@ -107,3 +97,10 @@ def _judge_record(expected: dict[str, object], record: object) -> Verdict:
         if type(record[field]) is not type(value) or record[field] != value:
             return wrong(f"the field {field!r} should be {value!r}")
     return RIGHT
+
+
+def _object_without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    record = dict(pairs)
+    if len(record) != len(pairs):
+        raise _DuplicateKeyError("a field is given twice")
+    return record

@@ -21,6 +21,12 @@ PEOPLE = (
     ),
 )
 
+WOMEN = (
+    *("Ann", "Dora", "Emma", "Greta", "Ida", "Kate", "Maria", "Nina", "Rosa", "Tina", "Vera"),
+    *("Yara", "Zoe"),
+)
+"""Those of `PEOPLE` who are "she"."""
+
 MONTHS = (
     *("January", "February", "March", "April", "May", "June"),
     *("July", "August", "September", "October", "November", "December"),
@@ -34,4 +40,14 @@ THINGS = (
 ANIMALS = (
     *("cat", "dog", "fox", "owl", "bee", "cow", "hen", "pig", "ant", "bear", "frog", "goat"),
     *("duck", "fish", "wolf", "lion"),
+)
+
+CITIES = (
+    *("Rome", "Paris", "London", "Berlin", "Madrid", "Oslo", "Vienna", "Prague"),
+    *("Cairo", "Lima", "Tokyo", "Seoul", "Boston", "Dublin", "Athens", "Lisbon"),
+)
+
+JOBS = (
+    *("baker", "teacher", "farmer", "doctor", "painter", "singer", "driver", "nurse"),
+    *("writer", "cook", "pilot", "judge", "dancer", "lawyer", "tailor", "gardener"),
 )
