@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from dawn_calibration.tasks import GROUPS
+
 ALL: Final = "all"
 """The group of every task."""
 
@@ -12,11 +14,13 @@ ALL: Final = "all"
 def group_of(task: str) -> str:
     """Returns the group of a task.
 
-    In `coupled` tasks several answers are right and parts of them must agree; `arithmetic` has to
-    be worked out; the answers of all others are `copied`, in some order, from the question.
+    Those of `dawn_calibration.tasks.GROUPS`, but that of the plain tasks, which have one right
+    answer, `arithmetic` has to be worked out, and the others are `copied`, in some order, from the
+    question.
     """
-    if task.startswith("coupled-"):
-        return "coupled"
+    (group,) = (name for name, tasks in GROUPS.items() if task in tasks)
+    if group != "plain":
+        return group
     return "arithmetic" if task == "arithmetic" else "copied"
 
 

@@ -106,7 +106,7 @@ def test_every_task_is_in_one_group_and_in_all() -> None:
     found = groups(tuple(TASKS))
     assert found.pop(ALL) == tuple(TASKS)
     assert sorted(task for group in found.values() for task in group) == sorted(TASKS)
-    assert set(found) == {"arithmetic", "copied", "coupled"}
+    assert set(found) == {"arithmetic", "copied", "coupled", "free"}
 
 
 # What is kept
