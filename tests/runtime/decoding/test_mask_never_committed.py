@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dawn_runtime import Decoder, EngineError, Policy, RowView, StepInputs, StepOutputs
 from dawn_runtime.arrays import IntArray
-from dawn_runtime.decoding import Batch, NoCache, Packer, Single, Unmask
+from dawn_runtime.decoding import SCHEMES, Batch, NoCache, Packer, Single, Unmask
 from dawn_runtime.decoding.device_batch import DeviceBatch
 from dawn_runtime.engine.fake import FakeEngine, HashModel
 from dawn_runtime.generation import begin_batch
@@ -63,7 +63,7 @@ def batch_on(engine: FakeEngine, prompts: list[list[int]], new: int, policy: Pol
     return batch_of(engine, begin(prompts, new), Unmask(policy, Single(), NoCache()))
 
 
-def run_fond(policy: Policy, share: float, seed: int, **settings: Any) -> Any:
+def run_fond(policy: Policy | str, share: float, seed: int, **settings: Any) -> Any:
     decoder = Decoder(MANIFEST, FakeEngine(MANIFEST, Fond(share, seed)))
     rules: dict[str, Any] = {"policy": policy, "fallback_length": 0}
     return decoder.generate_batch([[1, 2], [3, 4, 5]], max_new_tokens=14, **rules, **settings)
@@ -90,6 +90,28 @@ def test_no_rule_commits_the_mask_and_every_answer_ends(
         assert all(0 < commit.confidence <= 1 for commit in result.trace)
         assert result.forwards <= 14
         assert {commit.step for commit in result.trace} == set(range(result.forwards))
+
+
+SCHEME_OPTIONS: list[tuple[str, dict[str, Any]]] = [
+    *((name, {}) for name in SCHEMES.names()),
+    *(("verify", {"tries": 4, "how": how}) for how in ("rows", "copies")),
+    *(("verify", {"tries": 4, "threshold": 0.0, "how": how}) for how in ("rows", "copies")),
+    ("verify", {"tries": 4, "threshold": 1.0}),
+    *((name, {"threshold": 0.0}) for name in ("credit", "freedave", "wino")),
+    ("prophet", {"early": 0.0, "middle": 0.0, "late": 0.0}),
+]
+
+
+@pytest.mark.parametrize(("scheme", "options"), SCHEME_OPTIONS, ids=str)
+@given(share=st.sampled_from([0.3, 0.8, 1.0]), seed=st.integers(0, 1000))
+@settings(max_examples=25)
+def test_no_scheme_commits_the_mask_and_every_answer_ends(
+    scheme: str, options: dict[str, Any], share: float, seed: int
+) -> None:
+    for result in run_fond(scheme, share, seed, options=options, stop_at_eos=False):
+        assert len(result.tokens) == 14
+        assert MASK not in result.tokens
+        assert all(0 < commit.confidence <= 1 for commit in result.trace)
 
 
 @pytest.mark.parametrize("policy", [*POLICIES, *LAX], ids=NAMES)

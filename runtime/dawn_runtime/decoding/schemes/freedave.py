@@ -28,26 +28,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-import numpy as np
-
-from dawn_runtime.arrays import BoolArray, IntArray
-from dawn_runtime.decoding.ask import Answer, Ask, Decision, nothing
+from dawn_runtime.decoding.ask import Answer, Ask, Decision
 from dawn_runtime.decoding.caches import Cache, NoCache
 from dawn_runtime.decoding.row import RowState
-from dawn_runtime.decoding.schemes.base import SCHEMES, Scheme, only_blocks
-from dawn_runtime.decoding.schemes.hand import Hand
-from dawn_runtime.decoding.schemes.predictions import all_masks, without_mask
+from dawn_runtime.decoding.schemes.base import SCHEMES
+from dawn_runtime.decoding.schemes.drafting import Drafting, Hand
 from dawn_runtime.decoding.windows import Blocks, Window
-from dawn_runtime.errors import OptionError
 from dawn_runtime.option_fields import option
 
-_OWNER = "scheme 'freedave'"
 _MOST_DRAFTS = 64
 
 
 @SCHEMES.register
 @dataclass(frozen=True, slots=True)
-class FreeDave(Scheme):
+class FreeDave(Drafting):
     """Drafts and verification in one run.
 
     Attributes:
@@ -62,6 +56,7 @@ class FreeDave(Scheme):
     """
 
     name: ClassVar[str] = "freedave"
+    leads: ClassVar[bool] = False
 
     drafts: int = option(4, 1, _MOST_DRAFTS, "drafts that run side by side")
     threshold: float = option(
@@ -69,12 +64,6 @@ class FreeDave(Scheme):
     )
     window: Window = field(default_factory=Blocks)
     cache: Cache = field(default_factory=NoCache)
-
-    def check_together(self) -> None:
-        """Refuses windows and caches that drafts cannot be checked with."""
-        only_blocks(self.name, self.window)
-        if getattr(self.cache, "refresh", "block") != "block":
-            raise OptionError(f"{_OWNER}: a cache is refreshed at each block; got {self.cache}")
 
     def bound(self, row: RowState) -> int:
         """Each block opens with a step that may commit nothing; every other commits a token."""
@@ -88,8 +77,8 @@ class FreeDave(Scheme):
         """Asks for the opening of a block, or for its drafts."""
         hand: Hand | None = row.memory
         if hand is None:
-            return (self._opening(row),)
-        return tuple(self._draft(row, hand, count) for count in self._counts(hand))
+            return (self.opening(row),)
+        return tuple(self.draft(row, hand.some(slice(count))) for count in self._counts(hand))
 
     def decide(self, row: RowState, answers: Sequence[Answer]) -> Decision:
         """Takes the opening's predictions in hand, or commits the longest right draft."""
@@ -97,38 +86,17 @@ class FreeDave(Scheme):
         if hand is None:
             return self._opened(row, answers[0])
         counts = self._counts(hand)
-        hands = [self._ranked(row, answer) for answer in answers]
+        hands = [self.ranked(row, answer) for answer in answers]
         right = self._right(hand, counts, hands)
         return self._committed(hand, counts[right], hands[right])
 
-    def stuck(self, row: RowState, answers: Sequence[Answer]) -> bool:
-        """Tells whether a draft has open positions, and all are predicted to be the mask."""
-        return any(all_masks(answer.tokens, row.mask_id) for answer in answers)
-
-    @property
-    def _caching(self) -> bool:
-        return not isinstance(self.cache, NoCache)
-
-    def _opening(self, row: RowState) -> Ask:
-        """A full pass, whose keys are kept if there is a cache."""
-        span, every = self.window.span(row), np.arange(row.length)
-        first_only = self._caching and row.shift == 1 and bool(row.masked[span[0]])
-        open_ = span[0] + np.flatnonzero(row.masked[span[0] : span[1]])
-        return Ask(
-            tokens=row.ids,
-            positions=every,
-            predict=np.maximum(open_ - row.shift, 0),
-            store=self.cache.keeps(row, span),
-            note=(open_, first_only),
-        )
-
     def _opened(self, row: RowState, answer: Answer) -> Decision:
         """What follows from a full pass at the beginning of a block."""
-        open_, first_only = answer.ask.note
-        hand = self._ranked(row, answer)
-        layout = answer.ask.store if self._caching else None
-        if first_only:
-            first = hand.positions == open_[0]
+        begin, _ = self.window.span(row)
+        hand = self.ranked(row, answer)
+        layout = answer.ask.store if self.caching else None
+        if self.caching and row.shift == 1 and row.masked[begin]:
+            first = hand.positions == begin
             left = replace(hand.some(~first), stale=True)
             return hand.some(first).committed(keep=(0,), layout=layout, memory=left)
         if len(hand) == 1:
@@ -141,54 +109,6 @@ class FreeDave(Scheme):
             return list(range(min(self.drafts, len(hand) + 1)))
         least = max(int((hand.confidence >= self.threshold).sum()), 1) if self.threshold else 1
         return list(range(least, min(least + self.drafts, len(hand) + 1)))
-
-    def _draft(self, row: RowState, hand: Hand, count: int) -> Ask:
-        """The row with the best so many filled in."""
-        ids, masked = row.ids.copy(), row.masked.copy()
-        filled = hand.some(slice(count))
-        ids[filled.positions], masked[filled.positions] = filled.tokens, False
-        fed = self._fed(row)
-        positions = np.flatnonzero(fed)
-        open_ = self._predictable(row, masked, fed)
-        kept = row.kept
-        slots = nothing() if kept is None else np.flatnonzero(~fed[kept.positions])
-        return Ask(
-            tokens=ids[positions],
-            positions=positions,
-            kept=slots,
-            predict=np.searchsorted(positions, np.maximum(open_ - row.shift, 0)),
-            note=(open_, False),
-        )
-
-    def _fed(self, row: RowState) -> BoolArray:
-        """Which positions a draft feeds, [L]."""
-        if not self._caching:
-            return np.ones(row.length, dtype=bool)
-        fed = np.zeros(row.length, dtype=bool)
-        begin, end = self.cache.recomputed(row, self.window.span(row))
-        fed[begin:end] = True
-        return fed
-
-    def _predictable(self, row: RowState, masked: BoolArray, fed: BoolArray) -> IntArray:
-        """Open positions whose predictions decide what follows a draft.
-
-        Without a cache a draft that fills its block says already what the next one begins with.
-        """
-        begin, end = self.window.span(row)
-        if not masked[begin:end].any():
-            if self._caching or not masked.any():
-                return nothing()
-            begin, end = self.window.span(row.assumed(masked))
-        return begin + np.flatnonzero(masked[begin:end])
-
-    def _ranked(self, row: RowState, answer: Answer) -> Hand:
-        """Predictions of an answer, best first."""
-        open_, _ = answer.ask.note
-        tokens, confidence = without_mask(
-            answer.tokens, answer.confidence, answer.logits, row.mask_id
-        )
-        order = np.argsort(-confidence, kind="stable")
-        return Hand(open_[order], tokens[order], confidence[order])
 
     def _right(self, hand: Hand, counts: list[int], hands: list[Hand]) -> int:
         """Number of the longest draft that the base rule confirms."""

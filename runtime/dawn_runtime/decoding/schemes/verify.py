@@ -38,18 +38,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from dawn_runtime.arrays import BoolArray, FloatArray, IntArray
+from dawn_runtime.arrays import BoolArray, IntArray
 from dawn_runtime.decoding.ask import Answer, Ask, Decision, nothing
 from dawn_runtime.decoding.caches import Cache, NoCache
 from dawn_runtime.decoding.row import RowState
-from dawn_runtime.decoding.schemes.base import SCHEMES, Scheme, only_blocks
-from dawn_runtime.decoding.schemes.hand import Hand
-from dawn_runtime.decoding.schemes.predictions import all_masks, without_mask
+from dawn_runtime.decoding.schemes.base import SCHEMES
+from dawn_runtime.decoding.schemes.drafting import Drafting, Hand, in_hand
 from dawn_runtime.decoding.windows import Blocks, Window
-from dawn_runtime.errors import OptionError
 from dawn_runtime.option_fields import option
 
-_OWNER = "scheme 'verify'"
 _MOST_DRAFTS = 64
 
 
@@ -71,7 +68,7 @@ _NOTHING_IN_HAND = Hand(nothing(), nothing(), np.zeros(0, dtype=np.float32))
 
 @SCHEMES.register
 @dataclass(frozen=True, slots=True)
-class Verify(Scheme):
+class Verify(Drafting):
     """Drafts beside the state, and a second look at each token of theirs.
 
     Attributes:
@@ -97,12 +94,6 @@ class Verify(Scheme):
     window: Window = field(default_factory=Blocks)
     cache: Cache = field(default_factory=NoCache)
 
-    def check_together(self) -> None:
-        """Refuses windows and caches that drafts cannot be checked with."""
-        only_blocks(self.name, self.window)
-        if getattr(self.cache, "refresh", "block") != "block":
-            raise OptionError(f"{_OWNER}: a cache is refreshed at each block; got {self.cache}")
-
     def most_asks(self) -> int:
         """Returns the number of rows of a step."""
         return 1 if self.how == "copies" else 1 + self.tries
@@ -110,11 +101,11 @@ class Verify(Scheme):
     def ask(self, row: RowState) -> tuple[Ask, ...]:
         """Asks for the row as it is, and for what is tried on it."""
         if self._opens(row):
-            return (self._opening(row),)
+            return (self.opening(row),)
         hand = self._tried(row)
         if self.how == "copies":
             return (self._with_copies(row, hand),)
-        return tuple(self._draft(row, hand.some(slice(n))) for n in range(len(hand) + 1))
+        return tuple(self.draft(row, hand.some(slice(n))) for n in range(len(hand) + 1))
 
     def decide(self, row: RowState, answers: Sequence[Answer]) -> Decision:
         """Commits what is confirmed and what is sure, or the best there is."""
@@ -124,48 +115,33 @@ class Verify(Scheme):
             confirmed, after = self._checked_by_copies(row, hand, answers[0])
         else:
             confirmed = self._confirmed(row, hand, answers)
-            after = _ranked(row, answers[confirmed])
+            after = self.ranked(row, answers[confirmed])
+        # Where the mask itself is predicted the position waits.
+        after = after.some(after.tokens != row.mask_id)
         sure = after.confidence >= self.threshold
         if not confirmed and not sure.any():
             sure[:1] = True
         committed = hand.some(slice(confirmed)).and_then(after.some(sure))
         left = after.some(~sure)
         if left.positions.size and left.positions.min() >= window[1]:
-            window = self.window.span(row.assumed(_without(row.masked, committed.positions)))
+            masked = row.masked.copy()
+            masked[committed.positions] = False
+            window = self.window.span(row.assumed(masked))
         return Decision(
             committed.positions,
             committed.tokens,
             committed.confidence,
             keep=(0,),
-            layout=answers[0].ask.store if opens and self._caching else None,
+            layout=answers[0].ask.store if opens and self.caching else None,
             memory=_Past(left, window),
         )
-
-    def stuck(self, row: RowState, answers: Sequence[Answer]) -> bool:
-        """Tells whether a draft has open positions, and all are predicted to be the mask."""
-        return any(all_masks(answer.tokens, row.mask_id) for answer in answers)
-
-    @property
-    def _caching(self) -> bool:
-        return not isinstance(self.cache, NoCache)
 
     def _opens(self, row: RowState) -> bool:
         """Whether the next step is a full pass whose keys are kept."""
         past: _Past | None = row.memory
-        if past is None or not self._caching:
+        if past is None or not self.caching:
             return past is None
         return row.kept is None or past.window != self.window.span(row)
-
-    def _opening(self, row: RowState) -> Ask:
-        span = self.window.span(row)
-        open_ = _open(row.masked, span)
-        return Ask(
-            tokens=row.ids,
-            positions=np.arange(row.length),
-            predict=np.maximum(open_ - row.shift, 0),
-            store=self.cache.keeps(row, span) if self._caching else nothing(),
-            note=open_,
-        )
 
     def _tried(self, row: RowState) -> Hand:
         """What is tried in the next step: the best in hand of the window, best first."""
@@ -175,24 +151,9 @@ class Verify(Scheme):
         here = (hand.positions >= begin) & (hand.positions < end)
         return hand.some(here & (hand.confidence >= self.floor)).some(slice(self.tries))
 
-    def _draft(self, row: RowState, tried: Hand) -> Ask:
-        """The row with some tokens filled in."""
-        ids, masked = row.ids.copy(), _without(row.masked, tried.positions)
-        ids[tried.positions] = tried.tokens
-        fed = self._fed(row)
-        positions = np.flatnonzero(fed)
-        open_ = self._predictable(row, masked)
-        return Ask(
-            tokens=ids[positions],
-            positions=positions,
-            kept=nothing() if row.kept is None else np.flatnonzero(~fed[row.kept.positions]),
-            predict=np.searchsorted(positions, np.maximum(open_ - row.shift, 0)),
-            note=open_,
-        )
-
     def _with_copies(self, row: RowState, tried: Hand) -> Ask:
         """The row as it is, tried tokens and the rows that check them behind it."""
-        base = self._draft(row, tried.some(slice(0)))
+        base = self.draft(row, tried.some(slice(0)))
         count = max(len(tried) - 1, 0)
         if not count:
             return base
@@ -211,80 +172,33 @@ class Verify(Scheme):
             note=base.note,
         )
 
-    def _fed(self, row: RowState) -> BoolArray:
-        """Which positions a draft feeds, [L]."""
-        if not self._caching:
-            return np.ones(row.length, dtype=bool)
-        fed = np.zeros(row.length, dtype=bool)
-        begin, end = self.cache.recomputed(row, self.window.span(row))
-        fed[max(begin - row.shift, 0) : end] = True
-        return fed
-
-    def _predictable(self, row: RowState, masked: BoolArray) -> IntArray:
-        """Open positions whose predictions decide what follows a draft.
-
-        Without a cache a draft that fills its block says already what the next one begins with.
-        """
-        span = self.window.span(row)
-        open_ = _open(masked, span)
-        if open_.size or self._caching or not masked.any():
-            return open_
-        return _open(masked, self.window.span(row.assumed(masked)))
-
     def _confirmed(self, row: RowState, tried: Hand, answers: Sequence[Answer]) -> int:
         """How many of the tokens tried are confirmed, each by the draft before it."""
         for number, answer in enumerate(answers[:-1]):
             where = np.searchsorted(answer.ask.note, tried.positions[number])
-            tokens, confidence = _predicted(row, answer)
+            tokens, confidence = self.predicted(row, answer)
             if not self._agrees(tried.tokens[number], tokens[where], confidence[where]):
                 return number
         return len(answers) - 1
 
     def _checked_by_copies(self, row: RowState, tried: Hand, answer: Answer) -> tuple[int, Hand]:
         """How many tokens are confirmed, and what is known of the other open positions."""
-        tokens, confidence = _predicted(row, answer)
-        open_ = answer.ask.note
-        tokens, confidence = tokens.copy(), confidence.copy()
+        open_: IntArray = answer.ask.note
+        tokens, confidence = (array.copy() for array in self.predicted(row, answer))
         confirmed = 0
         for number, position in enumerate(tried.positions):
             where = np.searchsorted(open_, position)
             if number:  # the copy knows of the tokens before it, the row itself does not
-                tokens[where] = tokens[len(open_) + number - 1]
-                confidence[where] = confidence[len(open_) + number - 1]
+                copy = len(open_) + number - 1
+                tokens[where], confidence[where] = answer.tokens[copy], answer.confidence[copy]
             if not self._agrees(tried.tokens[number], tokens[where], confidence[where]):
                 break
             confirmed += 1
-        after = _hand(open_, tokens[: len(open_)], confidence[: len(open_)])
+        after = in_hand(open_, tokens, confidence)
         return confirmed, after.some(~np.isin(after.positions, tried.positions[:confirmed]))
 
     def _agrees(self, tried: int, token: int, confidence: float) -> bool:
         return bool(tried == token and confidence >= self.accept)
-
-
-def _open(masked: BoolArray, span: tuple[int, int]) -> IntArray:
-    """Open positions of a window, int64 [n]."""
-    return span[0] + np.flatnonzero(masked[span[0] : span[1]])
-
-
-def _without(masked: BoolArray, filled: IntArray) -> BoolArray:
-    left: BoolArray = masked.copy()
-    left[filled] = False
-    return left
-
-
-def _predicted(row: RowState, answer: Answer) -> tuple[IntArray, FloatArray]:
-    """Tokens and confidences of all predictions of an answer."""
-    return without_mask(answer.tokens, answer.confidence, answer.logits, row.mask_id)
-
-
-def _ranked(row: RowState, answer: Answer) -> Hand:
-    """Predictions of an answer, best first."""
-    return _hand(answer.ask.note, *_predicted(row, answer))
-
-
-def _hand(positions: IntArray, tokens: IntArray, confidence: FloatArray) -> Hand:
-    order = np.argsort(-confidence, kind="stable")
-    return Hand(positions[order], tokens[order], confidence[order])
 
 
 def _sees(base: IntArray, kept: int, tried: IntArray, checked: IntArray) -> BoolArray:
