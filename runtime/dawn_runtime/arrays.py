@@ -21,7 +21,7 @@ KvArray = NDArray[Any]
 def read_only(array: NDArray[Any]) -> NDArray[Any]:
     """Returns a view of the array that refuses writing."""
     view: NDArray[Any] = array.view()
-    view.flags.writeable = False
+    view.setflags(write=False)
     return view
 
 

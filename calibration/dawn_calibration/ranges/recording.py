@@ -19,7 +19,6 @@ from dawn_calibration.ranges.strata import Strata
 from dawn_models import Transformer
 from dawn_runtime import Decoder, Engine, EngineInfo, StepInputs, StepOutputs
 from dawn_runtime.arrays import IntArray
-from dawn_runtime.contract import MEASURES
 from dawn_runtime.errors import EngineError
 from dawn_runtime.interruption import held
 from dawn_runtime.wording import counted
@@ -185,8 +184,7 @@ class RecordingEngine:
         with held():
             if not known:
                 self._recorder.count()
-                wanted = ("logits", "present", *MEASURES)
-                large = any(getattr(inputs, f"want_{name}") for name in wanted)
+                large = inputs.want_logits or inputs.want_present or bool(inputs.measures)
                 self._trail.append(None if large else found)
             self._place += 1
             self.forwards += 1

@@ -80,7 +80,7 @@ def check_measures(inputs: StepInputs, info: EngineInfo) -> None:
     Raises:
         EngineError: It has none.
     """
-    wanted = [name for name in contract.MEASURES if getattr(inputs, f"want_{name}")]
+    wanted = inputs.measures
     if wanted and not info.measures:
         raise EngineError(
             f"{info.name}: asked for {' and '.join(wanted)} of predictions, but the graph of this "
@@ -115,19 +115,10 @@ def check_outputs(inputs: StepInputs, outputs: StepOutputs, info: EngineInfo) ->
     """
     batch, queries = inputs.attention_rows.shape
     keys = inputs.attention_mask.shape[-1]
-    expected = {
-        "tokens": inputs.logit_rows.shape,
-        "confidence": inputs.logit_rows.shape,
-        "attention": (batch, queries, keys),
-    }
-    for name in ("logits", *contract.MEASURES):
-        if getattr(inputs, f"want_{name}"):
-            if getattr(outputs, name) is None:
-                verb = "were" if name == "logits" else "was"
-                raise EngineError(f"{info.name}: {name} {verb} asked for and did not come")
-            expected[name] = inputs.logit_rows.shape
-    if inputs.want_logits:
-        expected["logits"] = (*inputs.logit_rows.shape, info.vocab_size)
+    rows = inputs.logit_rows.shape
+    expected = {"tokens": rows, "confidence": rows, "attention": (batch, queries, keys)}
+    expected |= {"logits": (*rows, info.vocab_size)} if inputs.want_logits else {}
+    expected |= dict.fromkeys(inputs.measures, rows)
     for name, shape in expected.items():
         _check_output(info, name, getattr(outputs, name), shape)
     check_tokens(info, outputs.tokens)
@@ -237,8 +228,13 @@ def not_finite(info: EngineInfo, name: str) -> EngineError:
     )
 
 
-def _check_output(info: EngineInfo, name: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
-    """Refuses another shape, numbers that are not finite, and another type, in this order."""
+def _check_output(
+    info: EngineInfo, name: str, array: NDArray[Any] | None, shape: tuple[int, ...]
+) -> None:
+    """Refuses none, another shape, numbers that are not finite, and another type, in this order."""
+    if array is None:
+        verb = "were" if name == "logits" else "was"
+        raise EngineError(f"{info.name}: {name} {verb} asked for and did not come")
     if array.shape != shape:
         raise EngineError(f"{info.name}: output {name} has shape {array.shape}; expected {shape}")
     if array.dtype.kind == "f":

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from dawn_runtime.arrays import BoolArray, FloatArray, IntArray, KvArray
+from dawn_runtime.contract import MEASURES
 from dawn_runtime.engine_info import EngineInfo
 
 
@@ -52,6 +53,12 @@ class StepInputs:
     resident: bool = False
     want_entropy: bool = False
     want_margin: bool = False
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Which of `dawn_runtime.contract.MEASURES` are wanted, in that order."""
+        asked = {"entropy": self.want_entropy, "margin": self.want_margin}
+        return tuple(name for name in MEASURES if asked[name])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

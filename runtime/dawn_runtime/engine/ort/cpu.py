@@ -105,7 +105,7 @@ class OrtEngine:
         check_rows(inputs, self._info)
         names = ["tokens", "confidence", "attention"]
         names += ["logits"] if inputs.want_logits else []
-        names += [name for name in contract.MEASURES if getattr(inputs, f"want_{name}")]
+        names += inputs.measures
         names += self._present_names if inputs.want_present else []
         options = self._run_options()
         with translated(_NAME, "run the graph"), stoppable(partial(_stop, options)):

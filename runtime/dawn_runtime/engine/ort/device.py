@@ -206,9 +206,7 @@ class OrtDeviceEngine:
         }
         if inputs.want_logits:
             shapes["logits"] = (batch, rows, self._info.vocab_size)
-        for name in contract.MEASURES:
-            if getattr(inputs, f"want_{name}"):
-                shapes[name] = (batch, rows)
+        shapes.update(dict.fromkeys(inputs.measures, (batch, rows)))
         return DeviceOutputs(
             tokens=self._pool.get("tokens", (batch, rows), "int64"),
             **{name: self._pool.get(name, shape, "float32") for name, shape in shapes.items()},
@@ -265,9 +263,8 @@ class OrtDeviceEngine:
         }
         if inputs.want_logits:
             found["logits"] = np.empty((batch, rows, self._info.vocab_size), np.float32)
-        for name in contract.MEASURES:
-            if getattr(inputs, f"want_{name}"):
-                found[name] = np.empty((batch, rows), np.float32)
+        for name in inputs.measures:
+            found[name] = np.empty((batch, rows), np.float32)
         for name, array in found.items():
             address = array.ctypes.data
             binding.bind_output(name, "cpu", 0, array.dtype.type, array.shape, address)
