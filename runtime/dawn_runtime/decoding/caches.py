@@ -7,6 +7,8 @@ feeds every visible position, or a cached one, which feeds some and looks at kep
     none      every step is a full pass; exact, the reference for every other strategy
     prefix    a cached step feeds the window and all that follows (Fast-dLLM, arXiv 2505.22618)
     dual      a cached step feeds the window alone
+    causal    a cached step feeds what is not finished; exact, and only for models that never look
+              ahead (`dawn_runtime.decoding.schemes.block_causal`)
 
 Kept keys are as old as the pass that computed them: the tokens around them have changed since,
 which makes `prefix` and `dual` approximations. Their own token never differs: a position whose
@@ -107,6 +109,17 @@ class NoCache(Cache):
     def keeps(self, row: RowState, window: tuple[int, int]) -> IntArray:
         """Returns nothing."""
         return np.zeros(0, dtype=np.int64)
+
+
+@CACHES.register
+@dataclass(frozen=True, slots=True)
+class Causal(NoCache):
+    """Keeps the keys of what is finished, in models that never look ahead of it.
+
+    What a step feeds is up to a scheme of such models; for all others there is no such key.
+    """
+
+    name: ClassVar[str] = "causal"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from dataclasses import fields
 from typing import Any, ClassVar
 
 from dawn_runtime.decoding.ask import Answer, Ask, Decision
-from dawn_runtime.decoding.caches import Cache
+from dawn_runtime.decoding.caches import Cache, Causal
 from dawn_runtime.decoding.row import RowState
 from dawn_runtime.decoding.sampling import Sampling
 from dawn_runtime.decoding.windows import Blocks, Single, Window
@@ -114,6 +114,23 @@ def only_blocks(name: str, window: Window) -> None:
         raise OptionError(
             f"scheme {name!r} decides block by block; use window 'blocks' or 'single', "
             f"got {window.name!r}"
+        )
+
+
+def only_looking_ahead(owner: str, cache: Cache) -> None:
+    """Refuses a cache that is of models that do not look ahead.
+
+    Args:
+        owner: Who has the cache.
+        cache: What was given.
+
+    Raises:
+        OptionError: It is one.
+    """
+    if isinstance(cache, Causal):
+        raise OptionError(
+            f"{owner}: cache 'causal' is for models that never look ahead of what is finished; "
+            "this one does, use none, prefix or dual"
         )
 
 

@@ -27,7 +27,8 @@ class RowPlan:
         slots: int64 [N] where those keys are.
         stored: int64 [n] fed positions whose keys are kept.
         layout: In a full pass the positions that have a slot from now on, in their order; None in a
-            cached step, which leaves the slots as they are.
+            step that leaves the slots as they are.
+        sees: bool [S, N+S] who looks at whom, as in `Ask`; None if all look at all.
     """
 
     window: tuple[int, int]
@@ -39,6 +40,7 @@ class RowPlan:
     slots: IntArray
     stored: IntArray
     layout: IntArray | None
+    sees: BoolArray | None = None
 
     def rows(self, positions: IntArray) -> IntArray:
         """Returns which rows of the step stand at some positions.
@@ -98,7 +100,7 @@ def make_plan(
     attended = nothing() if kept is None else kept.positions[(visible & ~fed)[kept.positions]]
     positions = np.flatnonzero(fed)
     every = positions if layout is not None else candidates
-    wanted = _wanted(row, end, needs, visible, candidates) & _seen(fed, row.shift)
+    wanted = _wanted(row, end, needs, visible, candidates) & seen(fed, row.shift)
     return RowPlan(
         window=span,
         candidates=candidates,
@@ -125,6 +127,11 @@ def _wanted(
     return wanted
 
 
-def _seen(fed: BoolArray, shift: int) -> BoolArray:
-    """Tells which positions are predicted by a fed row, [L]; position 0 by row 0 at any shift."""
+def seen(fed: BoolArray, shift: int) -> BoolArray:
+    """Tells which positions are predicted by a fed row, [L]; position 0 by row 0 at any shift.
+
+    Args:
+        fed: bool [L].
+        shift: 0 if row i of the model predicts token i, 1 if row i-1 does.
+    """
     return np.concatenate([fed[:shift], fed[: len(fed) - shift]])

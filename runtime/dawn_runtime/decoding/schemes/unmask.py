@@ -24,7 +24,7 @@ from dawn_runtime.decoding.ask import Answer, Ask, Decision, nothing
 from dawn_runtime.decoding.caches import Cache, FullPass
 from dawn_runtime.decoding.row import RowState
 from dawn_runtime.decoding.sampling import GREEDY, Sampling
-from dawn_runtime.decoding.schemes.base import Scheme
+from dawn_runtime.decoding.schemes.base import Scheme, only_looking_ahead
 from dawn_runtime.decoding.schemes.plan import RowPlan, make_plan
 from dawn_runtime.decoding.schemes.predictions import without_mask
 from dawn_runtime.decoding.windows import Window
@@ -73,21 +73,29 @@ class Unmask(Scheme):
     sampling: Sampling = GREEDY
     guards: tuple[Guard, ...] = ()
 
+    def check_together(self) -> None:
+        """Refuses a cache of other models."""
+        only_looking_ahead(f"policy {self.policy.name!r}", self.cache)
+
     @property
     def needs(self) -> Needs:
         """What the policy and its guards read."""
         return reduce(or_, (guard.needs for guard in self.guards), self.policy.needs)
 
+    def plan(self, row: RowState) -> RowPlan:
+        """Plans the next step of an unfinished row."""
+        past: Past = row.memory or _NO_PAST
+        return make_plan(row, self.window, self.cache, self.needs, past.full)
+
     def ask(self, row: RowState) -> tuple[Ask, ...]:
         """Asks for one pass, full or cached."""
-        past: Past = row.memory or _NO_PAST
-        needs = self.needs
-        plan = make_plan(row, self.window, self.cache, needs, past.full)
+        needs, plan = self.needs, self.plan(row)
         predicting = np.maximum(plan.predicted - row.shift, 0) if row.shift else plan.predicted
         return (
             Ask(
                 tokens=row.ids[plan.fed],
                 positions=plan.fed,
+                sees=plan.sees,
                 kept=plan.slots,
                 predict=plan.rows(predicting),
                 evidence=plan.rows(plan.evidence),
@@ -116,7 +124,7 @@ class Unmask(Scheme):
             confidence=view.confidence[chosen],
             keep=(0,),
             layout=nothing() if forget else plan.layout,
-            memory=self._past(row, answer, view),
+            memory=self.past(row, answer, view),
         )
 
     def stuck(self, row: RowState, answers: Sequence[Answer]) -> bool:
@@ -208,8 +216,8 @@ class Unmask(Scheme):
             chosen = real[best : best + 1]
         return guarded(view, chosen, real, self.guards) if self.guards else chosen
 
-    def _past(self, row: RowState, answer: Answer, view: RowView) -> Past:
-        """What the next step has to know of this one."""
+    def past(self, row: RowState, answer: Answer, view: RowView) -> Past:
+        """Returns what the next step has to know of this one."""
         plan: RowPlan = answer.ask.note
         past: Past = row.memory or _NO_PAST
         needs = self.needs
