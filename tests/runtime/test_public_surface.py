@@ -105,7 +105,8 @@ def test_public_names_are_pinned() -> None:
 def test_registered_names_are_pinned() -> None:
     assert POLICIES.names() == (
         *("adjacent", "clad", "conv", "dapd", "dawn", "dico", "dream", "eb", "factor", "hierarchy"),
-        *("klass", "llada", "local-leap", "lsp", "one-per-step", "rpd", "streaming", "threshold"),
+        *("klass", "llada", "local-leap", "lsp", "one-per-step", "rpd", "sdar", "streaming"),
+        *("threshold", "wedlm"),
     )
     assert GUARDS.names() == ("adjacent", "budget", "entropy-bound")
     assert WINDOWS.names() == ("blocks", "pruned", "single", "sliding")

@@ -20,7 +20,7 @@ class RowPlan:
     Attributes:
         window: First position of the window and the one after its last.
         candidates: int64 [n] undecided positions of the window, ascending.
-        fed: int64 [S] positions fed, ascending.
+        fed: int64 [S] positions fed, in the order of the rows.
         predicted: int64 [R] positions whose predictions are wanted, candidates included.
         evidence: int64 [Q] positions whose attention rows are wanted; all of them fed.
         attended: int64 [N] positions that are not fed but looked at, through their kept keys.
@@ -48,8 +48,8 @@ class RowPlan:
         Raises:
             OptionError: A position is not fed.
         """
-        end = int(self.fed[-1]) + 1
-        if len(self.fed) == end and positions.max(initial=0) < end:
+        end = int(self.fed.max()) + 1
+        if self.sees is None and len(self.fed) == end and positions.max(initial=0) < end:
             return positions  # everything up to there is fed: row and position are the same
         rows = inverse(self.fed, 1 + max(end, int(positions.max(initial=0))))[positions]
         if (rows < 0).any():
