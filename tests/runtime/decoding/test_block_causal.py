@@ -35,7 +35,7 @@ class Slow:
         self.scheme, self.engine = scheme, FakeEngine(MANIFEST, model)
 
     def block(self, position: int, start: int) -> int:
-        offset = -start % self.scheme.block_length if self.scheme.origin == "answer" else 0
+        offset = -start % self.scheme.block_length if self.scheme.origin == "prompt" else 0
         return (position + offset) // self.scheme.block_length
 
     def predictions(self, ids: list[int], start: int, shift: int) -> dict[int, tuple[float, int]]:
@@ -45,6 +45,9 @@ class Slow:
         rows = np.arange(length)[None]
         numbers = [self.block(position, start) for position in range(length)]
         mask = np.array([[key <= query for key in numbers] for query in numbers])[None, None]
+        if self.scheme.causal:
+            text = [MASK not in [ids[p] for p in range(length) if numbers[p] == n] for n in numbers]
+            mask[0, 0, text] &= np.tri(length, dtype=bool)[text]
         found = self.engine.run(StepInputs(np.array([ids]), rows, mask, rows, rows[:, :0]))
         return {
             position: (float(found.confidence[0, row]), int(found.tokens[0, row]))
@@ -60,7 +63,7 @@ class Slow:
             first = ids.index(MASK)
             here = [p for p in range(len(ids)) if self.block(p, start) == self.block(first, start)]
             if self.scheme.carry and first == here[0] and first:
-                found = self.predictions(ids[:first], start, shift)
+                found = self.predictions(ids[:first], start, 1)
                 ids[first] = found[first][1]
                 continue
             sub = getattr(self.scheme.window, "block_length", self.scheme.block_length)
@@ -80,9 +83,10 @@ class Slow:
     prompt=st.lists(st.integers(1, 20), max_size=11),
     new=st.integers(1, 14),
     block=st.integers(1, 6),
-    origin=st.sampled_from(["start", "answer"]),
+    origin=st.sampled_from(["start", "prompt"]),
     shift=st.integers(0, 1),
     carry=st.booleans(),
+    causal=st.booleans(),
     policy=st.sampled_from([OnePerStep(), Threshold(0.5), Threshold(0.95)]),
     window=st.sampled_from([Single(), Blocks(2), Blocks(3), Blocks(32)]),
     cache=st.sampled_from([NoCache(), Causal()]),
@@ -97,14 +101,17 @@ def test_it_decides_what_the_slow_reference_decides(
     origin: str,
     shift: int,
     carry: bool,
+    causal: bool,
     policy: Any,
     window: Window,
     cache: Cache,
     share: float,
     seed: int,
 ) -> None:
-    carry = carry and bool(shift)
-    scheme = BlockCausal(policy, window, cache, block_length=block, origin=origin, carry=carry)
+    carry = causal or (carry and bool(shift))
+    scheme = BlockCausal(
+        policy, window, cache, block_length=block, origin=origin, carry=carry, causal=causal
+    )
     row, model = begun(scheme, prompt, new, shift=shift), Steady(share, seed)
     after = decode(row, scheme, model)
     expected, steps = Slow(scheme, model).decode(row.ids.tolist(), row.start, row.limit, shift)
@@ -269,10 +276,10 @@ class Always:
     ("length", "origin", "start", "position", "expected"),
     [
         (4, "start", 6, 6, (4, 8)),
-        (4, "answer", 6, 6, (6, 10)),
-        (4, "answer", 6, 1, (0, 2)),
-        (4, "answer", 6, 5, (2, 6)),
-        (4, "answer", 8, 5, (4, 8)),
+        (4, "prompt", 6, 6, (6, 10)),
+        (4, "prompt", 6, 1, (0, 2)),
+        (4, "prompt", 6, 5, (2, 6)),
+        (4, "prompt", 8, 5, (4, 8)),
         (1, "start", 3, 7, (7, 8)),
     ],
 )
@@ -288,6 +295,7 @@ def test_blocks_lie_on_a_grid(
         (lambda: BlockCausal(DAWN, Sliding(), Causal()), "use window 'blocks' or 'single'"),
         (lambda: BlockCausal(DAWN, Single(), Prefix()), "got 'prefix'"),
         (lambda: BlockCausal(DAWN, Single(), Causal(), carry=True).suits(0), "carried"),
+        (lambda: BlockCausal(DAWN, Single(), Causal(), causal=True), "carry it"),
     ],
 )
 def test_what_a_block_causal_model_cannot_do_is_refused(

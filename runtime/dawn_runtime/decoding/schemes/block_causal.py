@@ -12,13 +12,17 @@ Blocks of 4 from position 0 (`origin` is `start`), a prompt of 6, "_" undecided,
     a later one     kept . . .   e  f  g  _   .  .  .  .    4-7 see the kept ones and 4-7
     next block      kept . . .   e  f  g  h   _  _  _  _    4-7 are kept now, 8-11 see all
 
-With `origin` `answer` a block begins where the answer does, and the first block of the prompt is
+With `origin` `prompt` a block begins where the answer does, and the first block of the prompt is
 the short one (A2D, bd3lm).
 
 Where row i - 1 predicts token i (`shift` 1) the first position of a block is predicted by the last
 row of the block before. That row sees nothing of the new block, so its prediction never changes.
 It is fed again until the position is decided. With `carry` (Fast-dLLM v2) the position is decided
 before the block begins, whatever its confidence: a step of its own feeds the finished block.
+
+In some models finished text is causal (Nemotron-Labs-Diffusion, `causal`): a row of it looks at
+what stands before it and predicts the next token, as in an ordinary language model, while a block
+under way looks at all of itself. The run that finishes a block is such a row of text after text.
 
 Policies choose inside a block, or inside its sub-blocks, as they do in any window.
 """
@@ -56,9 +60,10 @@ class BlockCausal(Unmask):
         sampling: How tokens are drawn.
         guards: What they do not let through waits.
         block_length: Positions of a block, >= 1.
-        origin: Where blocks begin: `start`, position 0, or `answer`.
+        origin: Where blocks begin: `start`, position 0, or `prompt`.
         carry: Whether the first token of a block is decided by a run of the finished text before
-            it, whatever its confidence. For models that predict the next token.
+            it, whatever its confidence. For models whose rows of text predict the next token.
+        causal: Whether finished text is causal; it is then carried.
 
     Raises:
         OptionError: Window or cache cannot be followed.
@@ -69,6 +74,7 @@ class BlockCausal(Unmask):
     block_length: int = 32
     origin: str = "start"
     carry: bool = False
+    causal: bool = False
 
     def check_together(self) -> None:
         """Refuses windows that do not divide a block, and caches of other models."""
@@ -82,6 +88,10 @@ class BlockCausal(Unmask):
                 f"the model decides block by block; use cache {', '.join(map(repr, _KEEPS))}, "
                 f"got {self.cache.name!r}"
             )
+        if self.causal and not self.carry:
+            raise OptionError(
+                "text that is causal predicts the next token, which begins a block; carry it"
+            )
 
     def suits(self, shift: int) -> None:
         """Refuses to carry a token in a model that predicts its own position.
@@ -89,7 +99,7 @@ class BlockCausal(Unmask):
         Raises:
             OptionError: It is one.
         """
-        if self.carry and not shift:
+        if self.carry and not shift and not self.causal:
             raise OptionError(
                 "a token is carried into the next block by models that predict the next token; "
                 "this one predicts its own position"
@@ -107,6 +117,7 @@ class BlockCausal(Unmask):
             grid=BlockGrid.of(self.block_length, self.origin, row.start),
             sub_length=min(sub, self.block_length),
             carry=self.carry,
+            causal=self.causal,
             keeps=_KEEPS[self.cache.name],
             needs=self.needs,
             last=None if past is None else past.full,

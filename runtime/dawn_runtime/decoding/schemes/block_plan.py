@@ -30,10 +30,10 @@ class BlockGrid:
 
         Args:
             length: Positions of a block.
-            origin: `start`: a block begins at position 0; `answer`: one begins at `start`.
+            origin: `start`: a block begins at position 0; `prompt`: one begins where that ends.
             start: First position of the answer.
         """
-        return cls(length, -start % length if origin == "answer" else 0)
+        return cls(length, -start % length if origin == "prompt" else 0)
 
     def number(self, positions: IntArray) -> IntArray:
         """Returns the number of the block of each position."""
@@ -57,6 +57,8 @@ class BlockStep:
         grid: Where blocks begin.
         sub_length: Positions of a sub-block.
         carry: Whether the first token of a block is decided before the block begins.
+        causal: Whether finished text is looked at token by token and not block by block; its rows
+            then predict the next token, whatever the masks of a block predict.
         keeps: Which keys are kept: `nothing`, those that are `final`, or those of the `block` under
             way too.
         needs: What the policy reads.
@@ -66,6 +68,7 @@ class BlockStep:
     grid: BlockGrid
     sub_length: int
     carry: bool
+    causal: bool
     keeps: str
     needs: Needs
     last: FullPass | None
@@ -82,11 +85,12 @@ class BlockStep:
             fed[slice(*span)] = True
         else:
             fed[:end] = ~final[:end]
-            if row.shift and begin and row.masked[begin]:
+            if row.shift and begin and row.masked[begin] and not carried:
                 fed[begin - 1] = True
         stored = fed & ~final
         stored[end if self.keeps == "block" else begin :] = False
-        return self._planned(row, (begin, end), span, fed, np.flatnonzero(stored))
+        shift = 1 if carried else row.shift
+        return self._planned(row, (begin, end), span, fed, np.flatnonzero(stored), shift)
 
     def _sub_block(self, row: RowState, begin: int, end: int) -> tuple[int, int]:
         """The sub-block of the first undecided position; sub-blocks count from the grid."""
@@ -113,6 +117,7 @@ class BlockStep:
         span: tuple[int, int],
         fed: BoolArray,
         stored: IntArray,
+        shift: int,
     ) -> RowPlan:
         needs, positions = self.needs, np.flatnonzero(fed)
         candidates = span[0] + np.flatnonzero(row.masked[slice(*span)])
@@ -128,17 +133,25 @@ class BlockStep:
             window=span,
             candidates=candidates,
             fed=positions,
-            predicted=np.flatnonzero(wanted & seen(fed, row.shift)),
+            predicted=np.flatnonzero(wanted & seen(fed, shift)),
             evidence={"none": nothing(), "candidates": read, "all": every}[needs.evidence],
             attended=attended,
             slots=attended if row.kept is None else row.kept.slots(attended),
             stored=stored,
             layout=None,
-            sees=self._sees(positions, attended),
+            sees=self._sees(positions, np.concatenate([attended, positions]), block[0]),
+            shift=shift,
         )
 
-    def _sees(self, fed: IntArray, attended: IntArray) -> BoolArray | None:
-        """Who looks at whom, bool [S, N+S]; None if all look at all."""
-        rows, columns = self.grid.number(fed), self.grid.number(np.concatenate([attended, fed]))
-        sees: BoolArray = columns[None] <= rows[:, None]
+    def _sees(self, rows: IntArray, columns: IntArray, begin: int) -> BoolArray | None:
+        """Who looks at whom, bool [S, N+S]; None if all look at all.
+
+        Args:
+            rows: int64 [S] positions fed.
+            columns: int64 [N+S] positions looked at.
+            begin: First position of the block under way; what is before it is text.
+        """
+        sees: BoolArray = self.grid.number(columns)[None] <= self.grid.number(rows)[:, None]
+        if self.causal:
+            sees &= (columns[None] <= rows[:, None]) | (rows >= begin)[:, None]
         return None if sees.all() else sees

@@ -29,6 +29,7 @@ class RowPlan:
         layout: In a full pass the positions that have a slot from now on, in their order; None in a
             step that leaves the slots as they are.
         sees: bool [S, N+S] who looks at whom, as in `Ask`; None if all look at all.
+        shift: By how much the row that predicts a position stands before it.
     """
 
     window: tuple[int, int]
@@ -41,6 +42,7 @@ class RowPlan:
     stored: IntArray
     layout: IntArray | None
     sees: BoolArray | None = None
+    shift: int = 0
 
     def rows(self, positions: IntArray) -> IntArray:
         """Returns which rows of the step stand at some positions.
@@ -111,6 +113,7 @@ def make_plan(
         slots=attended if kept is None else kept.slots(attended),
         stored=stored,
         layout=layout,
+        shift=row.shift,
     )
 
 

@@ -90,7 +90,7 @@ class Unmask(Scheme):
     def ask(self, row: RowState) -> tuple[Ask, ...]:
         """Asks for one pass, full or cached."""
         needs, plan = self.needs, self.plan(row)
-        predicting = np.maximum(plan.predicted - row.shift, 0) if row.shift else plan.predicted
+        predicting = np.maximum(plan.predicted - plan.shift, 0) if plan.shift else plan.predicted
         return (
             Ask(
                 tokens=row.ids[plan.fed],
