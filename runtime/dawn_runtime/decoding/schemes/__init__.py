@@ -9,6 +9,7 @@ from dawn_runtime.decoding.schemes.credit import Credit
 from dawn_runtime.decoding.schemes.freedave import FreeDave
 from dawn_runtime.decoding.schemes.linear_speculation import LinearSpeculation
 from dawn_runtime.decoding.schemes.prophet import Prophet
+from dawn_runtime.decoding.schemes.self_verify import SelfVerify
 from dawn_runtime.decoding.schemes.unmask import Unmask
 from dawn_runtime.decoding.schemes.verify import Verify
 from dawn_runtime.decoding.schemes.wino import Wino
@@ -24,6 +25,7 @@ __all__ = [
     "LinearSpeculation",
     "Prophet",
     "Scheme",
+    "SelfVerify",
     "Unmask",
     "Verify",
     "Wino",
