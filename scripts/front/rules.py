@@ -118,6 +118,7 @@ LINES: Final[tuple[Line, ...]] = (
         {"how": ("copies",), "tries": (2, 4, 8), "accept": (0.0, 0.5, 0.8)},
         "verify-copies",
     ),
+    Line("info-gain", {"candidates": (2, 4, 8), "threshold": (0.7, 0.9)}),
 )
 """Every rule, once."""
 
