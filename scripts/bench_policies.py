@@ -45,7 +45,7 @@ TARGET_MICROSECONDS = 300.0
 TARGET_SHARE = 0.03
 VOCABULARY = 32_000
 LENGTH = 512
-CHOOSING_SCHEMES = ("credit", "info-gain", "prophet")
+CHOOSING_SCHEMES = ("credit", "edit", "info-gain", "prophet")
 
 
 @dataclass(frozen=True)

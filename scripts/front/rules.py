@@ -119,6 +119,7 @@ LINES: Final[tuple[Line, ...]] = (
         "verify-copies",
     ),
     Line("info-gain", {"candidates": (2, 4, 8), "threshold": (0.7, 0.9)}),
+    Line("edit", {"threshold": (0.7, 0.9), "edit_threshold": (0.5, 0.9)}),
 )
 """Every rule, once."""
 

@@ -1,4 +1,4 @@
-"""Info-Gain decodes what the authors' code decodes.
+"""Info-Gain and the editing of LLaDA2.1 decode what the authors' code decodes.
 
 `tests/data/golden/llada-sharp/rules_c.npz` holds what their code made of the first of six prompts
 (64 new tokens): tokens, runs, rows fed, random numbers; all came out the same in FP64.
@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 
 from dawn_runtime.decoding import Blocks, RowState, Scheme
-from dawn_runtime.decoding.schemes import InfoGain
+from dawn_runtime.decoding.schemes import Edit, InfoGain
 from support.decoding import batch_of, finished
 from support.golden import GOLDEN, MASK, scheme_decoder
 
 FOLDER = GOLDEN / "llada-sharp"
 PROMPT, NEW = 20, 64
+FEW = 2
+"""Prompts that are decoded here, to be quick."""
 
 META: dict[str, Any] = json.loads((FOLDER / "rules_c.json").read_text())
 decoder_of = cache(scheme_decoder)
@@ -85,3 +87,20 @@ def test_info_gain_looks_at_and_takes_what_the_authors_code_does(case: str, save
     np.testing.assert_array_equal(row.ids, golden()[case][number])
     assert row.step == golden()[f"{case}_nfe"][number] - saved
     assert row.fed == golden()[f"{case}_rows"][number].sum() - 84 * saved
+
+
+@pytest.mark.parametrize("case", ["llada21_edit", "llada21_edit_more", "llada21_no_edit"])
+def test_editing_decides_and_writes_over_what_the_authors_code_does(case: str) -> None:
+    options = META["cases"][case]
+    scheme = Edit(
+        options["threshold"],
+        options["editing_threshold"],
+        options.get("num_to_transfer", 1),
+        options["max_post_steps"],
+        "blocks",
+        Blocks(options["block_length"]),
+    )
+    for number, row in enumerate(decoded(scheme, range(FEW))):
+        np.testing.assert_array_equal(row.ids, golden()[case][number])
+        assert row.step == golden()[f"{case}_nfe"][number]
+        assert row.fed == golden()[f"{case}_rows"][number].sum()

@@ -3,6 +3,7 @@
 from dawn_runtime.decoding.schemes.base import SCHEMES, Scheme, fitted
 from dawn_runtime.decoding.schemes.conv_drawn import ConvDrawn
 from dawn_runtime.decoding.schemes.credit import Credit
+from dawn_runtime.decoding.schemes.edit import Edit
 from dawn_runtime.decoding.schemes.freedave import FreeDave
 from dawn_runtime.decoding.schemes.info_gain import InfoGain
 from dawn_runtime.decoding.schemes.prophet import Prophet
@@ -14,6 +15,7 @@ __all__ = [
     "SCHEMES",
     "ConvDrawn",
     "Credit",
+    "Edit",
     "FreeDave",
     "InfoGain",
     "Prophet",
