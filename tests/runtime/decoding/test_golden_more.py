@@ -1,4 +1,4 @@
-"""Info-Gain and the editing of LLaDA2.1 decode what the authors' code decodes.
+"""Info-Gain, the editing of LLaDA2.1 and guidance decode what the authors' code decodes.
 
 `tests/data/golden/llada-sharp/rules_c.npz` holds what their code made of the first of six prompts
 (64 new tokens): tokens, runs, rows fed, random numbers; all came out the same in FP64.
@@ -104,3 +104,21 @@ def test_editing_decides_and_writes_over_what_the_authors_code_does(case: str) -
         np.testing.assert_array_equal(row.ids, golden()[case][number])
         assert row.step == golden()[f"{case}_nfe"][number]
         assert row.fed == golden()[f"{case}_rows"][number].sum()
+
+
+def test_guidance_decodes_what_the_sampler_of_llada_decodes_with_it() -> None:
+    options = META["cases"]["llada_cfg"]
+    prompts = golden()["prompts"][:FEW].astype(np.int64)
+    results = decoder_of("llada-sharp").generate_batch(
+        list(prompts),
+        max_new_tokens=NEW,
+        stop_at_eos=False,
+        policy="llada",
+        options={"steps": options["steps"]},
+        block_length=options["block_length"],
+        guidance=options["cfg_scale"],
+    )
+    for number, result in enumerate(results):
+        np.testing.assert_array_equal(result.tokens, golden()["llada_cfg"][number, PROMPT:])
+        assert result.forwards == golden()["llada_cfg_nfe"][number]
+        assert result.rows_fed == golden()["llada_cfg_rows"][number].sum()
