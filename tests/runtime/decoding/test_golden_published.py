@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dawn_runtime import Decoder, Result
+from dawn_runtime import Decoder, Result, RowView, Threshold
 from dawn_runtime.decoding import Blocks, ConvDrawn, Credit, Prophet, RowState, Scheme
+from dawn_runtime.policies import Needs
 from support.decoding import batch_of, finished, states
 from support.golden import GOLDEN, MASK, scheme_decoder
 
@@ -28,9 +29,7 @@ LONG = 18
 LEFT_OUT = {
     "conv": "see below: its draws are recorded",
     "conv_k1_eos": "the same",
-    "dapd_direct_scaled": "lives from confidences that round to 1 in one implementation only",
-    "dsb_cache": "takes the window of the step before in a full pass, and feeds 8 tokens before it",
-    "dsb_cache_const": "the same",
+    "dapd_direct_scaled": "see below: it lives from confidences that round to 1",
 }
 ENDING = ("dinfer_early_stop", "streaming_eos")
 """Cases with an end token, which stop when its block is full."""
@@ -56,6 +55,28 @@ CASES = [
 ]
 
 
+@dataclass(frozen=True, slots=True)
+class FirstOfFullPass(Threshold):
+    """DSB with its cache, for Dream: a full pass decides the first position of the window alone.
+
+    Its memory is how many positions were decided before the last full pass, and whether this is it.
+    """
+
+    name = "first-of-full-pass"  # type: ignore[misc]
+    needs = Needs(history=True)  # type: ignore[misc]
+    refresh: int = 16
+
+    def remember(self, view: RowView) -> tuple[int, bool]:
+        before: tuple[int, bool] | None = view.memory
+        if before is None or view.decided - before[0] >= self.refresh:
+            return view.decided, True
+        return before[0], False
+
+    def select(self, view: RowView) -> np.ndarray:
+        chosen: np.ndarray = Threshold.select(self, view)
+        return view.candidates[:1] if view.memory[1] else chosen
+
+
 def settings_of(folder: str, case: str) -> dict[str, Any]:
     """The options of a case under our names."""
     given = options_of(folder, case)
@@ -74,11 +95,12 @@ def settings_of(folder: str, case: str) -> dict[str, Any]:
     if rule == "dsb":
         reach = "growing" if given["max_block_length"] == -1 else "fixed"
         window = f"sliding:block_length={block},reach={reach}"
-        return {
-            "policy": "threshold",
-            "options": {"threshold": given["threshold"]},
-            "window": window,
-        }
+        plain = {"policy": Threshold(given["threshold"]), "window": window}
+        if not given.get("use_cache"):
+            return plain
+        cached = {**plain, "cache": f"trailing:refresh={block},before={given['prefix_window']}"}
+        opens = FirstOfFullPass(given["threshold"], refresh=block)
+        return {**cached, "policy": opens} if folder.startswith("dream") else cached
     if rule == "streaming":
         opening = "first" if folder.startswith("dream") else "threshold"
         options = {"threshold": given["threshold"], "alpha": given["confidence_alpha"]}
