@@ -44,6 +44,8 @@ _LOOKUM: Final = "lookum"
 _HOTTEST = 100.0
 _MOST_CANDIDATES = 64
 _TINY = 1e-10
+_Commits = tuple[IntArray, IntArray, FloatArray]
+"""Positions, tokens, confidences."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,7 +69,7 @@ class Outlook:
         here = (self.positions >= span[0]) & (self.positions < span[1])
         return np.flatnonzero(here & (self.tokens != mask_id))
 
-    def commits(self, which: IntArray) -> tuple[IntArray, IntArray, FloatArray]:
+    def commits(self, which: IntArray) -> _Commits:
         """Returns positions, tokens and confidences of some of them."""
         return self.positions[which], self.tokens[which], self.confidence[which]
 
@@ -131,16 +133,11 @@ class InfoGain(Scheme):
         """Commits the best candidate, and what then needs no look."""
         before: Outlook | None = row.memory
         outlooks = [self._outlook(row, answer) for answer in answers]
-        best, committed = 0, []
-        if before is not None:
-            drawn = self.drawn(row, before)
-            best = int(np.argmax(self.gains(before.entropy[drawn], outlooks)))
-            committed = [before.commits(drawn[best : best + 1])]
-        after = outlooks[best]
-        rest = self._rest(row, after)
-        committed.append(after.commits(rest))
-        positions, tokens, confidence = map(np.concatenate, zip(*committed, strict=True))
-        return Decision(positions, tokens, confidence, memory=None if rest.size else after)
+        if before is None:
+            return self._decision(row, [], outlooks[0])
+        drawn = self.drawn(row, before)
+        best = int(np.argmax(self.gains(before.entropy[drawn], outlooks)))
+        return self._decision(row, [before.commits(drawn[best : best + 1])], outlooks[best])
 
     def stuck(self, row: RowState, answers: Sequence[Answer]) -> bool:
         """Tells whether all that is open in the block is predicted to be the mask, in some row."""
@@ -184,6 +181,17 @@ class InfoGain(Scheme):
         left = np.array([outlook.entropy.mean() for outlook in outlooks], dtype=np.float32)
         gains: FloatArray = -left if self.variant == _LOOKUM else -price - left
         return gains
+
+    def _decision(self, row: RowState, first: Sequence[_Commits], after: Outlook) -> Decision:
+        """Commits what was chosen, if anything, and what then needs no look."""
+        rest = self._rest(row, after)
+        parts = [*first, after.commits(rest)]
+        return Decision(
+            commit=np.concatenate([positions for positions, _, _ in parts]),
+            tokens=np.concatenate([tokens for _, tokens, _ in parts]),
+            confidence=np.concatenate([confidence for _, _, confidence in parts]),
+            memory=None if rest.size else after,
+        )
 
     def _rest(self, row: RowState, outlook: Outlook) -> IntArray:
         """Returns what is open in the block if it needs no look, and nothing otherwise."""
