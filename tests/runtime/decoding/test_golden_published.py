@@ -6,18 +6,19 @@ each run. Only rows that came out the same in FP64 are compared.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 
-from dawn_runtime import Decoder, Result, RowView, Threshold
-from dawn_runtime.decoding import Blocks, ConvDrawn, Credit, Prophet, RowState, Scheme
+from dawn_runtime import Dapd, Decoder, Result, RowView, Threshold, Unmask
+from dawn_runtime.decoding import Blocks, ConvDrawn, Credit, NoCache, Prophet, RowState, Scheme
+from dawn_runtime.engine import StepInputs, StepOutputs
 from dawn_runtime.policies import Needs
 from support.decoding import batch_of, finished, states
-from support.golden import GOLDEN, MASK, scheme_decoder
+from support.golden import GOLDEN, MASK, NumpyEngine, scheme_decoder
 
 FOLDERS = ("llada-sharp", "llada-random", "dream-sharp", "dream-random")
 DAPD_LAYERS = 10
@@ -29,7 +30,7 @@ LONG = 18
 LEFT_OUT = {
     "conv": "see below: its draws are recorded",
     "conv_k1_eos": "the same",
-    "dapd_direct_scaled": "see below: it lives from confidences that round to 1",
+    "dapd_direct_scaled": "see below: its confidences round to 1 in one order of summing",
 }
 ENDING = ("dinfer_early_stop", "streaming_eos")
 """Cases with an end token, which stop when its block is full."""
@@ -214,6 +215,37 @@ def test_prophet_keeps_given_tokens_and_counts_them_as_decided() -> None:
         rows.append(RowState.fill(ids, len(prompt), MASK))
     scheme = Prophet(**prophet_options(given), window=Blocks(given["block_length"]))
     batch = finished(batch_of(decoder_of("llada-sharp")._engine, rows, scheme))
+    for number, row in enumerate(batch.rows.values()):
+        np.testing.assert_array_equal(row.ids, golden[case][number])
+        assert row.step == golden[f"{case}_nfe"][number]
+
+
+class InLanes(NumpyEngine):
+    """With logits times three, and softmax summed as a vector unit does: eight running sums.
+
+    DAPD takes p = 1 as certain, which is p rounded: whether all other tokens together are lost
+    beside the best is a matter of the order in which they are added.
+    """
+
+    def run(self, inputs: StepInputs) -> StepOutputs:
+        outputs = super().run(replace(inputs, want_logits=True))
+        assert outputs.logits is not None
+        logits = outputs.logits * np.float32(3)
+        weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        lanes = np.add.accumulate(weights.reshape(*weights.shape[:-1], -1, 8), axis=-2)[..., -1, :]
+        while lanes.shape[-1] > 1:
+            left, right = np.split(lanes, 2, axis=-1)
+            lanes = left + right
+        return replace(outputs, confidence=1 / lanes[..., 0], logits=None)
+
+
+def test_dapd_takes_for_certain_what_rounds_to_one_where_the_authors_code_does() -> None:
+    golden, case = golden_of("llada-sharp"), "dapd_direct_scaled"
+    given = options_of("llada-sharp", case)
+    policy = Dapd("direct", tau_min=given["tau_min"], tau_max=given["tau_max"], tau_certain=1.0)
+    rows = [RowState.begin(prompt, 64, MASK) for prompt in golden["prompts"][:2].astype(np.int64)]
+    scheme = Unmask(policy, Blocks(given["block_length"]), NoCache())
+    batch = finished(batch_of(InLanes("llada", "sharp", DAPD_LAYERS), rows, scheme))
     for number, row in enumerate(batch.rows.values()):
         np.testing.assert_array_equal(row.ids, golden[case][number])
         assert row.step == golden[f"{case}_nfe"][number]
