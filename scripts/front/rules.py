@@ -118,6 +118,8 @@ LINES: Final[tuple[Line, ...]] = (
         {"how": ("rows",), "cost": (0.0,), "threshold": (0.9, 0.98), "tries": (1, 3)},
         "verify-rows",
     ),
+    Line("info-gain", {"candidates": (2, 4, 8), "threshold": (0.7, 0.9)}),
+    Line("edit", {"threshold": (0.7, 0.9), "edit_threshold": (0.5, 0.9)}),
 )
 """Every rule, once."""
 

@@ -3,7 +3,9 @@
 from dawn_runtime.decoding.schemes.base import SCHEMES, Scheme, fitted
 from dawn_runtime.decoding.schemes.conv_drawn import ConvDrawn
 from dawn_runtime.decoding.schemes.credit import Credit
+from dawn_runtime.decoding.schemes.edit import Edit
 from dawn_runtime.decoding.schemes.freedave import FreeDave
+from dawn_runtime.decoding.schemes.info_gain import InfoGain
 from dawn_runtime.decoding.schemes.prophet import Prophet
 from dawn_runtime.decoding.schemes.unmask import Unmask
 from dawn_runtime.decoding.schemes.verify import Verify
@@ -13,7 +15,9 @@ __all__ = [
     "SCHEMES",
     "ConvDrawn",
     "Credit",
+    "Edit",
     "FreeDave",
+    "InfoGain",
     "Prophet",
     "Scheme",
     "Unmask",
