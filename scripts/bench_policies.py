@@ -45,7 +45,7 @@ TARGET_MICROSECONDS = 300.0
 TARGET_SHARE = 0.03
 VOCABULARY = 32_000
 LENGTH = 512
-CHOOSING_SCHEMES = ("credit", "prophet")
+CHOOSING_SCHEMES = ("credit", "edit", "info-gain", "prophet")
 
 
 @dataclass(frozen=True)
@@ -162,6 +162,7 @@ def random_answer(rng: np.random.Generator, ask: Ask) -> Answer:
         np.zeros((0, len(ask.tokens)), dtype=np.float32),
         logits=logits,
         margin=rng.random(count, dtype=np.float32),
+        entropy=rng.random(count, dtype=np.float32),
     )
 
 

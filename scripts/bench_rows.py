@@ -1,13 +1,14 @@
-"""What a step costs when it checks tokens beside the row: rows of the batch, or copies in one row.
+"""What a step costs when it checks tokens beside the row: in rows of the batch, or in one row.
 
     python scripts/bench_rows.py build/random-0.5b-int8 --threads 2
 
 A cached step feeds a block of `--block` tokens over `--cached` kept keys and predicts all of them.
-`verify:tries=n` feeds n + 1 such rows, `verify:how=copies,tries=n` one row and 2 (n - 1) tokens
-more. Steps are run in turn, so that a busy machine slows all alike; times are medians, and costs
-medians of the ratios to the plain step of the same turn. A way to check tokens pays if it saves a
-larger part of the runs than it adds to each: with the runs of `scripts/decoding_front.py` that says
-which `tries` to take on this machine. Standard output gets a table, or JSON with --json.
+`verify:how=rows` feeds one such row more for each token that it tries, `verify:how=shared` only
+what is still open in the block, here half of it. Steps are run in turn, so that a busy machine
+slows all alike; times are medians, and costs medians of the ratios to the plain step of the same
+turn. Out of them comes how much of the time of a run grows with the tokens fed, the option `cost`
+of `verify`: 1 where twice the tokens take twice the time, 0 where they take no longer. Standard
+output gets a table, or JSON with --json.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from dawn_runtime import Artifact, Engine, StepInputs, open_engine
 from dawn_runtime.cli.common import Parser, count, print_json, run_command
 from dawn_runtime.manifest import Manifest
 
-TRIES = (1, 2, 3, 4, 8, 16)
+TRIES = (1, 2, 3, 4)
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Step:
     """One kind of step.
 
     Attributes:
-        how: `plain`, `rows` or `copies`.
+        how: `plain`, `rows` or `shared`.
         tries: tokens that it checks.
         batch: rows of the batch.
         fed: tokens of each.
@@ -84,16 +85,20 @@ def _work(arguments: argparse.Namespace) -> None:
         costs = measured(engine, steps, inputs, arguments.repeat)
     finally:
         engine.close()
-    print(table(costs), file=sys.stderr if arguments.json else sys.stdout)
+    share = growing(costs)
+    output = sys.stderr if arguments.json else sys.stdout
+    print(table(costs), f"verify:cost={share:.2f}", sep="\n", file=output)
     if arguments.json:
-        print_json({"artifact": str(arguments.artifact), "costs": [asdict(cost) for cost in costs]})
+        kinds_found = [asdict(cost) for cost in costs]
+        print_json({"artifact": str(arguments.artifact), "costs": kinds_found, "cost": share})
 
 
 def kinds(block: int) -> list[Step]:
     """All kinds of steps, the plain one first."""
-    rows = [Step("rows", tries, tries + 1, block) for tries in TRIES if tries <= 4]
-    copies = [Step("copies", tries, 1, block + 2 * (tries - 1)) for tries in TRIES if tries > 1]
-    return [Step("plain", 0, 1, block), *rows, *copies]
+    rows = [Step("rows", tries, tries + 1, block) for tries in TRIES]
+    open_ = max(block // 2, 1)
+    shared = [Step("shared", tries, 1, block + tries * open_) for tries in TRIES]
+    return [Step("plain", 0, 1, block), *rows, *shared]
 
 
 def _inputs(manifest: Manifest, step: Step, cached: int) -> StepInputs:
@@ -132,6 +137,19 @@ def measured(
         )
         for step, own in zip(steps, seconds, strict=True)
     ]
+
+
+def growing(costs: list[Cost]) -> float:
+    """The share of the time of a run that grows with the tokens fed, 0 to 1: median of all kinds.
+
+    Args:
+        costs: The plain step and others.
+    """
+    plain, *others = costs
+    shares = [
+        (cost.cost - 1) / (cost.step.batch * cost.step.fed / plain.step.fed - 1) for cost in others
+    ]
+    return min(1.0, max(0.0, statistics.median(shares)))
 
 
 def table(costs: list[Cost]) -> str:

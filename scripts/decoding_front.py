@@ -4,9 +4,10 @@
         --pictures build --threads 2
 
 First every setting of every rule (`scripts/front/rules.py`) answers `--choose-items` items of each
-task. The settings of a rule that none of its own beats there, in right answers, forwards and rows,
-then answer `--items` others; no problem is on both sides. Everything that is finished is in
-`--record`: run the same command again to go on, or to see the tables again.
+group of tasks, as many of each of its tasks. The settings of a rule that none of its own beats
+there, in right answers, forwards and rows, then answer `--items` others; no problem is on both
+sides. Everything that is finished is in `--record`: run the same command again to go on, or to see
+the tables again.
 
 Standard output gets a table for all tasks and one for each group of them, with intervals of 95 %,
 and which rule is ahead of the usual ones with intervals apart; or one JSON document with --json.
@@ -49,12 +50,12 @@ def _parser() -> Parser:
     parser = Parser("decoding_front", "Every rule's accuracy against what it costs.")
     parser.add_argument("artifacts", type=Path, nargs="+", metavar="ARTIFACT")
     parser.add_argument("--rules", nargs="+", choices=RULES, default=list(RULES))
-    add_item_flags(parser, batch=25)
+    add_item_flags(parser, batch=25, of="group of tasks, evenly")
     parser.set_defaults(items=200)
     parser.add_argument(
-        "--choose-items", type=count, default=50, help="others of each task that settings answer"
+        "--choose-items", type=count, default=60, help="others of each group that settings answer"
     )
-    parser.add_argument("--most", type=count, default=5, help="settings of a rule that are judged")
+    parser.add_argument("--most", type=count, default=3, help="settings of a rule that are judged")
     parser.add_argument("--record", type=Path, required=True, help="file of what is finished")
     parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="draw PNG and SVG there")
     return parser

@@ -31,10 +31,16 @@ class Answers:
     seconds: float
 
 
-def add_item_flags(parser: Parser, *, batch: int) -> None:
-    """Add the flags that say which items are decoded, and how many at once."""
+def add_item_flags(parser: Parser, *, batch: int, of: str = "task") -> None:
+    """Add the flags that say which items are decoded, and how many at once.
+
+    Args:
+        parser: Gets them.
+        batch: Items decoded together unless said otherwise.
+        of: What `--items` are of.
+    """
     parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(LEARNED))
-    parser.add_argument("--items", type=count, default=100, help="held-out items of each task")
+    parser.add_argument("--items", type=count, default=100, help=f"held-out items of each {of}")
     parser.add_argument("--max-new-tokens", type=count, default=64)
     parser.add_argument("--block-length", type=count, default=32)
     parser.add_argument("--batch", type=count, default=batch, help="items decoded together")

@@ -268,8 +268,8 @@ class Decoder:
                 result = batch.leave(key)
 
         Args:
-            max_rows: Most rows at a time; a request takes one, of a scheme that runs several drafts
-                as many as it has drafts.
+            max_rows: Most rows at a time; a request takes one, with guidance two, of a scheme that
+                runs several drafts as many as it has drafts.
             max_tokens: Most rows times tokens of the longest, prompt and answer: what a run feeds
                 at most, and what kept keys have room for (`OpenBatch.kv_bytes_bound`).
             padding: As in `Settings`.

@@ -21,6 +21,7 @@ _METAVARS: Final = {
     "top_k": "K",
     "seed": "N",
     "forbid": "ID",
+    "guidance": "S",
     "timeout": "SECONDS",
     "max_forwards": "N",
 }

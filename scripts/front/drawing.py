@@ -47,7 +47,7 @@ _OWN: Final = {
     "local-leap": _Look("#009E73", "s"),
     "eb": _Look("#CC79A7", "D"),
     "verify": _Look("#D55E00", "*"),
-    "verify-copies": _Look("#E69F00", "P"),
+    "verify-rows": _Look("#E69F00", "P"),
     "dawn": _Look("#0072B2", "^"),
 }
 _OTHERS: Final = tuple(itertools.product(("#56B4E9", "#882255", "#117733"), ("v", "<", ">", "X")))

@@ -114,12 +114,14 @@ LINES: Final[tuple[Line, ...]] = (
     Line("streaming", {"threshold": (0.7, 0.8, 0.9, 0.95)}),
     Line("lsp", {"most_part": (0.25, 0.5, 0.75), "window": ("single",)}),
     Line("dico", {"certain": (0.9, 0.95, 0.98), "seed_threshold": (0.3, 0.6)}),
-    Line("verify", {"threshold": (0.9, 0.95, 0.98), "tries": (1, 2, 3)}),
+    Line("verify", {"threshold": (0.8, 0.9, 0.98), "accept": (0.0, 0.5, 0.7)}),
     Line(
         "verify",
-        {"how": ("copies",), "tries": (2, 4, 8), "accept": (0.0, 0.5, 0.8)},
-        "verify-copies",
+        {"how": ("rows",), "cost": (0.0,), "threshold": (0.9, 0.98), "tries": (1, 3)},
+        "verify-rows",
     ),
+    Line("info-gain", {"candidates": (2, 4, 8), "threshold": (0.7, 0.9)}),
+    Line("edit", {"threshold": (0.7, 0.9), "edit_threshold": (0.5, 0.9)}),
 )
 """Every rule, once."""
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dawn_calibration.tasks import Item
 from dawn_runtime import Decoder, Result
 from dawn_runtime.errors import EngineError, OptionError
+from front.groups import group_of
 from front.pareto import front, thinned
 from front.questions import Phase, questions
 from front.record import Conditions, Job, Outcome, Record
@@ -26,7 +28,8 @@ class Sweep:
         digest: Of its manifest.
         record: Outcomes, those of earlier runs too.
         tasks: Names of tasks.
-        conditions: Of either phase: how many items of each task, and how they are decoded.
+        conditions: Of either phase: how many items of each group of tasks, and how they are
+            decoded.
         say: Told what is being done.
     """
 
@@ -39,8 +42,14 @@ class Sweep:
 
     def job(self, setting: Setting, task: str, phase: Phase) -> Job:
         """Returns what is decoded for a setting on a task."""
-        conditions = self.conditions[phase]
+        conditions = self.conditions_of(task, phase)
         return Job(self.artifact, self.digest, setting, task, phase, conditions)
+
+    def conditions_of(self, task: str, phase: Phase) -> Conditions:
+        """Returns those of a task, which has its part of the items of its group, rounded up."""
+        beside = sum(group_of(task) == group_of(other) for other in self.tasks)
+        conditions = self.conditions[phase]
+        return replace(conditions, items=math.ceil(conditions.items / beside))
 
     def outcomes(self, setting: Setting, phase: Phase, tasks: Sequence[str]) -> list[Outcome]:
         """Returns what came of a setting, task by task."""
@@ -69,7 +78,7 @@ class Sweep:
             missing = [one for one in settings if task in self.missing(one, phase)]
             if not missing:
                 continue
-            wanted = self.conditions[phase]
+            wanted = self.conditions_of(task, phase)
             asked = questions(task, phase, wanted.items, wanted.seed)
             self.say(
                 f"{self.artifact}, {phase}, {task}: {len(missing)} settings, {len(asked)} items"

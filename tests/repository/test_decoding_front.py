@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,14 @@ def test_what_is_in_the_record_is_not_run_again(
     assert not calls
     assert [line.partition(": ")[2] for line in said] == ["1 settings, 2 items"] * 2
     assert len((tmp_path / "r.jsonl").read_text().splitlines()) == 2
+
+
+def test_the_items_of_a_group_are_spread_over_its_tasks(tmp_path: Path) -> None:
+    conditions: Any = dict.fromkeys(("choose", "judge"), replace(CONDITIONS, items=10))
+    tasks = ("arithmetic", "sort", "reverse", "json", "coupled-names")
+    own = Sweep("golden", "0" * 64, Record(tmp_path / "r.jsonl"), tasks, conditions, print)
+    assert [own.conditions_of(task, "judge").items for task in tasks] == [10, 4, 4, 4, 10]
+    assert own.job(Setting("eb", "eb"), "sort", "judge").conditions.items == 4
 
 
 def test_the_settings_of_a_rule_that_none_of_its_own_beats_are_judged(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_operators_of_a_step_are_told_apart(exported: Callable[..., Path]) -> No
     assert "ms  Attention" in run(*command).stdout
 
 
-def test_what_tokens_beside_the_row_cost_is_told_for_rows_and_copies(
+def test_what_tokens_beside_the_row_cost_is_told_for_drafts_of_both_kinds(
     exported: Callable[..., Path],
 ) -> None:
     command = ["scripts/bench_rows.py", exported("dream"), "--block", "4", "--cached", "8"]
@@ -80,8 +80,11 @@ def test_what_tokens_beside_the_row_cost_is_told_for_rows_and_copies(
     kinds = {(one["step"]["how"], one["step"]["tries"]): one for one in costs}
     assert kinds["plain", 0]["cost"] == 1
     assert (kinds["rows", 2]["step"]["batch"], kinds["rows", 2]["step"]["fed"]) == (3, 4)
-    assert (kinds["copies", 3]["step"]["batch"], kinds["copies", 3]["step"]["fed"]) == (1, 8)
-    assert len(finished.stderr.splitlines()) == 1 + len(costs)
+    assert (kinds["shared", 3]["step"]["batch"], kinds["shared", 3]["step"]["fed"]) == (1, 10)
+    share = json.loads(finished.stdout)["cost"]
+    assert 0 <= share <= 1
+    assert finished.stderr.splitlines()[-1] == f"verify:cost={share:.2f}"
+    assert len(finished.stderr.splitlines()) == 2 + len(costs)
 
 
 @pytest.mark.parametrize(

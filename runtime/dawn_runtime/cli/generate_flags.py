@@ -169,6 +169,7 @@ def settings(args: argparse.Namespace) -> Settings:
         "top_k": args.top_k,
         "seed": args.seed,
         "forbid": args.forbid,
+        "guidance": args.guidance,
         "timeout": args.timeout,
         "max_forwards": args.max_forwards,
         "padding": args.padding,

@@ -2,7 +2,16 @@
 
 from dawn_runtime.decoding.ask import Answer, Ask, Decision
 from dawn_runtime.decoding.batch import Batch
-from dawn_runtime.decoding.caches import CACHES, Cache, Causal, Dual, FullPass, NoCache, Prefix
+from dawn_runtime.decoding.caches import (
+    CACHES,
+    Cache,
+    Causal,
+    Dual,
+    FullPass,
+    NoCache,
+    Prefix,
+    Trailing,
+)
 from dawn_runtime.decoding.kv import Kept, KvStore, kv_bytes
 from dawn_runtime.decoding.packing import PADDINGS, Packer, Padding
 from dawn_runtime.decoding.row import Commit, RowState
@@ -50,6 +59,7 @@ __all__ = [
     "Scheme",
     "Single",
     "Sliding",
+    "Trailing",
     "Unmask",
     "Window",
     "Wino",

@@ -114,10 +114,11 @@ class Decision:
     """What a scheme makes of the answers. What is not allowed in it is left out; see `rails`.
 
     Attributes:
-        commit: int64 [n] undecided positions to decide.
+        commit: int64 [n] positions to decide, undecided ones or such as are in `revoke`.
         tokens: int64 [n] ids for them.
         confidence: float32 [n] their probabilities.
-        revoke: int64 [m] decided positions to open again.
+        revoke: int64 [m] decided positions to open again; one that is in `commit` too is written
+            over.
         final: From now on nothing below this position changes; None is the decided prefix.
         keep: Numbers of the answers whose `store` rows are kept.
         layout: int64 [N] positions that have a slot from now on, in the order of the slots, and

@@ -9,10 +9,11 @@ feeds every visible position, or a cached one, which feeds some and looks at kep
     dual      a cached step feeds the window alone
     causal    a cached step feeds what is not finished; exact, and only for models that never look
               ahead (`dawn_runtime.decoding.schemes.block_causal`)
+    trailing  a cached step feeds the window and the tokens just before it (DSB, arXiv 2602.05992)
 
 Kept keys are as old as the pass that computed them: the tokens around them have changed since,
-which makes `prefix` and `dual` approximations. Their own token never differs: a position whose
-token changed since its key was computed is fed again, whatever the strategy says.
+which makes all but `none` and `causal` approximations. Their own token never differs: a position
+whose token changed since its key was computed is fed again, whatever the strategy says.
 
 To add one: a frozen dataclass decorated by `@CACHES.register`; its fields are its options.
 """
@@ -49,12 +50,15 @@ class Cache(Options, ABC):
 
     Attributes:
         name: Name in the registry.
+        rewrites: Whether a cached step keeps the keys of all that it feeds anew, and not only of
+            positions whose token has changed.
     """
 
     __slots__ = ()
 
     kind: ClassVar[str] = "cache"
     name: ClassVar[str]
+    rewrites: ClassVar[bool] = False
 
     @abstractmethod
     def refreshes(self, row: RowState, window: tuple[int, int], last: FullPass) -> bool:
@@ -130,12 +134,9 @@ class _Refreshed(Cache):
         refresh: When the next full pass is due. `block`: when the window has left the window of the
             last one behind. `never`. Or a number n >= 1: when n positions have been decided since;
             1 makes every step a full pass.
-        lead: When a model that predicts the next token is fed the token before what is recomputed:
-            `always`, or as long as it is `needed`, which is until the window's first position is
-            decided.
 
     Raises:
-        OptionError: An option is none of these.
+        OptionError: The option is none of these.
     """
 
     refresh: int | str = option(
@@ -145,11 +146,6 @@ class _Refreshed(Cache):
         kind=int,
         choices=(_AT_BLOCK, _NEVER),
         unit="number of commits",
-    )
-    lead: str = option(
-        "always",
-        help="when the token before is fed, for models that predict the next token",
-        choices=("always", "needed"),
     )
 
     def refreshes(self, row: RowState, window: tuple[int, int], last: FullPass) -> bool:
@@ -166,6 +162,26 @@ class _Refreshed(Cache):
         begin, end = self.recomputed(row, window)
         return np.concatenate([positions[:begin], positions[end:]])
 
+
+@dataclass(frozen=True, slots=True)
+class _Leading(_Refreshed):
+    """Such a strategy that may leave out the token before what is recomputed.
+
+    Attributes:
+        lead: When a model that predicts the next token is fed the token before what is recomputed:
+            `always`, or as long as it is `needed`, which is until the window's first position is
+            decided.
+
+    Raises:
+        OptionError: An option has a bad value.
+    """
+
+    lead: str = option(
+        "always",
+        help="when the token before is fed, for models that predict the next token",
+        choices=("always", "needed"),
+    )
+
     def leads(self, row: RowState, window: tuple[int, int]) -> bool:
         """Applies `lead`."""
         return self.lead == "always" or bool(row.masked[window[0]])
@@ -173,7 +189,7 @@ class _Refreshed(Cache):
 
 @CACHES.register
 @dataclass(frozen=True, slots=True)
-class Prefix(_Refreshed):
+class Prefix(_Leading):
     """Keeps the keys of everything before the window."""
 
     name: ClassVar[str] = "prefix"
@@ -185,7 +201,7 @@ class Prefix(_Refreshed):
 
 @CACHES.register
 @dataclass(frozen=True, slots=True)
-class Dual(_Refreshed):
+class Dual(_Leading):
     """Keeps the keys of everything before and after the window."""
 
     name: ClassVar[str] = "dual"
@@ -193,3 +209,46 @@ class Dual(_Refreshed):
     def recomputed(self, row: RowState, window: tuple[int, int]) -> tuple[int, int]:
         """Returns the window."""
         return window
+
+
+@CACHES.register
+@dataclass(frozen=True, slots=True)
+class Trailing(_Refreshed):
+    """Keeps the keys of everything, and computes those around the window anew in every step.
+
+    Made for the window `sliding`: what that has left behind last is fed once more, `before` tokens
+    at least, and the keys of all that is fed are kept anew.
+
+    Attributes:
+        refresh: As for the others; published is the length of the window.
+        before: Tokens before the window that are fed, >= 1.
+
+    Raises:
+        OptionError: An option has a bad value.
+    """
+
+    name: ClassVar[str] = "trailing"
+    rewrites: ClassVar[bool] = True
+
+    refresh: int | str = option(
+        32,
+        1,
+        help="commits after which all is computed anew",
+        kind=int,
+        choices=(_AT_BLOCK, _NEVER),
+        unit="number of commits",
+    )
+    before: int = option(24, 1, None, "tokens before the window that are computed anew too")
+
+    def recomputed(self, row: RowState, window: tuple[int, int]) -> tuple[int, int]:
+        """Returns the window and what is before it."""
+        passed = window[0] - row.before_last_step().settled
+        return max(window[0] - max(self.before, passed), 0), window[1]
+
+    def leads(self, row: RowState, window: tuple[int, int]) -> bool:
+        """Returns False: what is before the window is fed in any case."""
+        return False
+
+    def keeps(self, row: RowState, window: tuple[int, int]) -> IntArray:
+        """Returns every position."""
+        return np.arange(row.length)

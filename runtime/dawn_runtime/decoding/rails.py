@@ -1,7 +1,8 @@
 """The guard rails of every scheme: whatever it decides, this is what happens to the row.
 
 Only undecided positions are committed, never a given one and never the mask itself; only what was
-committed and is not final is taken back; what is final stays so. That decoding ends is the batch's
+committed and is not final is taken back, and may be decided anew in the same step; what is final
+stays so. That decoding ends is the batch's
 rail: it stops a scheme that takes more steps than it promised, see `Scheme.bound`.
 """
 
@@ -24,12 +25,13 @@ def apply(row: RowState, decision: Decision, answers: Sequence[Answer]) -> RowSt
         decision: What its scheme decided.
         answers: Of all its asks, in their order.
     """
-    allowed = _allowed(row, decision)
+    revoked = _revocable(row, decision.revoke)
+    allowed = _allowed(row, decision, revoked)
     after = row.advance(
         decision.commit[allowed],
         decision.tokens[allowed],
         decision.confidence[allowed],
-        _revocable(row, decision.revoke),
+        revoked,
         final=decision.final,
         fed=sum(len(answer.ask.tokens) for answer in answers),
         memory=decision.memory,
@@ -38,11 +40,20 @@ def apply(row: RowState, decision: Decision, answers: Sequence[Answer]) -> RowSt
     return replace(after, memory=None, kept=None) if after.finished else after
 
 
-def _allowed(row: RowState, decision: Decision) -> IntArray:
-    """Which commits are of an undecided position and of a real token; the first of each."""
-    commit = decision.commit
+def _allowed(row: RowState, decision: Decision, revoked: IntArray) -> IntArray:
+    """Which commits are of a position that is open by then and of a real token; the first of each.
+
+    Args:
+        row: The row.
+        decision: What its scheme decided.
+        revoked: int64 [m] positions that the step opens again.
+    """
+    commit, open_ = decision.commit, row.masked
+    if revoked.size:
+        open_ = open_.copy()
+        open_[revoked] = True
     inside = (commit >= 0) & (commit < row.length) & (decision.tokens != row.mask_id)
-    inside[inside] = row.masked[commit[inside]]
+    inside[inside] = open_[commit[inside]]
     allowed = np.flatnonzero(inside)
     if len(allowed) > 1 and (np.diff(commit[allowed]) <= 0).any():
         allowed = allowed[np.unique(commit[allowed], return_index=True)[1]]

@@ -229,6 +229,12 @@ class RowState:
         """
         return replace(self, masked=masked, final=_prefix(masked))
 
+    def before_last_step(self) -> "RowState":
+        """Returns the row with what was decided in its last step open, to ask for its window."""
+        if not self.step:
+            return self
+        return self.assumed(self.masked | (self.commit_step == self.step - 1))
+
     def holes(self) -> tuple[tuple[int, int], ...]:
         """Returns the runs of positions that were not given: first and one after the last."""
         open_ = (self.masked | (self.commit_step >= 0))[: self.limit]

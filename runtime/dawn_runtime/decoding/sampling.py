@@ -22,6 +22,7 @@ from dawn_runtime.option_fields import Options, option
 from dawn_runtime.policies import RowView
 
 _HOTTEST = 100.0
+_STRONGEST = 100.0
 _LARGEST_SEED = 2**64 - 1
 _Weights = NDArray[np.float64]
 
@@ -36,6 +37,8 @@ class Sampling(Options):
         top_k: Draw from that many most probable tokens (before `top_p`); 0 is all.
         seed: Another seed draws other tokens, from 0 to 2^64 - 1.
         forbid: Id of a token that is never taken; None forbids none.
+        guidance: How far predictions are moved away from those without the prompt, from 0, not at
+            all, to 100; see `dawn_runtime.decoding.guidance`.
 
     Raises:
         OptionError: An option is out of range, or `top_p` or `top_k` is given without temperature.
@@ -48,6 +51,9 @@ class Sampling(Options):
     top_k: int = option(0, 0, None, "number of tokens drawn from; 0 is all")
     seed: int = option(0, 0, None, "of the draw", ceiling=_LARGEST_SEED)
     forbid: int | None = option(None, 0, None, "id of a token that is never taken", kind=int)
+    guidance: float = option(
+        0.0, 0, _STRONGEST, "how far predictions move away from those without the prompt"
+    )
 
     def check_together(self) -> None:
         """Refuses to restrict a draw that there is not."""

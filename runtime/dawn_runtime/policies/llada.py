@@ -11,7 +11,7 @@ are more steps than positions; nothing changes in them, and there are none here.
 Its flag `confidence_eos_eot_inf` is here the options `eos` and `eot`, the ids of two tokens: the
 confidence is that among all other tokens, and 0 where one of the two is predicted, so that these
 positions come last. That needs logits. `logits_eos_inf`, which never predicts an end token, is the
-setting `forbid` of any decoding. Classifier-free guidance, which runs the model twice, is left out.
+setting `forbid` of any decoding, its `cfg_scale` the setting `guidance`.
 """
 
 from dataclasses import dataclass

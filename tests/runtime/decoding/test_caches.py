@@ -24,14 +24,15 @@ from dawn_runtime import (
     Threshold,
 )
 from dawn_runtime.arrays import IntArray
-from dawn_runtime.decoding import Cache, Packer, RowState, Unmask
+from dawn_runtime.decoding import Cache, Packer, RowState, Sliding, Trailing, Unmask
 from dawn_runtime.decoding.batch import Batch
 from dawn_runtime.policies import Needs
 from support.caching import Recorder, begin_cached, run_cached, same_decisions
-from support.decoding import MASK, POLICIES, begin, finished, states
+from support.decoding import MASK, POLICIES, begin, commit, finished, states
 
 CACHES = [
     *(Prefix(), Dual(), Prefix("never"), Dual("never"), Prefix(3), Dual(3)),
+    *(Trailing(before=2), Trailing(5, before=3), Trailing("never", before=1)),
 ]
 CONFIDENCE_RULES = [policy for policy in POLICIES if policy.needs == Needs()]
 
@@ -132,6 +133,36 @@ def test_prefix_feeds_all_that_follows_too() -> None:
     first, second = EVERYTHING[3:], EVERYTHING[7:]
     assert fed_positions(Prefix(), 0) == [EVERYTHING, *[first] * 3, EVERYTHING, *[second] * 3]
     assert fed_positions(Prefix(), 1)[1] == EVERYTHING[2:]
+
+
+def test_trailing_feeds_what_the_window_has_passed_and_so_many_tokens_at_least() -> None:
+    """A window of three: positions 4 and 3 are decided, so it passes two, then 7, then 5 and on."""
+    rows = [np.array(given_) for given_ in ([3], [5, 4], [6, 7, 8])]
+    row = RowState.begin(np.array([1, 2, 3]), 8, MASK)
+    window, one, three = Sliding(3, "fixed"), Trailing(before=1), Trailing(before=3)
+    expected = [((3, 6), 2, 0), ((4, 7), 3, 1), ((6, 9), 4, 3), ((9, 11), 6, 6)]
+    for decided, (span, few, more) in zip([*rows, None], expected, strict=True):
+        assert window.span(row) == span
+        assert one.recomputed(row, span) == (few, span[1])
+        assert three.recomputed(row, span) == (more, span[1])
+        if decided is not None:
+            row = commit(row, decided, [5] * len(decided), [0.5] * len(decided))
+
+
+def test_trailing_keeps_anew_all_that_it_feeds_and_dual_what_has_changed() -> None:
+    stored = {}
+    for cache in (Trailing("never", before=2), Dual("never")):
+        engine = Recorder()
+        batch = begin_cached([[1, 2, 3]], 8, OnePerStep(), cache, Sliding(4), engine=engine)
+        batch.step()
+        row = batch.row(0)
+        (ask,) = Unmask(OnePerStep(), Sliding(4), cache).ask(row)
+        stored[cache.name] = ask.positions[ask.store].tolist()
+        assert row.kept is not None
+    changed = np.flatnonzero(row.commit_step >= 0).tolist()
+    assert stored["dual"] == changed
+    first = row.settled - max(2, row.settled - 3)
+    assert stored["trailing"] == list(range(first, Sliding(4).span(row)[1]))
 
 
 def test_without_refresh_a_decided_token_is_fed_once_more() -> None:

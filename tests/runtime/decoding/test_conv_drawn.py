@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dawn_runtime import Decoder, EngineError, OptionError
-from dawn_runtime.decoding import Answer, ConvDrawn, RowState
-from dawn_runtime.decoding.schemes.conv_drawn import best_tokens
+from dawn_runtime.decoding import Answer, ConvDrawn, Decision, RowState, rails
+from dawn_runtime.decoding.schemes.conv_drawn import best_tokens, filled
 from dawn_runtime.engine.fake import FakeEngine, fake_manifest
-from support.decoding import MASK, batch_of, begin, finished
+from support.decoding import END, MASK, batch_of, begin, finished
 
 
 def test_the_best_tokens_are_those_of_a_whole_sort_without_the_mask() -> None:
@@ -62,6 +62,23 @@ def test_every_row_ends_in_time(steps: int, top_k: int, shift: int, seed: int) -
         assert row.step <= (steps or 9) + 1
 
 
+def test_end_tokens_fill_what_is_not_given_behind_the_second_one() -> None:
+    """Positions 3 and 8 are given; 5 was decided before, 4 and 6 are drawn now."""
+    ids = np.array([END, 5, MASK, 7, MASK, MASK, MASK, MASK, 6])
+    row = RowState.fill(ids, 2, MASK)
+    row = row.advance(*(np.array([value]) for value in (5, 9, 0.5)), np.zeros(0, dtype=np.int64))
+    drawn = np.array([4, 6])
+    few = Decision(drawn, np.array([1, END]), np.full(2, 0.5, dtype=np.float32))
+    after = rails.apply(row, filled(row, few, END), ())
+    assert after.ids.tolist() == [END, 5, MASK, 7, 1, 9, END, END, 6]
+    more = Decision(drawn, np.array([END, 1]), np.full(2, 0.5, dtype=np.float32))
+    after = rails.apply(row, filled(row, more, END), ())
+    assert after.ids.tolist() == [END, 5, MASK, 7, END, END, END, END, 6]
+    assert after.commit_confidence[4:8].tolist() == [0.5, 1, 1, 1]
+    one = Decision(drawn, np.array([1, 1]), np.full(2, 0.5, dtype=np.float32))
+    assert filled(row, one, END) is one
+
+
 def test_equal_seeds_draw_equal_answers_and_others_do_not(fake_decoder: Decoder) -> None:
     def answer(seed: int) -> list[int]:
         tokens: list[int] = fake_decoder.generate(
@@ -84,5 +101,9 @@ def test_it_needs_logits_and_has_no_cache(fake_decoder: Decoder) -> None:
     none = np.zeros((0, 3), dtype=np.float32)
     with pytest.raises(EngineError, match="scheme 'conv-drawn' reads logits"):
         scheme.decide(row, (Answer(ask, np.array([1, 1]), np.ones(2, np.float32), none),))
+    with pytest.raises(OptionError, match="eos_fill is 99; expected an id of the vocabulary"):
+        fake_decoder.generate(
+            input_ids=[1], max_new_tokens=4, policy="conv-drawn", options={"eos_fill": 99}
+        )
     with pytest.raises(OptionError, match="scheme 'conv-drawn' has no cache"):
         fake_decoder.generate(input_ids=[1], max_new_tokens=4, policy="conv-drawn", cache="dual")

@@ -98,6 +98,8 @@ SCHEME_OPTIONS: list[tuple[str, dict[str, Any]]] = [
     *(("verify", {"tries": 4, "threshold": 0.0, "how": how}) for how in ("rows", "copies")),
     ("verify", {"tries": 4, "threshold": 1.0}),
     *((name, {"threshold": 0.0}) for name in ("credit", "freedave", "wino")),
+    *(("info-gain", {"threshold": threshold}) for threshold in (0.0, 1.0)),
+    ("edit", {"threshold": 0.0, "edit_threshold": 0.0, "least": 3}),
     ("prophet", {"early": 0.0, "middle": 0.0, "late": 0.0}),
 ]
 

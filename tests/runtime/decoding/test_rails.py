@@ -80,7 +80,7 @@ def check(row: RowState, after: RowState, decision: Decision, given_: np.ndarray
     changed = np.flatnonzero(after.ids != row.ids)
     assert set(changed.tolist()) <= {*decision.commit.tolist(), *decision.revoke.tolist()}
     for position in changed[~after.masked[changed]].tolist():
-        assert row.masked[position], "what is decided is first taken back, then decided anew"
+        assert row.masked[position] or position in decision.revoke, "never without taking it back"
         pairs = zip(decision.commit.tolist(), decision.tokens.tolist(), strict=True)
         real = [token for place, token in pairs if place == position and token != MASK]
         assert after.ids[position] == real[0], "the first of several"
@@ -111,6 +111,16 @@ def test_what_is_not_allowed_is_left_out_and_the_rest_stands() -> None:
     assert after.ids.tolist() == [4, 5, 6, 8, MASK, 2, 7, MASK, MASK, MASK]
     again = rails.apply(after, decision(revoke=[0, 5, 6, 7, -1, 99], final=0), [answer_to(row)])
     assert again.ids.tolist() == [4, 5, 6, 8, MASK, MASK, 7, MASK, MASK, MASK]
+
+
+def test_what_is_taken_back_may_be_decided_anew_in_the_same_step_and_nothing_else_may() -> None:
+    """Position 0 and 6 are given, 3 is final, 4 is written over, 5 taken back."""
+    row = row_with_holes()
+    after = rails.apply(row, decision(commit=[3, 4, 5], final=4), [answer_to(row)])
+    parts = {"commit": [0, 3, 4, 6, 8], "tokens": [9] * 5, "revoke": [0, 3, 4, 5, 6], "final": 4}
+    again = rails.apply(after, decision(**parts), [answer_to(row)])
+    assert again.ids.tolist() == [4, 5, 6, 1, 9, MASK, 7, MASK, 9, MASK]
+    assert again.commit_step.tolist() == [-1, -1, -1, 0, 1, -1, -1, -1, 1, -1]
 
 
 def test_what_is_final_is_not_taken_back() -> None:

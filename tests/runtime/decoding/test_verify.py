@@ -8,16 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dawn_runtime import Blocks, Decoder, Dual, OptionError, Single, Sliding, Threshold
-from dawn_runtime.decoding import CACHES, Answer, NoCache, RowState, Scheme, Unmask, Window
+from dawn_runtime.decoding import CACHES, Answer, Ask, NoCache, RowState, Scheme, Unmask, Window
 from dawn_runtime.decoding.caches import Prefix
 from dawn_runtime.decoding.schemes import Verify
+from dawn_runtime.decoding.schemes.beside import beside, parted
+from dawn_runtime.decoding.schemes.drafting import Hand, in_hand
+from dawn_runtime.decoding.schemes.verify import _Past, worth_trying
 from dawn_runtime.engine import StepInputs
 from dawn_runtime.engine.fake import FakeEngine, HashModel, fake_manifest
 from support.decoding import END, MANIFEST, MASK, Steady, batch_of, finished, states
 
 TEMPLATES = st.lists(st.sampled_from([1, 2, 3, MASK, MASK, MASK]), min_size=1, max_size=24)
 SHARES = st.sampled_from([0.0, 0.5, 0.8, 0.95, 1.0])
-HOW = st.sampled_from(["rows", "copies"])
+HOW = st.sampled_from(["rows", "shared"])
 WINDOWS = st.sampled_from([Blocks(3), Blocks(8), Single()])
 
 
@@ -28,8 +31,8 @@ def decode(row: RowState, scheme: Scheme, model: Any) -> RowState:
 class Slow:
     """The rule as it is told, one full pass for every state there is, and dictionaries.
 
-    Without a cache. The hash model is a function of what a row sees, so a copy that sees what the
-    filled-in row sees predicts what that row predicts, and only what follows differs.
+    Without a cache. The hash model is a function of what a row sees, so a draft that looks at the
+    state for what is known predicts what it would predict as a row of its own.
     """
 
     def __init__(self, scheme: Verify, model: Any) -> None:
@@ -55,6 +58,17 @@ class Slow:
         begin = first - (first - start) % length
         return range(begin, min(begin + length, len(ids)))
 
+    def worth(self, confidences: list[float], share: float) -> int:
+        """How many tokens are tried: those that decide most in a time."""
+        added = self.scheme.cost * (1 if self.scheme.how == "rows" else share)
+        best, saved, product, number = 1.0, 1.0, 1.0, 0
+        for count, confidence in enumerate(confidences[: self.scheme.tries], start=1):
+            product *= confidence
+            saved += product
+            if saved / (1 + count * added) > best:
+                best, number = saved / (1 + count * added), count
+        return number
+
     def decode(self, ids: list[int], start: int, shift: int) -> tuple[list[int], int]:
         """The sequence in the end, and the number of steps."""
         hand: dict[int, tuple[float, int]] = {}
@@ -64,23 +78,19 @@ class Slow:
             here = self.window(ids, start)
             best = sorted(hand, key=lambda position: (-hand[position][0], position))
             tried = [p for p in best if p in here and hand[p][0] >= self.scheme.floor]
-            tried = tried[: self.scheme.tries]
-            drafted, known = list(ids), self.predictions(ids, shift)
-            checked: dict[int, tuple[float, int]] = {}
+            open_ = sum(ids[position] == MASK for position in here)
+            tried = tried[: self.worth([hand[p][0] for p in tried], open_ / len(ids))]
+            drafted = list(ids)
             confirmed = []
             for position in tried:
-                checked[position] = self.predictions(drafted, shift)[position]
-                confidence, token = checked[position]
+                confidence, token = self.predictions(drafted, shift)[position]
                 if token != hand[position][1] or confidence < self.scheme.accept:
                     break
                 confirmed.append(position)
                 drafted[position] = token
             after = self.predictions(drafted, shift)
-            if self.scheme.how == "copies":
-                after = {p: checked.get(p, known[p]) for p in after if p in here}
-            else:
-                now = self.window(drafted, start) if not {*here} & {*after} else here
-                after = {p: after[p] for p in after if p in now}
+            now = self.window(drafted, start) if not {*here} & {*after} else here
+            after = {p: after[p] for p in after if p in now}
             sure = [p for p in after if after[p][0] >= self.scheme.threshold]
             if not confirmed and not sure:
                 sure = [min(after, key=lambda position: (-after[position][0], position))]
@@ -98,6 +108,7 @@ class Slow:
     floor=st.sampled_from([0.0, 0.3, 0.7]),
     accept=st.sampled_from([0.0, 0.4, 0.8]),
     how=HOW,
+    cost=st.sampled_from([0.0, 0.3, 1.0]),
     shift=st.integers(0, 1),
     window=WINDOWS,
     share=SHARES,
@@ -111,13 +122,14 @@ def test_it_decides_what_the_slow_reference_decides(
     floor: float,
     accept: float,
     how: str,
+    cost: float,
     shift: int,
     window: Window,
     share: float,
     seed: int,
 ) -> None:
     ids, model = [5, 6, *template, MASK], Steady(share, seed)
-    scheme = Verify(tries, threshold, floor, accept, how, window)
+    scheme = Verify(tries, threshold, floor, accept, how, cost, window)
     row = decode(RowState.fill(np.array(ids), 2, MASK, shift=shift), scheme, model)
     expected, steps = Slow(scheme, model).decode(ids, 2, shift)
     assert row.ids.tolist() == expected
@@ -142,7 +154,7 @@ class Coupled:
         return logits, visible / visible.sum(axis=1, keepdims=True)
 
 
-@pytest.mark.parametrize("how", ["rows", "copies"])
+@pytest.mark.parametrize("how", ["rows", "shared"])
 def test_two_names_that_must_agree_do_and_by_a_threshold_they_do_not(how: str) -> None:
     row = RowState.fill(np.array([MASK, 7, MASK, 7]), 0, MASK)
     found = decode(row, Verify(how=how), Coupled())
@@ -153,14 +165,14 @@ def test_two_names_that_must_agree_do_and_by_a_threshold_they_do_not(how: str) -
     assert both.ids.tolist() == [8, 7, 9, 7]
 
 
-@pytest.mark.parametrize("how", ["rows", "copies"])
+@pytest.mark.parametrize("how", ["rows", "shared"])
 @pytest.mark.parametrize("shift", [0, 1])
 def test_certain_predictions_cost_one_run_a_block_and_uncertain_ones_are_saved_runs(
     how: str, shift: int
 ) -> None:
     taken = []
     for share, threshold in ((1.0, 0.0), (1.0, 1.0), (0.0, 1.0)):
-        scheme = Verify(3, threshold, how=how, window=Blocks(8))
+        scheme = Verify(3, threshold, how=how, cost=0.0, window=Blocks(8))
         row = RowState.begin(np.array([5, 6]), 24, MASK, shift=shift)
         taken.append(decode(row, scheme, Steady(share, 3)).step)
     assert taken[0] == 3
@@ -190,7 +202,7 @@ def test_with_a_cache_it_ends_leaves_given_tokens_alone_and_commits_in_every_ste
 ) -> None:
     ids = np.array([5, 6, *template, MASK])
     row = RowState.fill(ids, 2, MASK, (END,), shift=shift)
-    scheme = Verify(tries, how=how, window=window, cache=cache)
+    scheme = Verify(tries, how=how, cost=0.0, window=window, cache=cache)
     decided = 0
     for (after,) in states(batch_of(FakeEngine(MANIFEST, Steady(share, seed)), [row], scheme)):
         assert after.decided > decided
@@ -199,11 +211,11 @@ def test_with_a_cache_it_ends_leaves_given_tokens_alone_and_commits_in_every_ste
     assert after.finished
 
 
-@pytest.mark.parametrize("how", ["rows", "copies"])
+@pytest.mark.parametrize("how", ["rows", "shared"])
 @pytest.mark.parametrize("shift", [0, 1])
 def test_with_a_cache_only_the_block_is_fed_after_its_opening(how: str, shift: int) -> None:
     row = RowState.begin(np.array([5, 6, 7]), 16, MASK, shift=shift)
-    scheme = Verify(2, 1.0, how=how, window=Blocks(8), cache=Dual())
+    scheme = Verify(2, 1.0, how=how, cost=0.0, window=Blocks(8), cache=Dual())
     fed = []
     before = row
     for (after,) in states(batch_of(FakeEngine(MANIFEST, Steady(0.9, 1)), [row], scheme)):
@@ -218,48 +230,76 @@ def test_with_a_cache_only_the_block_is_fed_after_its_opening(how: str, shift: i
             assert np.isin(asks[0].positions, base).all()
 
 
-def test_a_copy_sees_what_the_filled_in_row_sees() -> None:
-    """The example of the module."""
-    row = RowState.fill(np.array([1, 2, MASK, MASK]), 2, MASK)
-    scheme = Verify(2, how="copies", window=Single())
-    (ask,) = scheme.ask(row)
-    answer = Answer(
-        ask,
-        np.array([11, 12]),
-        np.array([0.6, 0.5], dtype=np.float32),
-        np.zeros((0, 4), dtype=np.float32),
-    )
-    decision = scheme.decide(row, [answer])
-    assert (decision.commit.tolist(), decision.tokens.tolist()) == ([2], [11])
-    begun = RowState.fill(np.array([1, 2, MASK, MASK]), 2, MASK)
-    object.__setattr__(begun, "memory", _two_in_hand(scheme))
-    (ask,) = scheme.ask(begun)
-    assert ask.tokens.tolist() == [1, 2, MASK, MASK, 11, MASK]
+def test_a_draft_beside_the_row_feeds_what_is_open_and_looks_at_the_row_for_the_rest() -> None:
+    """The example of `beside`."""
+    ann, met, eve, ing = 1, 2, 11, 12
+    row = RowState.fill(np.array([ann, met, MASK, MASK]), 2, MASK)
+    scheme = Verify(2, cost=0.0, window=Single())
+    hand = in_hand(np.array([2, 3]), np.array([eve, ing]), np.array([0.6, 0.5], dtype=np.float32))
+    drafts = [scheme.draft(row, hand.some(slice(count))) for count in range(3)]
+    ask = beside(drafts)
+    assert ask.tokens.tolist() == [ann, met, MASK, MASK, eve, MASK]
     assert ask.positions.tolist() == [0, 1, 2, 3, 2, 3]
     assert ask.predict.tolist() == [2, 3, 5]
+    assert seen(ask) == [*["xxxx.."] * 4, *["xx..xx"] * 2]
+    answer = Answer(
+        ask,
+        np.array([11, 12, 13]),
+        np.array([0.6, 0.5, 0.7], dtype=np.float32),
+        np.zeros((0, 6), dtype=np.float32),
+    )
+    parts = parted(answer)
+    assert [part.tokens.tolist() for part in parts] == [[11, 12], [13], []]
+    assert [part.ask for part in parts] == drafts
+
+
+def test_where_the_row_before_predicts_a_draft_feeds_it_too() -> None:
+    row = RowState.fill(np.array([1, 2, MASK, MASK]), 2, MASK, shift=1)
+    scheme = Verify(2, window=Single())
+    hand = in_hand(np.array([3]), np.array([12]), np.array([0.6], dtype=np.float32))
+    ask = beside([scheme.draft(row, hand.some(slice(count))) for count in range(2)])
+    assert ask.tokens.tolist() == [1, 2, MASK, MASK, 2, MASK, 12]
+    assert ask.predict.tolist() == [1, 2, 4]
+    assert seen(ask) == [*["xxxx..."] * 4, *["x...xxx"] * 3]
+
+
+def seen(ask: Ask) -> list[str]:
     assert ask.sees is not None
-    assert ["".join(".x"[int(one)] for one in line) for line in ask.sees] == [
-        *["xxxx.."] * 4,
-        "xx.xx.",
-        "xx..xx",
-    ]
+    return ["".join(".x"[int(one)] for one in line) for line in ask.sees]
 
 
-def _two_in_hand(scheme: Verify) -> Any:
-    """What would be remembered if 11 at 2 and 12 at 3 were to be tried."""
-    row = RowState.fill(np.array([1, 2, MASK, MASK, MASK]), 2, MASK)
+def test_the_example_of_how_many_are_worth_trying() -> None:
+    confidence = np.array([0.9, 0.5, 0.5], dtype=np.float32)
+    assert worth_trying(confidence, 0.2) == 2
+    assert worth_trying(confidence, 0.0) == 3
+    assert worth_trying(confidence, 1.0) == 0
+    assert worth_trying(confidence[:0], 0.2) == 0
+
+
+def test_what_only_the_mask_is_predicted_for_is_told_from_all_drafts() -> None:
+    row = RowState.fill(np.array([1, 2, MASK, MASK]), 2, MASK)
+    scheme = Verify(1, threshold=1.0, cost=0.0, window=Single())
     (ask,) = scheme.ask(row)
-    tokens, confidence = np.array([11, 12, 13]), np.array([0.6, 0.5, 0.99], dtype=np.float32)
-    answer = Answer(ask, tokens, confidence, np.zeros((0, 5), dtype=np.float32))
-    memory = scheme.decide(row, [answer]).memory
-    assert memory.hand.positions.tolist() == [2, 3]
-    return memory
+    confidence = np.array([0.6, 0.5], dtype=np.float32)
+    answer = Answer(ask, np.array([11, 12]), confidence, np.zeros((0, 4), dtype=np.float32))
+    assert not scheme.stuck(row, [answer])
+    # The best is committed, or nothing would move; the other is tried next.
+    begun = RowState.fill(np.array([1, 2, 11, MASK, MASK]), 2, MASK)
+    object.__setattr__(begun, "memory", _Past(_in_hand_at(3), (2, 5)))
+    (ask,) = scheme.ask(begun)
+    tokens = np.array([12, MASK, MASK])
+    answer = Answer(ask, tokens, np.ones(3, dtype=np.float32), np.zeros((0, 8), dtype=np.float32))
+    assert scheme.stuck(begun, [answer])
+
+
+def _in_hand_at(position: int) -> Hand:
+    return in_hand(np.array([position]), np.array([12]), np.array([0.6], dtype=np.float32))
 
 
 def test_the_end_of_an_answer_ends_it() -> None:
     manifest = fake_manifest(vocab_size=32, max_length=96)
     decoder = Decoder(manifest, FakeEngine(manifest, HashModel(32, 4)))
-    for how in ("rows", "copies"):
+    for how in ("rows", "shared"):
         options = {"how": how, "tries": 2}
         result = decoder.generate(
             input_ids=[1, 2], max_new_tokens=32, policy="verify", options=options

@@ -6,7 +6,9 @@ from dawn_runtime.decoding.schemes.block_causal import BlockCausal
 from dawn_runtime.decoding.schemes.causal_rows import CausalRows
 from dawn_runtime.decoding.schemes.conv_drawn import ConvDrawn
 from dawn_runtime.decoding.schemes.credit import Credit
+from dawn_runtime.decoding.schemes.edit import Edit
 from dawn_runtime.decoding.schemes.freedave import FreeDave
+from dawn_runtime.decoding.schemes.info_gain import InfoGain
 from dawn_runtime.decoding.schemes.linear_speculation import LinearSpeculation
 from dawn_runtime.decoding.schemes.prophet import Prophet
 from dawn_runtime.decoding.schemes.self_verify import SelfVerify
@@ -21,7 +23,9 @@ __all__ = [
     "CausalRows",
     "ConvDrawn",
     "Credit",
+    "Edit",
     "FreeDave",
+    "InfoGain",
     "LinearSpeculation",
     "Prophet",
     "Scheme",

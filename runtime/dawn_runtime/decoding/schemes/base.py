@@ -154,8 +154,8 @@ def fitted(
         sampling: For a scheme that draws tokens.
 
     Raises:
-        OptionError: An option is unknown or out of range, or a cache, a temperature or a
-            forbidden token is given to a scheme that has none.
+        OptionError: An option is unknown or out of range, or a cache, a temperature, a forbidden
+            token or guidance is given to a scheme that has none.
     """
     if isinstance(scheme, Scheme):
         return SCHEMES.make(scheme, options)
@@ -166,6 +166,8 @@ def fitted(
         raise OptionError(f"scheme {scheme!r} draws no tokens; leave temperature at 0")
     if "sampling" not in known and sampling.forbid is not None:
         raise OptionError(f"scheme {scheme!r} forbids no token; leave forbid out")
+    if "sampling" not in known and sampling.guidance:
+        raise OptionError(f"scheme {scheme!r} has no guidance; leave guidance at 0")
     given = {"window": window, "cache": cache, "sampling": sampling}
     for name in options:
         if name in given:

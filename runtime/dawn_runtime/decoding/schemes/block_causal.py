@@ -88,6 +88,7 @@ class BlockCausal(Unmask):
                 f"the model decides block by block; use cache {', '.join(map(repr, _KEEPS))}, "
                 f"got {self.cache.name!r}"
             )
+        self.check_guidance()
         if self.causal and not self.carry:
             raise OptionError(
                 "text that is causal predicts the next token, which begins a block; carry it"

@@ -65,6 +65,7 @@ class CausalRows(Unmask):
             raise OptionError(
                 f"the model is causal; use cache 'causal' or 'none', got {self.cache.name!r}"
             )
+        self.check_guidance()
 
     def suits(self, shift: int) -> None:
         """Refuses models that predict the next token where a mask stands.

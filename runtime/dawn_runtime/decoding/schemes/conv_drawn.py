@@ -12,8 +12,8 @@ for the first k of them; the last counts in the sum alone, as in the published c
 drawn. What still waits after the last step is filled in with the best tokens. A step may decide
 nothing; the draws are a hash of seed, step, position and rank, so equal rows have equal answers.
 
-The code's `eos_fill`, which writes end tokens behind the second one, over decided ones too, is left
-out: what stands behind the first end token is no part of an answer.
+With `eos_fill`, the id of an end token, all that is not given behind the second one of the row,
+prompt included, becomes that token after every step, what was decided before too.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ from dawn_runtime.arrays import FloatArray, IntArray
 from dawn_runtime.decoding.ask import Answer, Ask, Decision
 from dawn_runtime.decoding.row import RowState
 from dawn_runtime.decoding.schemes.base import SCHEMES, Scheme
-from dawn_runtime.errors import EngineError
+from dawn_runtime.errors import EngineError, OptionError
 from dawn_runtime.option_fields import option
 from dawn_runtime.policies.conv import known_around
 
@@ -53,6 +53,8 @@ class ConvDrawn(Scheme):
         steps: Steps of the answer; 0 is one for each open position.
         top_k: Tokens of a position that are drawn from.
         seed: Of the draws.
+        eos_fill: End token that fills all behind the second one, such as 126081 in LLaDA; None
+            fills nothing.
 
     Raises:
         OptionError: An option is out of range.
@@ -65,6 +67,9 @@ class ConvDrawn(Scheme):
     steps: int = option(0, 0, None, "steps of the answer; 0 is one for each open position")
     top_k: int = option(20, 1, None, "tokens of a position that are drawn from")
     seed: int = option(0, 0, None, "of the draws", ceiling=_LARGEST_SEED)
+    eos_fill: int | None = option(
+        None, 0, None, "id of an end token that fills all behind the second one", kind=int
+    )
 
     def bound(self, row: RowState) -> int:
         """All steps and one that fills in what is left."""
@@ -93,11 +98,12 @@ class ConvDrawn(Scheme):
             drawn = (weights / (_TINY - np.log(draws + _TINY))).argmax(axis=1)
             taken = drawn < weights.shape[1] - 1
         places = np.flatnonzero(taken)
-        return Decision(
+        made = Decision(
             commit=open_[places],
             tokens=tokens[places, drawn[places]],
             confidence=probabilities[places, drawn[places]].astype(np.float32),
         )
+        return made if self.eos_fill is None else filled(row, made, self._end(answer.logits))
 
     def weights(self, row: RowState, open_: IntArray, probabilities: _Weights) -> _Weights:
         """Returns what the tokens weigh and, in the last column, what waiting weighs; [n, k+1].
@@ -128,6 +134,16 @@ class ConvDrawn(Scheme):
             numbers = mix(mix(numbers) + part.astype(np.uint64))
         return unit(numbers)
 
+    def _end(self, logits: FloatArray) -> int:
+        """The end token that fills; there is one."""
+        end, size = self.eos_fill or 0, logits.shape[1]
+        if end >= size:
+            raise OptionError(
+                f"scheme {self.name!r}: eos_fill is {end}; expected an id of the vocabulary, 0 to "
+                f"{size - 1}"
+            )
+        return end
+
     def _total(self, row: RowState) -> int:
         """Steps of the whole answer."""
         return self.steps or row.decided + int(np.count_nonzero(row.masked))
@@ -153,3 +169,29 @@ def best_tokens(logits: FloatArray, count: int, mask_id: int) -> tuple[IntArray,
     order = np.argsort(-np.take_along_axis(below, some, axis=1), axis=1, kind="stable")
     tokens = np.take_along_axis(some, order, axis=1)
     return tokens, np.exp(np.take_along_axis(below, tokens, axis=1)) / whole
+
+
+def filled(row: RowState, made: Decision, end: int) -> Decision:
+    """Returns a decision with end tokens behind the second one of the row, if there are two.
+
+    What is filled in counts as certain.
+
+    Args:
+        row: The row before the step.
+        made: What is decided otherwise.
+        end: The end token.
+    """
+    ids = row.ids.copy()
+    ids[made.commit] = made.tokens
+    ends = np.flatnonzero(ids == end)
+    if len(ends) < 2:
+        return made
+    behind = np.arange(row.length) > ends[1]
+    places = np.flatnonzero(behind & (row.masked | (row.commit_step >= 0)) & (ids != end))
+    stay = ~np.isin(made.commit, places)
+    return Decision(
+        commit=np.concatenate([made.commit[stay], places]),
+        tokens=np.concatenate([made.tokens[stay], np.full(len(places), end)]),
+        confidence=np.concatenate([made.confidence[stay], np.ones(len(places), np.float32)]),
+        revoke=places[~row.masked[places]],
+    )

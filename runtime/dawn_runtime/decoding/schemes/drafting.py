@@ -128,7 +128,7 @@ class Drafting(Scheme):
         """Returns the row with some positions of its block filled in."""
         ids, masked = row.ids.copy(), row.masked.copy()
         ids[filled.positions], masked[filled.positions] = filled.tokens, False
-        fed = self._fed(row)
+        fed = self.fed(row)
         positions = np.flatnonzero(fed)
         open_ = self._predictable(row, masked)
         return Ask(
@@ -149,8 +149,8 @@ class Drafting(Scheme):
         logits = None if answer.logits is None else answer.logits[:count]
         return without_mask(answer.tokens[:count], answer.confidence[:count], logits, row.mask_id)
 
-    def _fed(self, row: RowState) -> BoolArray:
-        """Which positions a draft feeds, [L]."""
+    def fed(self, row: RowState) -> BoolArray:
+        """Returns which positions a draft feeds, [L]."""
         if not self.caching:
             return np.ones(row.length, dtype=bool)
         fed = np.zeros(row.length, dtype=bool)

@@ -98,7 +98,7 @@ def make_plan(
         lead = row.shift if cache.leads(row, span) else 0
         fed[max(first - lead, 0) : after] = True
         fed &= visible
-        stored = kept.positions[(fed & old)[kept.positions]]
+        stored = kept.positions[(fed if cache.rewrites else fed & old)[kept.positions]]
     attended = nothing() if kept is None else kept.positions[(visible & ~fed)[kept.positions]]
     positions = np.flatnonzero(fed)
     every = positions if layout is not None else candidates

@@ -9,7 +9,8 @@ read from logits, so such a run is repeated for them; see `Batch`.
 
 import numpy as np
 
-from dawn_runtime.arrays import FloatArray, IntArray
+from dawn_runtime.arrays import BoolArray, FloatArray, IntArray
+from dawn_runtime.decoding.ask import Answer
 from dawn_runtime.decoding.sampling import probability
 from dawn_runtime.errors import EngineError
 
@@ -49,3 +50,23 @@ def without_mask(
     others[:, mask_id] = -np.inf
     best = others.argmax(axis=1)
     return best, probability(logits, best)
+
+
+def without_mask_in(block: BoolArray, answer: Answer, mask_id: int) -> tuple[IntArray, FloatArray]:
+    """Returns tokens and confidences of all predictions, of which a block is in play.
+
+    Args:
+        block: bool [R] which of the predictions are of it.
+        answer: What came back, with logits if all of them are the mask.
+        mask_id: Id of an undecided position.
+
+    Raises:
+        EngineError: Logits are needed and not there.
+    """
+    tokens, confidence = answer.tokens.copy(), answer.confidence.copy()
+    confidence[tokens == mask_id] = 0
+    logits = None if answer.logits is None else answer.logits[block]
+    tokens[block], confidence[block] = without_mask(
+        tokens[block], confidence[block], logits, mask_id
+    )
+    return tokens, confidence

@@ -27,7 +27,7 @@ from dawn_runtime.arrays import IntArray
 from dawn_runtime.decoding.ask import Answer, Ask, Decision
 from dawn_runtime.decoding.row import RowState
 from dawn_runtime.decoding.schemes.base import SCHEMES, Scheme, only_blocks
-from dawn_runtime.decoding.schemes.predictions import all_masks, without_mask
+from dawn_runtime.decoding.schemes.predictions import all_masks, without_mask_in
 from dawn_runtime.decoding.windows import Blocks, Window
 from dawn_runtime.errors import EngineError
 from dawn_runtime.option_fields import option
@@ -92,7 +92,7 @@ class Prophet(Scheme):
         predicted: IntArray = answer.ask.note
         open_ = row.masked[predicted]
         block = open_ & _within(predicted, self.window.span(row))
-        tokens, confidence = self._predicted(row, answer, block)
+        tokens, confidence = without_mask_in(block, answer, row.mask_id)
         spent = self._spent(row)
         if self._stands_out(row, answer):
             chosen = np.flatnonzero(open_)
@@ -116,18 +116,6 @@ class Prophet(Scheme):
         predicted: IntArray = answer.ask.note
         found: np.ndarray = row.masked[predicted] & _within(predicted, self.window.span(row))
         return found
-
-    def _predicted(
-        self, row: RowState, answer: Answer, block: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Tokens and confidences of all predictions, the mask left out where that stops a block."""
-        tokens, confidence = answer.tokens.copy(), answer.confidence.copy()
-        confidence[tokens == row.mask_id] = 0
-        logits = None if answer.logits is None else answer.logits[block]
-        tokens[block], confidence[block] = without_mask(
-            tokens[block], confidence[block], logits, row.mask_id
-        )
-        return tokens, confidence
 
     def _region(self, row: RowState) -> slice:
         begin = min(row.start + self.answer_start, row.length - 1)

@@ -21,13 +21,15 @@ import numpy as np
 
 from dawn_runtime.arrays import FloatArray, IntArray, inverse, read_only
 from dawn_runtime.decoding.ask import Answer, Ask, Decision, nothing
-from dawn_runtime.decoding.caches import Cache, FullPass
+from dawn_runtime.decoding.caches import Cache, FullPass, NoCache
+from dawn_runtime.decoding.guidance import guided, unprompted
 from dawn_runtime.decoding.row import RowState
 from dawn_runtime.decoding.sampling import GREEDY, Sampling
 from dawn_runtime.decoding.schemes.base import Scheme, only_looking_ahead
 from dawn_runtime.decoding.schemes.plan import RowPlan, make_plan
 from dawn_runtime.decoding.schemes.predictions import without_mask
 from dawn_runtime.decoding.windows import Window
+from dawn_runtime.errors import OptionError
 from dawn_runtime.policies import Guard, Kernel, KernelView, Needs, Policy, RowView, guarded
 
 
@@ -61,8 +63,11 @@ class Unmask(Scheme):
         policy: Chooses.
         window: Where.
         cache: What is computed for it.
-        sampling: How tokens are drawn.
+        sampling: How tokens are drawn, and with how much guidance.
         guards: What they do not let through waits.
+
+    Raises:
+        OptionError: There is guidance and a cache.
     """
 
     name: ClassVar[str] = "unmask"
@@ -72,10 +77,6 @@ class Unmask(Scheme):
     cache: Cache
     sampling: Sampling = GREEDY
     guards: tuple[Guard, ...] = ()
-
-    def check_together(self) -> None:
-        """Refuses a cache of other models."""
-        only_looking_ahead(f"policy {self.policy.name!r}", self.cache)
 
     @property
     def needs(self) -> Needs:
@@ -87,29 +88,47 @@ class Unmask(Scheme):
         past: Past = row.memory or _NO_PAST
         return make_plan(row, self.window, self.cache, self.needs, past.full)
 
+    def check_together(self) -> None:
+        """Refuses a cache of other models, and one beside guidance."""
+        only_looking_ahead(f"policy {self.policy.name!r}", self.cache)
+        self.check_guidance()
+
+    def check_guidance(self) -> None:
+        """Refuses to keep keys where each run has the row without its prompt too."""
+        if self.sampling.guidance and self.cache.name != NoCache.name:
+            raise OptionError(
+                "guidance feeds the row without its prompt too, of which no keys are kept; set "
+                f"cache to 'none', got {self.cache.name!r}"
+            )
+
+    def most_asks(self) -> int:
+        """Returns the number of rows of a step: two with guidance."""
+        return 2 if self.sampling.guidance else 1
+
     def ask(self, row: RowState) -> tuple[Ask, ...]:
-        """Asks for one pass, full or cached."""
+        """Asks for one pass, full or cached, and with guidance for the same without the prompt."""
         needs, plan = self.needs, self.plan(row)
         predicting = np.maximum(plan.predicted - plan.shift, 0) if plan.shift else plan.predicted
-        return (
-            Ask(
-                tokens=row.ids[plan.fed],
-                positions=plan.fed,
-                sees=plan.sees,
-                kept=plan.slots,
-                predict=plan.rows(predicting),
-                evidence=plan.rows(plan.evidence),
-                store=plan.rows(plan.stored),
-                logits=needs.logits or self.sampling.reads_logits,
-                entropy=needs.entropy,
-                margin=needs.margin,
-                note=plan,
-            ),
+        asked = Ask(
+            tokens=row.ids[plan.fed],
+            positions=plan.fed,
+            sees=plan.sees,
+            kept=plan.slots,
+            predict=plan.rows(predicting),
+            evidence=plan.rows(plan.evidence),
+            store=plan.rows(plan.stored),
+            logits=needs.logits or self.sampling.reads_logits or self.sampling.guidance > 0,
+            entropy=needs.entropy,
+            margin=needs.margin,
+            note=plan,
         )
+        return (asked, unprompted(row, asked)) if self.sampling.guidance else (asked,)
 
     def decide(self, row: RowState, answers: Sequence[Answer]) -> Decision:
         """Lets the policy choose, and takes the most confident candidate if it chooses none."""
-        (answer,) = answers
+        answer = answers[0]
+        if self.sampling.guidance:
+            answer = guided(answer, answers[1], self.sampling.guidance)
         plan: RowPlan = answer.ask.note
         view, selected = self.view(row, answer), answer.selected
         if selected is None:
