@@ -92,7 +92,7 @@ class PrefixCache:
         """
         with self._lock:
             self._lookups += 1
-            found = [(_common(one.ids, ids), key) for key, one in self._of(kind)]
+            found = [(common_beginning(one.ids, ids), key) for key, one in self._of(kind)]
             length, key = max(found, default=(0, 0))
             if not length:
                 return 0, ()
@@ -122,7 +122,7 @@ class PrefixCache:
             if not len(ids) or size > self._max_bytes or self._holds(kind, ids):
                 return
             for key, one in self._of(kind):
-                if _common(one.ids, ids) == len(one.ids):
+                if common_beginning(one.ids, ids) == len(one.ids):
                     self._drop(key)
             self._entries[self._next] = _Entry(
                 kind,
@@ -145,7 +145,7 @@ class PrefixCache:
     def _holds(self, kind: Hashable, ids: IntArray) -> bool:
         """Whether a text begins with these tokens; it counts as used."""
         for key, one in self._of(kind):
-            if _common(one.ids, ids) == len(ids):
+            if common_beginning(one.ids, ids) == len(ids):
                 self._entries.move_to_end(key)
                 return True
         return False
@@ -154,7 +154,12 @@ class PrefixCache:
         self._nbytes -= self._entries.pop(key).nbytes
 
 
-def _common(one: IntArray, other: IntArray) -> int:
-    """How many tokens two texts have in common from the beginning on."""
+def common_beginning(one: IntArray, other: IntArray) -> int:
+    """Returns how many tokens two texts have in common from the beginning on.
+
+    Args:
+        one: int64 [n] tokens.
+        other: int64 [m] tokens.
+    """
     length = min(len(one), len(other))
     return int(np.argmin(np.append(one[:length] == other[:length], False)))

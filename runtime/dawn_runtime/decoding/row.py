@@ -50,6 +50,7 @@ class RowState:
         commit_confidence: float32 [L] confidence of the decision, NaN likewise.
         step: Number of steps taken.
         fed: Positions fed to the engine so far, over all steps.
+        reused: Tokens of the prompt whose keys were taken over from an earlier text.
         memory: What the scheme remembers of this row, None if nothing.
         kept: Whose keys are kept, None if there are none.
     """
@@ -66,6 +67,7 @@ class RowState:
     limit: int
     step: int = 0
     fed: int = 0
+    reused: int = 0
     memory: Any = None
     kept: Kept | None = None
 

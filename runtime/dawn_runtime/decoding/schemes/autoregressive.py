@@ -10,7 +10,7 @@ last token alone. With a prompt of three:
 It is the reference that speculation has to equal, and what block decoding is measured against.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -20,7 +20,7 @@ from dawn_runtime.arrays import BoolArray, FloatArray, IntArray
 from dawn_runtime.decoding.ask import Answer, Ask, Decision, nothing
 from dawn_runtime.decoding.caches import Cache, Causal, NoCache
 from dawn_runtime.decoding.row import RowState
-from dawn_runtime.decoding.schemes.base import SCHEMES, Scheme
+from dawn_runtime.decoding.schemes.base import CAUSAL_TEXT, SCHEMES, Scheme
 from dawn_runtime.decoding.schemes.predictions import without_mask
 from dawn_runtime.errors import OptionError
 
@@ -53,6 +53,22 @@ class CausalText(Scheme):
             return 0
         text = row.kept.current(row.ids)[: row.settled - 1]
         return int(np.argmin(np.append(text, False)))
+
+    def text_kind(self, row: RowState) -> Hashable | None:
+        """Returns that keys are those of causal text, if they are kept."""
+        return CAUSAL_TEXT if isinstance(self.cache, Causal) else None
+
+    def text_keys(self, row: RowState) -> int:
+        """Returns how much of the text has a key."""
+        return self.exact(row)
+
+    def reusable(self, row: RowState, count: int) -> int:
+        """Returns all but the last of the text, whose row says what follows."""
+        return min(count, row.settled - 1)
+
+    def prefilled(self, row: RowState) -> int:
+        """Returns the text."""
+        return row.settled
 
     def slots(self, row: RowState, count: int) -> IntArray:
         """Returns the slots of the first positions, int64 [count]."""

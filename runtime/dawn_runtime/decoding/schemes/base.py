@@ -9,9 +9,9 @@ options, and one import in `dawn_runtime.decoding.schemes`.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from dawn_runtime.decoding.ask import Answer, Ask, Decision
 from dawn_runtime.decoding.caches import Cache, Causal
@@ -91,6 +91,33 @@ class Scheme(Options, ABC):
             OptionError: It cannot, and why.
         """
 
+    def text_kind(self, row: RowState) -> Hashable | None:
+        """Returns what the keys of a row's text depend on besides the tokens before them.
+
+        None if they depend on what follows, so that no other row can use them.
+
+        Args:
+            row: The row.
+        """
+        return None
+
+    def text_keys(self, row: RowState) -> int:
+        """Returns how many positions from the left keep a key that nothing changes any more."""
+        return 0
+
+    def reusable(self, row: RowState, count: int) -> int:
+        """Returns how many leading keys of another text a row can begin with.
+
+        Args:
+            row: The row before its first step.
+            count: How many leading tokens the texts have in common.
+        """
+        return 0
+
+    def prefilled(self, row: RowState) -> int:
+        """Returns how many leading positions keep a final key after the first step of a row."""
+        return 0
+
     def options(self) -> dict[str, Any]:
         """Returns the options by name, those of its window, cache and sampling apart."""
         return {
@@ -133,6 +160,9 @@ def only_looking_ahead(owner: str, cache: Cache) -> None:
             "this one does, use none, prefix or dual"
         )
 
+
+CAUSAL_TEXT: Final = "causal"
+"""The kind of keys that depend on the tokens before them alone, see `Scheme.text_kind`."""
 
 SHARED = ("window", "cache", "sampling")
 """Fields that are settings of their own, for every scheme that has them."""

@@ -27,6 +27,7 @@ under way looks at all of itself. The run that finishes a block is such a row of
 Policies choose inside a block, or inside its sub-blocks, as they do in any window.
 """
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
@@ -34,6 +35,7 @@ from dawn_runtime.arrays import IntArray
 from dawn_runtime.decoding.ask import Answer, Ask
 from dawn_runtime.decoding.caches import FullPass
 from dawn_runtime.decoding.row import RowState
+from dawn_runtime.decoding.schemes.base import CAUSAL_TEXT
 from dawn_runtime.decoding.schemes.block_plan import BlockGrid, BlockStep
 from dawn_runtime.decoding.schemes.plan import RowPlan
 from dawn_runtime.decoding.schemes.unmask import Past, Unmask
@@ -109,6 +111,34 @@ class BlockCausal(Unmask):
     def length(self, start: int, wanted: int) -> int:
         """Returns the positions of a row whose last block is whole."""
         return BlockGrid.of(self.block_length, self.origin, start).rounded(wanted)
+
+    def text_kind(self, row: RowState) -> Hashable | None:
+        """Returns where blocks begin, or that text is causal; None if no keys are kept."""
+        if _KEEPS[self.cache.name] == "nothing":
+            return None
+        grid = BlockGrid.of(self.block_length, self.origin, row.start)
+        return CAUSAL_TEXT if self.causal else (grid.length, grid.offset)
+
+    def text_keys(self, row: RowState) -> int:
+        """Returns how many positions finished blocks have that keep their keys."""
+        kept = 0 if row.kept is None else len(row.kept.positions)
+        last = None if row.memory is None else row.memory.full
+        return kept if last is None else min(kept, last.window[0])
+
+    def reusable(self, row: RowState, count: int) -> int:
+        """Returns what goes before the block under way, whole blocks unless text is causal.
+
+        The row that says a token that is carried is fed.
+        """
+        grid = BlockGrid.of(self.block_length, self.origin, row.start)
+        begin, _ = grid.span(row.settled)
+        carried = self.carry and begin == row.settled
+        most = min(count, begin - 1 if carried else begin)
+        return max(most if self.causal else grid.span(most)[0], 0)
+
+    def prefilled(self, row: RowState) -> int:
+        """Returns what goes before the block under way."""
+        return BlockGrid.of(self.block_length, self.origin, row.start).span(row.settled)[0]
 
     def plan(self, row: RowState) -> RowPlan:
         """Plans the next step of an unfinished row."""

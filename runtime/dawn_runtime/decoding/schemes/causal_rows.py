@@ -20,6 +20,7 @@ Any policy chooses in the window; `wedlm` is the published one. What it reads of
 of masks to what was fed before them: two masks do not look at each other both ways.
 """
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -29,6 +30,7 @@ from dawn_runtime.arrays import BoolArray
 from dawn_runtime.decoding.ask import Answer, nothing
 from dawn_runtime.decoding.caches import Causal, NoCache
 from dawn_runtime.decoding.row import RowState
+from dawn_runtime.decoding.schemes.base import CAUSAL_TEXT
 from dawn_runtime.decoding.schemes.plan import RowPlan
 from dawn_runtime.decoding.schemes.unmask import Past, Unmask
 from dawn_runtime.decoding.windows import Blocks
@@ -88,6 +90,22 @@ class CausalRows(Unmask):
         window = self.window
         assert isinstance(window, Blocks)
         return window.block_length
+
+    def text_kind(self, row: RowState) -> Hashable | None:
+        """Returns that keys are those of causal text, if they are kept."""
+        return CAUSAL_TEXT if isinstance(self.cache, Causal) else None
+
+    def text_keys(self, row: RowState) -> int:
+        """Returns how much of the text has a key."""
+        return 0 if row.kept is None else len(row.kept.positions)
+
+    def reusable(self, row: RowState, count: int) -> int:
+        """Returns all: the window is fed anyway."""
+        return min(count, row.settled)
+
+    def prefilled(self, row: RowState) -> int:
+        """Returns the text."""
+        return row.settled
 
     def plan(self, row: RowState) -> RowPlan:
         """Plans the next step of an unfinished row."""

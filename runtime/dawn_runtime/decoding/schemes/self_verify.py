@@ -21,7 +21,7 @@ from entropies at a temperature of its own, and can count what the threshold wou
 the cost.)
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -111,6 +111,22 @@ class SelfVerify(Scheme):
     def bound(self, row: RowState) -> int:
         """Returns the most steps: two decide one token at least."""
         return 2 * int(row.masked.sum())
+
+    def text_kind(self, row: RowState) -> Hashable | None:
+        """Returns where blocks begin, if keys are kept."""
+        return self._rule.text_kind(row)
+
+    def text_keys(self, row: RowState) -> int:
+        """Returns how many positions finished blocks have that keep their keys."""
+        return 0 if row.kept is None else len(row.kept.positions)
+
+    def reusable(self, row: RowState, count: int) -> int:
+        """Returns whole blocks before the one under way."""
+        return self._rule.reusable(row, count)
+
+    def prefilled(self, row: RowState) -> int:
+        """Returns what goes before the block under way."""
+        return self._rule.prefilled(row)
 
     @property
     def _rule(self) -> BlockCausal:
