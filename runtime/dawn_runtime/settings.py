@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, TypedDict
+from typing import Any, ClassVar, Final, TypedDict
 
 from dawn_runtime.checks import shown
 from dawn_runtime.decoding import (
@@ -20,12 +20,15 @@ from dawn_runtime.decoding import (
     Window,
 )
 from dawn_runtime.decoding.schemes import fitted
-from dawn_runtime.errors import OptionError
-from dawn_runtime.manifest import DecodingDefaults
+from dawn_runtime.errors import ArtifactError, OptionError
+from dawn_runtime.manifest import MANIFEST_FILE, DecodingDefaults
 from dawn_runtime.option_fields import Options, option, options_of
 from dawn_runtime.policies import GUARDS, POLICIES, Guard, Policy
 from dawn_runtime.registry import check_options, unknown
 from dawn_runtime.request import Limits
+
+NO_GUARD: Final = "none"
+"""What is given for no guard where the artifact recommends one."""
 
 
 class Settings(TypedDict, total=False):
@@ -33,15 +36,16 @@ class Settings(TypedDict, total=False):
 
     Attributes:
         max_new_tokens: Positions to decode, >= 1; by default the artifact's, or what has room.
-        policy: Name or object; by default the artifact's.
-        options: Options for a policy given by name, such as `{"threshold": 0.8}`. What is left out
-            keeps the artifact's value if the policy is its default, else the policy's own.
+        policy: Name or object; by default the artifact's. Options, window, cache and guard that are
+            left out are the artifact's if this is its default, else as said below.
+        options: Options for a policy given by name, such as `{"threshold": 0.8}`; by default the
+            policy's own.
         window: Name, name with options such as `pruned:near=64`, or object; by default `blocks`,
             or what goes with the policy.
         cache: Name, name with options such as `dual:refresh=8`, or object; by default `none`, or
             what goes with the policy.
         guard: Name, name with options such as `budget:nats=4`, or object, or several in a list:
-            what of the policy's choice has to wait; none by default.
+            what of the policy's choice has to wait; by default, and with `none`, nothing.
         block_length: Tokens in a block of a named window of blocks; by default the artifact's.
         fallback_length: Below this many new tokens a policy that builds a graph hands over to its
             plain rule; by default the artifact's, 0 never does.
@@ -175,12 +179,64 @@ def _given(value: Any, default: Any) -> Any:
 def _scheme(settings: Settings, block_length: int | None, defaults: DecodingDefaults) -> Scheme:
     """Makes the scheme that `policy` names, or `Unmask` with that policy.
 
-    The artifact's options are the base if it is the artifact's policy.
+    Where that is the artifact's rule, all that is left out is as the artifact has it.
     """
-    policy: str | Policy | Scheme = _given(settings.get("policy"), defaults.policy)
+    policy = settings.get("policy")
+    if policy is not None and not (isinstance(policy, str) and policy == defaults.policy):
+        return _made(settings, block_length, defaults)
+    try:
+        filled = _with_default(settings, block_length, defaults)
+        return _made(filled, block_length, defaults)
+    except OptionError:
+        check_default(defaults)  # whose fault is it?
+        raise
+
+
+def check_default(
+    defaults: DecodingDefaults, source: str = MANIFEST_FILE, *, shift: int | None = None
+) -> Scheme:
+    """Returns the scheme that an artifact recommends.
+
+    Args:
+        defaults: Its record.
+        source: File that it comes from, for the message.
+        shift: Of the model, which has to be one that it decodes; None looks at no model.
+
+    Raises:
+        ArtifactError: There is none of that name here, or what is recorded does not go together.
+    """
+    try:
+        scheme = _made(_with_default({}, None, defaults), None, defaults)
+        if shift is not None:
+            scheme.suits(shift)
+    except OptionError as error:
+        raise ArtifactError(
+            f"{source}: the decoding it records cannot be used here ({error}); name another "
+            "policy, or update dawn-edge, or export again"
+        ) from error
+    return scheme
+
+
+def _with_default(
+    settings: Settings, block_length: int | None, defaults: DecodingDefaults
+) -> Settings:
+    """Fills in what the artifact recommends, option by option."""
+    given = check_options("policy", settings.get("options"))
+    window = None if defaults.window is None else _fitting(defaults.window, block_length)
+    return {
+        **settings,
+        "policy": defaults.policy,
+        "options": {**defaults.options, **given},
+        "window": _given(settings.get("window"), window),
+        "cache": _given(settings.get("cache"), defaults.cache),
+        "guard": _given(settings.get("guard"), defaults.guard),
+    }
+
+
+def _made(settings: Settings, block_length: int | None, defaults: DecodingDefaults) -> Scheme:
+    """Makes the scheme of settings that name a policy."""
+    policy = settings["policy"]
     options = check_options("policy", settings.get("options"))
-    if isinstance(policy, str) and policy == defaults.policy:
-        options = {**defaults.options, **options}
     sampling, guards = _sampling(settings), _guards(settings.get("guard"))
     if isinstance(policy, Scheme) or (isinstance(policy, str) and policy in SCHEMES):
         if guards:
@@ -194,23 +250,32 @@ def _scheme(settings: Settings, block_length: int | None, defaults: DecodingDefa
         return fitted(policy, options, window, cache, sampling)
     if isinstance(policy, str) and policy not in POLICIES:
         raise OptionError(unknown("policy", policy, known_rules()))
-    rule = POLICIES.make(policy, options)
-    asked = _given(settings.get("window"), _usual_window(rule, block_length))
+    rule = POLICIES.make(policy, options)  # type: ignore[arg-type]  # None is refused
+    asked = _given(settings.get("window"), _fitting(rule.usual_window, block_length))
     window = _window(asked, block_length, defaults)
     cache = CACHES.parse(_given(settings.get("cache"), rule.usual_cache))
     return Unmask(rule, window, cache, sampling, guards)
 
 
+def takes_cache(policy: str) -> bool:
+    """Tells whether a policy or scheme of some name can be decoded with a cache.
+
+    Args:
+        policy: Its name; of one that does not exist it is said where it is made.
+    """
+    return policy not in SCHEMES or "cache" in SCHEMES.fields_of(policy)
+
+
 def _guards(given: Any) -> tuple[Guard, ...]:
-    """Makes the guards of one text or object, or of a list of them; None is none."""
-    if given is None or isinstance(given, (str, Guard)):
-        return () if given is None else (GUARDS.parse(given),)
+    """Makes the guards of one text or object, or of a list of them; None is none, as is `none`."""
+    if isinstance(given, (str, Guard, type(None))):
+        given = () if given is None else (given,)
     if not isinstance(given, (list, tuple)):
         raise OptionError(
             f"guard is {shown(given)}; expected a name ({', '.join(GUARDS.names())}), a guard, or "
             "several in a list"
         )
-    made = tuple(GUARDS.parse(one) for one in given)
+    made = () if list(given) == [NO_GUARD] else tuple(GUARDS.parse(one) for one in given)
     names = [one.name for one in made]
     for name in names:
         if names.count(name) > 1:
@@ -218,16 +283,32 @@ def _guards(given: Any) -> tuple[Guard, ...]:
     return made
 
 
-def _usual_window(policy: Policy, block_length: int | None) -> str:
-    """Returns the window of a policy where none is named; one of blocks if a length is given."""
-    name = policy.usual_window
-    blocks = "block_length" in WINDOWS.fields_of(name.partition(":")[0])
-    return name if blocks or block_length is None else Blocks.name
+def _fitting(window: str, block_length: int | None) -> str:
+    """Returns a window that nobody named, or one of blocks if their length is given."""
+    blocks = "block_length" in WINDOWS.fields_of(window.partition(":")[0])
+    return window if blocks or block_length is None else Blocks.name
 
 
 def known_rules() -> tuple[str, ...]:
     """Returns every name that `policy` may have, policies and schemes, in alphabetical order."""
     return tuple(sorted((*POLICIES.names(), *SCHEMES.names())))
+
+
+def make_rule(name: str, options: Mapping[str, Any] | None = None) -> Policy | Scheme:
+    """Returns the policy or the scheme of some name.
+
+    Args:
+        name: One of `known_rules`.
+        options: Its own, those of a call apart.
+
+    Raises:
+        OptionError: There is none, or an option is unknown or out of range.
+    """
+    if name in SCHEMES:
+        return SCHEMES.make(name, options)
+    if name not in POLICIES:
+        raise OptionError(unknown("policy", name, known_rules()))
+    return POLICIES.make(name, options)
 
 
 def _sampling(settings: Settings) -> Sampling:

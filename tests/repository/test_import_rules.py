@@ -78,7 +78,7 @@ FLOORS: Mapping[str, Mapping[str, set[str]]] = {
         "cuda": {"engine_info", "machine", "policies"},
         "engine": {"cuda", "engine_info", "machine"},
         "decoding": {"cuda", "engine", "engine_info", "policies"},
-        "doctor": {"cuda", "engine", "machine", "policies"},
+        "doctor": {"cuda", "decoder", "decoding", "engine", "machine", "policies"},
         "decoder": {"decoding", "engine", "machine", "policies"},
         "cli": {"decoder", "decoding", "doctor", "engine", "machine", "policies"},
     },
