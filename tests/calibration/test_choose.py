@@ -84,6 +84,12 @@ def test_what_the_artifact_has_now_has_no_part_in_what_is_tried() -> None:
     assert [forwards[0][name] for name in shared] == [forwards[1][name] for name in shared]
 
 
+def test_a_present_default_that_cannot_be_made_does_not_stand_in_the_way() -> None:
+    choice = chosen(fake_decoder(policy="tomorrow"), most_lost=1.0)
+    assert [name for name, _ in choice.refused] == ["tomorrow"]
+    assert len(choice.held_out) == 2
+
+
 def test_a_rule_that_cannot_decode_the_model_is_left_out_with_the_reason() -> None:
     choice = chosen(fake_decoder(shift=1), rules=("threshold", "wino"), most_lost=1.0)
     assert {name.partition(" ")[0] for name, _ in choice.refused} == {"wino"}

@@ -171,25 +171,23 @@ def _print(choice: Choice, manifest: Manifest, args: argparse.Namespace) -> None
 def _lines(choice: Choice) -> Iterator[str]:
     searched, held_out = choice.prompts
     yield f"{choice.criterion}, on {counted(searched, 'prompt')}:"
-    yield _head(choice)
-    yield from map(_row, choice.tried)
+    yield from _table(choice.tried, choice.quality)
     for rule, reason in choice.refused:
         yield f"not tried: {rule}: {reason}"
     yield ""
     yield f"Chosen: {described(choice.chosen)}"
     yield ""
     yield f"One token per step, the present default and the chosen, on {held_out} other prompts:"
-    yield _head(choice)
-    yield from map(_row, choice.held_out)
+    yield from _table(choice.held_out, choice.quality)
 
 
-def _head(choice: Choice) -> str:
-    return f"{'':<44}{choice.quality + ' %':>16}{'forwards':>10}{'rows':>9}{'ms':>9}"
-
-
-def _row(one: Tried) -> str:
-    score = one.score
-    return (
-        f"{described(one.rule):<44}{100 * score.quality:>16.1f}{score.forwards:>10.2f}"
-        f"{score.rows:>9.0f}{score.milliseconds:>9.1f}"
-    )
+def _table(tried: Sequence[Tried], quality: str) -> Iterator[str]:
+    names = [described(one.rule) for one in tried]
+    width = max(map(len, names))
+    yield f"{'':<{width}}{quality + ' %':>18}{'forwards':>10}{'rows':>9}{'ms':>9}"
+    for name, one in zip(names, tried, strict=True):
+        score = one.score
+        yield (
+            f"{name:<{width}}{100 * score.quality:>18.1f}{score.forwards:>10.2f}"
+            f"{score.rows:>9.0f}{score.milliseconds:>9.1f}"
+        )

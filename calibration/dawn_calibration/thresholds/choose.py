@@ -222,10 +222,11 @@ def choose(
     prompts, others = (Trials(decoder, side, options) for side in (searched, held_out))
     now = replace(decoder.manifest.decoding.rule, measured=None)
     careful, tried, refused = _try_all(prompts, _candidates(now, options.rules))
+    left_out = [rule for rule, _ in refused]
     least = careful.score.quality - options.most_lost - _ROUNDING
     good = [one for one in (careful, *tried) if one.score.quality >= least]
     best = min(good, key=lambda one: (getattr(one.score, options.cost), -one.score.quality))
-    held = _held_out(others, [_CAREFUL, *([] if now in refused else [now]), best.rule])
+    held = _held_out(others, [_CAREFUL, *([] if now in left_out else [now]), best.rule])
     measured = Measured(
         prompts=options.source,
         items=len(others),
@@ -292,9 +293,13 @@ def rule_of(setting: Setting) -> DefaultRule:
         setting: What is set.
     """
     call = {name: str(value) for name, value in setting.axes if name in OF_THE_CALL}
-    guard = (call.pop("guard"),) if "guard" in call else ()
-    options = {name: value for name, value in setting.axes if name not in OF_THE_CALL}
-    return DefaultRule(setting.policy, options, guard=guard, **call)
+    return DefaultRule(
+        policy=setting.policy,
+        options={name: value for name, value in setting.axes if name not in OF_THE_CALL},
+        window=call.get("window"),
+        cache=call.get("cache"),
+        guard=(call["guard"],) if "guard" in call else (),
+    )
 
 
 def described(rule: DefaultRule) -> str:
@@ -307,4 +312,4 @@ def described(rule: DefaultRule) -> str:
 
 def _rounded(score: Score) -> Score:
     """To what is worth reading."""
-    return Score(*(round(value, 4) for value in astuple(score)))
+    return Score(*(round(float(value), 4) for value in astuple(score)))
