@@ -26,6 +26,7 @@ from dawn_runtime.option_fields import Options, option, options_of
 from dawn_runtime.policies import GUARDS, POLICIES, Guard, Policy
 from dawn_runtime.registry import check_options, unknown
 from dawn_runtime.request import Limits
+from dawn_runtime.rules import known_rules
 
 NO_GUARD: Final = "none"
 """What is given for no guard where the artifact recommends one."""
@@ -257,15 +258,6 @@ def _made(settings: Settings, block_length: int | None, defaults: DecodingDefaul
     return Unmask(rule, window, cache, sampling, guards)
 
 
-def takes_cache(policy: str) -> bool:
-    """Tells whether a policy or scheme of some name can be decoded with a cache.
-
-    Args:
-        policy: Its name; of one that does not exist it is said where it is made.
-    """
-    return policy not in SCHEMES or "cache" in SCHEMES.fields_of(policy)
-
-
 def _guards(given: Any) -> tuple[Guard, ...]:
     """Makes the guards of one text or object, or of a list of them; None is none, as is `none`."""
     if isinstance(given, (str, Guard, type(None))):
@@ -287,28 +279,6 @@ def _fitting(window: str, block_length: int | None) -> str:
     """Returns a window that nobody named, or one of blocks if their length is given."""
     blocks = "block_length" in WINDOWS.fields_of(window.partition(":")[0])
     return window if blocks or block_length is None else Blocks.name
-
-
-def known_rules() -> tuple[str, ...]:
-    """Returns every name that `policy` may have, policies and schemes, in alphabetical order."""
-    return tuple(sorted((*POLICIES.names(), *SCHEMES.names())))
-
-
-def make_rule(name: str, options: Mapping[str, Any] | None = None) -> Policy | Scheme:
-    """Returns the policy or the scheme of some name.
-
-    Args:
-        name: One of `known_rules`.
-        options: Its own, those of a call apart.
-
-    Raises:
-        OptionError: There is none, or an option is unknown or out of range.
-    """
-    if name in SCHEMES:
-        return SCHEMES.make(name, options)
-    if name not in POLICIES:
-        raise OptionError(unknown("policy", name, known_rules()))
-    return POLICIES.make(name, options)
 
 
 def _sampling(settings: Settings) -> Sampling:

@@ -28,7 +28,7 @@ from dawn_runtime import Artifact, ArtifactError, Decoder, OptionError
 from dawn_runtime.engine.fake import FakeEngine, HashModel, fake_manifest
 from dawn_runtime.manifest import DecodingDefaults
 from dawn_runtime.policies import POLICIES
-from dawn_runtime.settings import make_rule
+from dawn_runtime.rules import make_rule
 
 QUESTIONS = [Question([1 + i, 2], f"prompt {i}") for i in range(6)]
 

@@ -25,7 +25,8 @@ from dawn_runtime.errors import EngineError, OptionError
 from dawn_runtime.manifest import DefaultRule, Measured, Score
 from dawn_runtime.policies import POLICIES
 from dawn_runtime.registry import unknown
-from dawn_runtime.settings import Settings, make_rule
+from dawn_runtime.rules import make_rule
+from dawn_runtime.settings import Settings
 from dawn_runtime.wording import counted
 
 Cost = Literal["forwards", "rows", "milliseconds"]

@@ -21,7 +21,7 @@ from dawn_runtime.manifest import (
     Manifest,
     OptionValue,
 )
-from dawn_runtime.settings import make_rule
+from dawn_runtime.rules import make_rule
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from typing import Final
 
 from dawn_calibration.thresholds.grids import Grid, Options
 from dawn_runtime import Dawn
-from dawn_runtime.settings import make_rule
+from dawn_runtime.rules import make_rule
 
 EXPONENT: Final = "length_exponent"
 REFERENCE: Final = "reference_length"

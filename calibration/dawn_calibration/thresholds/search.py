@@ -14,7 +14,7 @@ from dawn_calibration.answers import Likeness
 from dawn_calibration.thresholds.grids import Grid, Options
 from dawn_runtime.errors import OptionError
 from dawn_runtime.manifest import OptionValue
-from dawn_runtime.settings import make_rule
+from dawn_runtime.rules import make_rule
 
 MAX_ROUNDS: Final = 3
 

@@ -33,7 +33,8 @@ from dawn_runtime.checks import check_integer, check_kind, check_number, shown
 from dawn_runtime.decoding import Scheme
 from dawn_runtime.errors import OptionError
 from dawn_runtime.policies import Policy
-from dawn_runtime.settings import Settings, make_rule
+from dawn_runtime.rules import make_rule
+from dawn_runtime.settings import Settings
 from dawn_runtime.wording import counted
 
 

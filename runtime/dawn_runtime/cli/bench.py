@@ -22,7 +22,8 @@ from dawn_runtime.errors import OptionError
 from dawn_runtime.manifest import DecodingDefaults, Manifest
 from dawn_runtime.options import add_policy_flags, add_rule_flag, rules_help
 from dawn_runtime.results import Result
-from dawn_runtime.settings import Settings, make_plan, takes_cache
+from dawn_runtime.rules import takes_cache
+from dawn_runtime.settings import Settings, make_plan
 
 _HEAD = (
     f"{'policy':<14}{'cache':<18}{'tokens/s':>9}{'x first':>8}{'forwards':>9}{'rows fed':>9}"
