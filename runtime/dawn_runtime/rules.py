@@ -1,12 +1,16 @@
-"""Whatever `policy` may name: the policies and the schemes together."""
+"""Whatever `policy` may name, policies and schemes together, and the guards around a policy."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
+from dawn_runtime.checks import shown
 from dawn_runtime.decoding import SCHEMES, Scheme
 from dawn_runtime.errors import OptionError
-from dawn_runtime.policies import POLICIES, Policy
+from dawn_runtime.policies import GUARDS, POLICIES, Guard, Policy
 from dawn_runtime.registry import unknown
+
+NO_GUARD: Final = "none"
+"""What is given for no guard where the artifact recommends one."""
 
 
 def known_rules() -> tuple[str, ...]:
@@ -38,3 +42,27 @@ def takes_cache(policy: str) -> bool:
         policy: Its name; of one that does not exist it is said where it is made.
     """
     return policy not in SCHEMES or "cache" in SCHEMES.fields_of(policy)
+
+
+def make_guards(given: Any) -> tuple[Guard, ...]:
+    """Returns the guards of one text or object, or of a list of them; None is none, as is `none`.
+
+    Args:
+        given: What was given.
+
+    Raises:
+        OptionError: There is none of a name, an option is bad, or one comes twice.
+    """
+    if isinstance(given, (str, Guard, type(None))):
+        given = () if given is None else (given,)
+    if not isinstance(given, (list, tuple)):
+        raise OptionError(
+            f"guard is {shown(given)}; expected a name ({', '.join(GUARDS.names())}), a guard, or "
+            "several in a list"
+        )
+    made = () if list(given) == [NO_GUARD] else tuple(GUARDS.parse(one) for one in given)
+    names = [one.name for one in made]
+    for name in names:
+        if names.count(name) > 1:
+            raise OptionError(f"guard {name!r} is given twice; give it once")
+    return made

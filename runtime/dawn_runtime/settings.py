@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Final, TypedDict
+from typing import Any, ClassVar, TypedDict
 
 from dawn_runtime.checks import shown
 from dawn_runtime.decoding import (
@@ -23,13 +23,10 @@ from dawn_runtime.decoding.schemes import fitted
 from dawn_runtime.errors import ArtifactError, OptionError
 from dawn_runtime.manifest import MANIFEST_FILE, DecodingDefaults
 from dawn_runtime.option_fields import Options, option, options_of
-from dawn_runtime.policies import GUARDS, POLICIES, Guard, Policy
+from dawn_runtime.policies import POLICIES, Guard, Policy
 from dawn_runtime.registry import check_options, unknown
 from dawn_runtime.request import Limits
-from dawn_runtime.rules import known_rules
-
-NO_GUARD: Final = "none"
-"""What is given for no guard where the artifact recommends one."""
+from dawn_runtime.rules import known_rules, make_guards
 
 
 class Settings(TypedDict, total=False):
@@ -238,7 +235,7 @@ def _made(settings: Settings, block_length: int | None, defaults: DecodingDefaul
     """Makes the scheme of settings that name a policy."""
     policy = settings["policy"]
     options = check_options("policy", settings.get("options"))
-    sampling, guards = _sampling(settings), _guards(settings.get("guard"))
+    sampling, guards = _sampling(settings), make_guards(settings.get("guard"))
     if isinstance(policy, Scheme) or (isinstance(policy, str) and policy in SCHEMES):
         if guards:
             name = policy if isinstance(policy, str) else policy.name
@@ -256,23 +253,6 @@ def _made(settings: Settings, block_length: int | None, defaults: DecodingDefaul
     window = _window(asked, block_length, defaults)
     cache = CACHES.parse(_given(settings.get("cache"), rule.usual_cache))
     return Unmask(rule, window, cache, sampling, guards)
-
-
-def _guards(given: Any) -> tuple[Guard, ...]:
-    """Makes the guards of one text or object, or of a list of them; None is none, as is `none`."""
-    if isinstance(given, (str, Guard, type(None))):
-        given = () if given is None else (given,)
-    if not isinstance(given, (list, tuple)):
-        raise OptionError(
-            f"guard is {shown(given)}; expected a name ({', '.join(GUARDS.names())}), a guard, or "
-            "several in a list"
-        )
-    made = () if list(given) == [NO_GUARD] else tuple(GUARDS.parse(one) for one in given)
-    names = [one.name for one in made]
-    for name in names:
-        if names.count(name) > 1:
-            raise OptionError(f"guard {name!r} is given twice; give it once")
-    return made
 
 
 def _fitting(window: str, block_length: int | None) -> str:
