@@ -49,6 +49,7 @@ class RowState:
         fed: Positions fed to the engine so far, over all steps.
         memory: What the scheme remembers of this row, None if nothing.
         kept: Whose keys are kept, None if there are none.
+        linked: In how many of its steps a dependency graph had an edge; see `Decision.linked`.
     """
 
     ids: IntArray
@@ -64,6 +65,7 @@ class RowState:
     fed: int = 0
     memory: Any = None
     kept: Kept | None = None
+    linked: int = 0
 
     @classmethod
     def begin(
@@ -177,6 +179,7 @@ class RowState:
         fed: int = 0,
         memory: Any = None,
         kept: Kept | None = None,
+        linked: bool = True,
     ) -> "RowState":
         """Returns the row one step later; what is allowed in a step is up to `rails`.
 
@@ -190,6 +193,7 @@ class RowState:
             fed: Positions that the step fed to the engine.
             memory: As in the attribute, after the step.
             kept: The same.
+            linked: Whether a dependency graph had an edge in the step.
         """
         ids, masked, steps, confidences = (
             array.copy()
@@ -211,6 +215,7 @@ class RowState:
             fed=self.fed + fed,
             memory=memory,
             kept=kept,
+            linked=self.linked + linked,
         )
 
     def assumed(self, masked: BoolArray) -> "RowState":
