@@ -6,12 +6,13 @@
 Measured is `Policy.select` on one row, after `Policy.remember` where the policy needs history: for
 DAWN that is sink detection over the attention of all rows, edges, anchors and the independent set;
 for KLASS it is the softmax over the vocabulary of all undecided positions. Guards are timed around
-a threshold that half of the candidates reach. States are drawn at
-random, a new one for each repetition (one of two where logits are needed, which are large), with
-attention as peaked as trained models have it and confidences spread over (0, 1), so that every
-branch runs. Of the schemes that choose among predictions, `credit` and `prophet`, it is `decide`,
-with logits and margins at hand. With `--artifact` the engine runs real steps of the same length,
-and the share of a decode step that is spent outside the engine is printed too (packing included).
+a threshold that half of the candidates reach. States are drawn at random, a new one for each
+repetition (one of two where logits are needed, which are large), with attention as peaked as
+trained models have it and confidences spread over (0, 1), so that every branch runs. Of schemes it
+is `ask` and `decide`, which lay out drafts, copies and shadows too, along an answer whose
+predictions are drawn anew in each step. With `--artifact` the engine runs real steps of the same
+length, and the share of a decode step that is spent outside the engine is printed too (packing
+included).
 
 Standard output gets tables, or one JSON document with --json.
 """
@@ -30,7 +31,7 @@ import numpy as np
 
 from dawn_runtime import Decoder
 from dawn_runtime.cli.common import Parser, print_json, run_command
-from dawn_runtime.decoding import SCHEMES, Answer, Ask, Blocks, RowState
+from dawn_runtime.decoding import SCHEMES, Answer, Ask, Blocks, RowState, rails
 from dawn_runtime.policies import (
     GUARDS,
     POLICIES,
@@ -45,7 +46,7 @@ TARGET_MICROSECONDS = 300.0
 TARGET_SHARE = 0.03
 VOCABULARY = 32_000
 LENGTH = 512
-CHOOSING_SCHEMES = ("credit", "edit", "info-gain", "prophet")
+SCHEMES_TIMED = ("credit", "edit", "freedave", "info-gain", "prophet", "verify", "wino")
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def _work(arguments: argparse.Namespace) -> None:
     timings += [
         _time_scheme(name, length, arguments.block_length, arguments.repeat)
         for length in arguments.lengths
-        for name in CHOOSING_SCHEMES
+        for name in SCHEMES_TIMED
     ]
     report: dict[str, object] = {"machine": _machine(), "selection": [asdict(t) for t in timings]}
     table = sys.stderr if arguments.json else sys.stdout
@@ -130,19 +131,24 @@ def _timing(name: str, length: int, block_length: int, microseconds: list[float]
 
 
 def _time_scheme(name: str, length: int, block_length: int, repeat: int) -> Timing:
-    """Times what a scheme decides from the answer of a row like those of `random_view`."""
+    """Times what a scheme asks and decides in the last two blocks, again and again."""
     rng = np.random.default_rng(length)
     view = random_view(rng, length, block_length)
     ids = np.where(view.masked, VOCABULARY, 1)
-    row = RowState.fill(ids, view.window[0] % block_length, VOCABULARY)
+    begun = row = RowState.fill(ids, view.window[0] % block_length, VOCABULARY)
     scheme = SCHEMES.make(name, {"window": Blocks(block_length)})
     microseconds = []
     for _ in range(repeat + 50):
-        answers = [random_answer(rng, ask) for ask in scheme.ask(row)]
         started = time.perf_counter()
+        asks = scheme.ask(row)
+        asked = time.perf_counter()
+        answers = [random_answer(rng, ask) for ask in asks]
+        answered = time.perf_counter()
         decision = scheme.decide(row, answers)
-        microseconds.append(1e6 * (time.perf_counter() - started))
-        row = replace(row, memory=decision.memory)  # a row that stays, with what is remembered
+        ended = time.perf_counter()
+        microseconds.append(1e6 * (asked - started + ended - answered))
+        row = rails.apply(row, decision, answers)
+        row = begun if row.finished else row
     return _timing(name, length, block_length, microseconds[50:])
 
 

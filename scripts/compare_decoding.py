@@ -6,8 +6,8 @@
 Every combination answers the same items. A line of the table is one combination: the mean accuracy
 over the tasks, runs of the engine, positions fed and milliseconds an item, and the task that lost
 most against the cache `none` under the same policy and window, in points (`none` has to be listed
-first). With --tasks-too there is a line for each task besides. Standard output gets the table, or
-one JSON document with --json.
+first). Guards of --guard are around every policy. With --tasks-too there is a line for each task
+besides. Standard output gets the table, or one JSON document with --json.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dawn_runtime import Decoder
+from dawn_runtime.artifact import read_manifest
 from dawn_runtime.cli.common import Parser, print_json, run_command
-from dawn_runtime.settings import Settings
+from dawn_runtime.options import add_rule_flag
+from dawn_runtime.settings import Settings, make_plan
 from held_out import add_item_flags, answer
 
 EXACT = "none"
@@ -39,6 +41,7 @@ class Combination:
     policy: str
     window: str
     cache: str
+    guard: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ def _parser() -> Parser:
     parser.add_argument("--policies", nargs="+", default=["one-per-step", "threshold", "dawn"])
     parser.add_argument("--windows", nargs="+", default=["blocks"])
     parser.add_argument("--caches", nargs="+", default=[EXACT, "prefix", "dual"])
+    add_rule_flag(parser, "guard", "; may be repeated, all of them together", action="append")
     add_item_flags(parser, batch=1)
     parser.add_argument("--tasks-too", action="store_true", help="a line for each task besides")
     return parser
@@ -81,13 +85,15 @@ def _parser() -> Parser:
 def _work(arguments: argparse.Namespace) -> None:
     table = sys.stderr if arguments.json else sys.stdout
     scores: list[Score] = []
-    print(HEAD, file=table)
+    guard = tuple(arguments.guard or ())
+    _check(arguments, guard)
+    print(*(f"guard {one}" for one in guard), HEAD, sep="\n", file=table)
     for artifact in arguments.artifacts:
         with Decoder.open(artifact, threads=arguments.threads) as decoder:
             for policy, window, cache in itertools.product(
                 arguments.policies, arguments.windows, arguments.caches
             ):
-                combination = Combination(artifact.name, policy, window, cache)
+                combination = Combination(artifact.name, policy, window, cache, guard)
                 found = [_score(decoder, combination, t, arguments) for t in arguments.tasks]
                 scores += found
                 lines = [_summary(found, scores)]
@@ -99,6 +105,13 @@ def _work(arguments: argparse.Namespace) -> None:
         print_json({**setting, "scores": [asdict(score) for score in scores]})
 
 
+def _check(arguments: argparse.Namespace, guard: tuple[str, ...]) -> None:
+    """Refuses what would fail after the first of many combinations."""
+    for artifact, policy in itertools.product(arguments.artifacts, arguments.policies):
+        settings: Settings = {"policy": policy, "guard": guard}
+        make_plan(settings, read_manifest(artifact).decoding)
+
+
 def _score(
     decoder: Decoder, combination: Combination, task: str, arguments: argparse.Namespace
 ) -> Score:
@@ -107,6 +120,7 @@ def _score(
         "policy": combination.policy,
         "window": combination.window,
         "cache": combination.cache,
+        "guard": combination.guard,
         "max_new_tokens": arguments.max_new_tokens,
         "block_length": arguments.block_length if made_of_blocks else None,
     }

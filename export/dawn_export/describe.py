@@ -9,18 +9,23 @@ from tokenizers import Tokenizer
 
 from dawn_export.options import ExportOptions
 from dawn_export.quantization.fingerprint import model_dims
-from dawn_export.text.side_files import read_fields
+from dawn_export.text.side_files import find, read_fields
 from dawn_export.text.tokenizer import TOKENIZER_FILE, library_errors
 from dawn_models import Checkpoint, Family
+from dawn_models.fields import MAX_JSON_BYTES
+from dawn_runtime._fields import Fields
 from dawn_runtime.artifact import sha256_of
+from dawn_runtime.decoding_defaults import DECODING_FILE
 from dawn_runtime.manifest import (
     STEP,
     DecodingDefaults,
+    DefaultRule,
     FileEntry,
     Manifest,
     SpecialTokens,
     one_graph,
 )
+from dawn_runtime.settings import check_default
 
 
 def describe(
@@ -35,7 +40,8 @@ def describe(
         weights: Size and hash of the external data file, which is too large to be read again.
 
     Raises:
-        ArtifactError: A value does not fit the manifest.
+        ArtifactError: A value does not fit the manifest, or the decoding that lies beside the
+            checkpoint cannot be used.
     """
     config, graphs = checkpoint.config, one_graph(measures=options.measures)
     data = graphs[STEP].data
@@ -77,8 +83,17 @@ def published_defaults(family: Family) -> DecodingDefaults:
 
 
 def _decoding(checkpoint: Checkpoint) -> DecodingDefaults:
-    """The published rule, with the answer length that generation_config.json asks for, if any."""
+    """The rule that lies beside the checkpoint, else the published one.
+
+    Either with the answer length that generation_config.json asks for, if any.
+    """
     defaults = published_defaults(checkpoint.family)
+    path = find(checkpoint.folder, DECODING_FILE)
+    if path is not None:
+        remedy = "write it again with dawn-calibrate default --record"
+        rule = DefaultRule.read(Fields.read(path, MAX_JSON_BYTES, remedy))
+        defaults = defaults.with_rule(rule, published=None)
+        check_default(defaults, str(path), shift=checkpoint.config.shift)
     fields = read_fields(checkpoint.folder, "generation_config.json")
     new_tokens = fields.integer("max_new_tokens", minimum=1, default=defaults.max_new_tokens)
     return replace(defaults, max_new_tokens=new_tokens)

@@ -17,19 +17,23 @@ from dawn_runtime import contract
 from dawn_runtime._fields import Fields
 from dawn_runtime._version import __version__
 from dawn_runtime.contract import TensorSpec
+from dawn_runtime.decoding_defaults import (
+    DecodingDefaults,
+    DefaultRule,
+    Measured,
+    OptionValue,
+    Score,
+)
 from dawn_runtime.errors import ArtifactError
 from dawn_runtime.files import is_plain_name
 from dawn_runtime.manifest_records import (
     GRAPH_FILE,
     STEP,
     WEIGHTS_FILE,
-    DecodingDefaults,
     Dims,
     FileEntry,
     Graph,
-    OptionValue,
     Origin,
-    PublishedRule,
     SpecialTokens,
     one_graph,
 )
@@ -44,13 +48,15 @@ __all__ = [
     "TOKENIZER_FILE",
     "WEIGHTS_FILE",
     "DecodingDefaults",
+    "DefaultRule",
     "Dims",
     "FileEntry",
     "Graph",
     "Manifest",
+    "Measured",
     "OptionValue",
     "Origin",
-    "PublishedRule",
+    "Score",
     "SpecialTokens",
     "one_graph",
 ]

@@ -1,23 +1,16 @@
 """Parts of the manifest: plain records, each of which reads itself strictly from JSON."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Final
 
 from dawn_runtime._fields import Fields
 from dawn_runtime.contract import TensorSpec
-
-MAX_LENGTH: Final = 2**24
-"""Longest block or answer that a manifest may set, in tokens; far above those of any model."""
 
 MAX_LAYERS: Final = 2**12
 """Most layers; lists as long as this are made before a graph is seen."""
 
 _MAX_SIZE: Final = 2**31 - 1
 """Largest of the other sizes, as in configurations of checkpoints."""
-
-OptionValue = float | int | str | bool
-"""Value of one policy option as JSON carries it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,71 +81,6 @@ class SpecialTokens:
             eos=fields.integers("eos"),
             pad=fields.optional_integer("pad"),
             forbidden=fields.integers("forbidden") if listed else (),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class PublishedRule:
-    """The rule an artifact was exported with, kept while a tuned one stands in its place.
-
-    Attributes:
-        policy: Name of a registered policy.
-        options: Its options; read-only by convention.
-    """
-
-    policy: str
-    options: Mapping[str, OptionValue]
-
-    @classmethod
-    def read(cls, fields: Fields) -> "PublishedRule":
-        """Reads the record; raises `ArtifactError` at a wrong field."""
-        fields.only("policy", "options")
-        options = fields.nested("options")
-        return cls(fields.text("policy"), {name: options.option(name) for name in options.values})
-
-
-@dataclass(frozen=True, slots=True)
-class DecodingDefaults:
-    """How to decode when the caller does not say.
-
-    Attributes:
-        policy: Name of a registered policy.
-        options: Its options; read-only by convention.
-        block_length: Tokens in a block of the semi-autoregressive window.
-        fallback_length: Below this many new tokens a policy that builds a dependency graph hands
-            over to its plain threshold rule.
-        max_new_tokens: Most positions to decode, where the context has room for them.
-        published: What `policy` and `options` were before they were tuned; None if they are that.
-    """
-
-    policy: str
-    options: Mapping[str, OptionValue]
-    block_length: int = 32
-    fallback_length: int = 32
-    max_new_tokens: int = 256
-    published: PublishedRule | None = None
-
-    def to_dict(self) -> dict[str, object]:
-        """Returns the record as JSON carries it; `published` only if there is one."""
-        plain = {**asdict(self), "options": dict(self.options)}
-        if self.published is None:
-            del plain["published"]
-        return plain
-
-    @classmethod
-    def read(cls, fields: Fields) -> "DecodingDefaults":
-        """Reads the record; raises `ArtifactError` at a wrong field."""
-        fields.only(*cls.__dataclass_fields__)
-        options, published = fields.nested("options"), None
-        if "published" in fields.values:
-            published = PublishedRule.read(fields.nested("published"))
-        return cls(
-            policy=fields.text("policy"),
-            options={name: options.option(name) for name in options.values},
-            block_length=fields.integer("block_length", 1, MAX_LENGTH),
-            fallback_length=fields.integer("fallback_length", 0, MAX_LENGTH),
-            max_new_tokens=fields.integer("max_new_tokens", 1, MAX_LENGTH),
-            published=published,
         )
 
 

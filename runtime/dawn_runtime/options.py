@@ -13,7 +13,8 @@ from dawn_runtime.option_fields import Option, options_of
 from dawn_runtime.policies import GUARDS, POLICIES
 from dawn_runtime.registry import Registry
 from dawn_runtime.request import Limits
-from dawn_runtime.settings import Scalars, known_rules
+from dawn_runtime.rules import known_rules
+from dawn_runtime.settings import Scalars
 
 _METAVARS: Final = {
     "temperature": "T",

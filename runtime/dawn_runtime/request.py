@@ -128,10 +128,11 @@ class Request:
 
     @property
     def _doubt(self) -> str | None:
-        """What speaks against the policy where each row looks at the whole sequence."""
-        return (
-            self.scheme.policy.doubt(self.row.length) if isinstance(self.scheme, Unmask) else None
-        )
+        """What the policy says of an answer in which what it looks for was not once to be seen."""
+        row, scheme = self.row, self.scheme
+        if not row.step or row.linked or not isinstance(scheme, Unmask):
+            return None
+        return scheme.policy.unlinked(row.step)
 
     @property
     def _guards(self) -> tuple[str, ...]:

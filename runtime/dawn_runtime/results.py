@@ -41,8 +41,8 @@ class Result:
         trace: Every commit by step and position, also those after an end token.
         policy: Name of the policy that decided.
         options: Its options.
-        doubt: Why the policy could not do what it is for at this length, such as DAWN where nearly
-            every key is a sink, so that its graph is empty; None where nothing speaks against it.
+        doubt: That the policy could not do what it is for, counted from the run: DAWN in none of
+            whose steps the graph had an edge chose as a threshold would. None otherwise.
         guards: What had to let its choices through, such as `budget:nats=4.0`; see `Settings`.
         fallback: True if a policy handed over to its plain rule because the answer is short.
         finish_reason: `end` at an end token, `length` when all positions were decided; otherwise

@@ -20,12 +20,13 @@ from dawn_runtime.decoding import (
     Window,
 )
 from dawn_runtime.decoding.schemes import fitted
-from dawn_runtime.errors import OptionError
-from dawn_runtime.manifest import DecodingDefaults
+from dawn_runtime.errors import ArtifactError, OptionError
+from dawn_runtime.manifest import MANIFEST_FILE, DecodingDefaults
 from dawn_runtime.option_fields import Options, option, options_of
-from dawn_runtime.policies import GUARDS, POLICIES, Guard, Policy
+from dawn_runtime.policies import POLICIES, Guard, Policy
 from dawn_runtime.registry import check_options, unknown
 from dawn_runtime.request import Limits
+from dawn_runtime.rules import known_rules, make_guards
 
 
 class Settings(TypedDict, total=False):
@@ -33,15 +34,16 @@ class Settings(TypedDict, total=False):
 
     Attributes:
         max_new_tokens: Positions to decode, >= 1; by default the artifact's, or what has room.
-        policy: Name or object; by default the artifact's.
-        options: Options for a policy given by name, such as `{"threshold": 0.8}`. What is left out
-            keeps the artifact's value if the policy is its default, else the policy's own.
+        policy: Name or object; by default the artifact's. Options, window, cache and guard that are
+            left out are the artifact's if this is its default, else as said below.
+        options: Options for a policy given by name, such as `{"threshold": 0.8}`; by default the
+            policy's own.
         window: Name, name with options such as `pruned:near=64`, or object; by default `blocks`,
             or what goes with the policy.
         cache: Name, name with options such as `dual:refresh=8`, or object; by default `none`, or
             what goes with the policy.
         guard: Name, name with options such as `budget:nats=4`, or object, or several in a list:
-            what of the policy's choice has to wait; none by default.
+            what of the policy's choice has to wait; by default, and with `none`, nothing.
         block_length: Tokens in a block of a named window of blocks; by default the artifact's.
         fallback_length: Below this many new tokens a policy that builds a graph hands over to its
             plain rule; by default the artifact's, 0 never does.
@@ -178,13 +180,65 @@ def _given(value: Any, default: Any) -> Any:
 def _scheme(settings: Settings, block_length: int | None, defaults: DecodingDefaults) -> Scheme:
     """Makes the scheme that `policy` names, or `Unmask` with that policy.
 
-    The artifact's options are the base if it is the artifact's policy.
+    Where that is the artifact's rule, all that is left out is as the artifact has it.
     """
-    policy: str | Policy | Scheme = _given(settings.get("policy"), defaults.policy)
+    policy = settings.get("policy")
+    if policy is not None and not (isinstance(policy, str) and policy == defaults.policy):
+        return _made(settings, block_length, defaults)
+    try:
+        filled = _with_default(settings, block_length, defaults)
+        return _made(filled, block_length, defaults)
+    except OptionError:
+        check_default(defaults)  # whose fault is it?
+        raise
+
+
+def check_default(
+    defaults: DecodingDefaults, source: str = MANIFEST_FILE, *, shift: int | None = None
+) -> Scheme:
+    """Returns the scheme that an artifact recommends.
+
+    Args:
+        defaults: Its record.
+        source: File that it comes from, for the message.
+        shift: Of the model, which has to be one that it decodes; None looks at no model.
+
+    Raises:
+        ArtifactError: There is none of that name here, or what is recorded does not go together.
+    """
+    try:
+        scheme = _made(_with_default({}, None, defaults), None, defaults)
+        if shift is not None:
+            scheme.suits(shift)
+    except OptionError as error:
+        raise ArtifactError(
+            f"{source}: the decoding it records cannot be used here ({error}); name another "
+            "policy, or update dawn-edge, or export again"
+        ) from error
+    return scheme
+
+
+def _with_default(
+    settings: Settings, block_length: int | None, defaults: DecodingDefaults
+) -> Settings:
+    """Fills in what the artifact recommends, option by option."""
+    given = check_options("policy", settings.get("options"))
+    window = None if defaults.window is None else _fitting(defaults.window, block_length)
+    return {
+        **settings,
+        "policy": defaults.policy,
+        "options": {**defaults.options, **given},
+        "window": _given(settings.get("window"), window),
+        "cache": _given(settings.get("cache"), defaults.cache),
+        "guard": _given(settings.get("guard"), defaults.guard),
+    }
+
+
+def _made(settings: Settings, block_length: int | None, defaults: DecodingDefaults) -> Scheme:
+    """Makes the scheme of settings that name a policy."""
+    policy = settings["policy"]
     options = check_options("policy", settings.get("options"))
-    if isinstance(policy, str) and policy == defaults.policy:
-        options = {**defaults.options, **options}
-    sampling, guards = _sampling(settings), _guards(settings.get("guard"))
+    sampling, guards = _sampling(settings), make_guards(settings.get("guard"))
     if isinstance(policy, Scheme) or (isinstance(policy, str) and policy in SCHEMES):
         if guards:
             name = policy if isinstance(policy, str) else policy.name
@@ -197,40 +251,17 @@ def _scheme(settings: Settings, block_length: int | None, defaults: DecodingDefa
         return fitted(policy, options, window, cache, sampling)
     if isinstance(policy, str) and policy not in POLICIES:
         raise OptionError(unknown("policy", policy, known_rules()))
-    rule = POLICIES.make(policy, options)
-    asked = _given(settings.get("window"), _usual_window(rule, block_length))
+    rule = POLICIES.make(policy, options)  # type: ignore[arg-type]  # None is refused
+    asked = _given(settings.get("window"), _fitting(rule.usual_window, block_length))
     window = _window(asked, block_length, defaults)
     cache = CACHES.parse(_given(settings.get("cache"), rule.usual_cache))
     return Unmask(rule, window, cache, sampling, guards)
 
 
-def _guards(given: Any) -> tuple[Guard, ...]:
-    """Makes the guards of one text or object, or of a list of them; None is none."""
-    if given is None or isinstance(given, (str, Guard)):
-        return () if given is None else (GUARDS.parse(given),)
-    if not isinstance(given, (list, tuple)):
-        raise OptionError(
-            f"guard is {shown(given)}; expected a name ({', '.join(GUARDS.names())}), a guard, or "
-            "several in a list"
-        )
-    made = tuple(GUARDS.parse(one) for one in given)
-    names = [one.name for one in made]
-    for name in names:
-        if names.count(name) > 1:
-            raise OptionError(f"guard {name!r} is given twice; give it once")
-    return made
-
-
-def _usual_window(policy: Policy, block_length: int | None) -> str:
-    """Returns the window of a policy where none is named; one of blocks if a length is given."""
-    name = policy.usual_window
-    blocks = "block_length" in WINDOWS.fields_of(name.partition(":")[0])
-    return name if blocks or block_length is None else Blocks.name
-
-
-def known_rules() -> tuple[str, ...]:
-    """Returns every name that `policy` may have, policies and schemes, in alphabetical order."""
-    return tuple(sorted((*POLICIES.names(), *SCHEMES.names())))
+def _fitting(window: str, block_length: int | None) -> str:
+    """Returns a window that nobody named, or one of blocks if their length is given."""
+    blocks = "block_length" in WINDOWS.fields_of(window.partition(":")[0])
+    return window if blocks or block_length is None else Blocks.name
 
 
 def _sampling(settings: Settings) -> Sampling:

@@ -24,6 +24,7 @@ from dawn_calibration.ranges.calibrate import Storage
 from dawn_calibration.ranges.options import RangeOptions
 from dawn_calibration.ranges.sites import Site
 from dawn_calibration.ranges.strata import Strata
+from dawn_calibration.thresholds.grids import GRIDS
 from dawn_calibration.thresholds.search import Search, most_settings
 from dawn_calibration.thresholds.tune import TuneOptions, tune
 from dawn_export.progress import Progress, reporting
@@ -45,10 +46,13 @@ def test_a_search_says_first_how_many_answers_there_are_at_most_and_then_what_is
     with reporting(heard.append):
         tuned = tune(fake_decoder(), QUESTIONS[:4], QUESTIONS[4:], RULE)
     begun = {entry.stage: entry for entry in reversed(heard)}
-    settings = most_settings({"threshold": (0.5,) * 10})
-    assert len(tuned.points) <= settings == 31
-    most = 4 + 31 * 4 + 3 * 2
-    assert begun["reference"].text.startswith(f"at most {most} answers to decode: at most 31 sett")
+    values = len(GRIDS["threshold"]["threshold"])
+    settings = most_settings(GRIDS["threshold"])
+    assert len(tuned.points) <= settings == 1 + 3 * values
+    most = 4 + settings * 4 + 3 * 2
+    assert begun["reference"].text.startswith(
+        f"at most {most} answers to decode: at most {settings} sett"
+    )
     last = {entry.stage: entry for entry in heard}
     assert [(last[name].done, last[name].total) for name in ("reference", "held-out")] == [
         (4, 4),
@@ -56,7 +60,7 @@ def test_a_search_says_first_how_many_answers_there_are_at_most_and_then_what_is
     ]
     search = last["search"]
     # The third round does not take place, because the second one changes nothing.
-    assert (search.done, search.total) == (4 * (1 + 10 + 10), 4 * 31)
+    assert (search.done, search.total) == (4 * (1 + 2 * values), 4 * settings)
     assert list(begun) == ["held-out", "search", "reference"]
 
 
@@ -74,7 +78,7 @@ def test_a_search_that_is_interrupted_says_what_was_best(monkeypatch: pytest.Mon
         tune(fake_decoder(), QUESTIONS[:4], QUESTIONS[4:], RULE)
     said = str(stop.value)
     assert said.startswith(
-        "after 4 of at most 31 settings; best until then: threshold 0.9 -> 0.5 ("
+        "after 4 of at most 34 settings; best until then: threshold 0.9 -> 0.5 ("
     )
     assert said.endswith("forwards an answer); nothing was written")
 

@@ -18,15 +18,17 @@ from dawn_calibration.judges import judge_tasks
 from dawn_calibration.prompts import Question, data_sha256, questions_of_tasks
 from dawn_calibration.tasks import split_of
 from dawn_calibration.thresholds.defaults import restore_published, write_tuned
-from dawn_calibration.thresholds.grids import GRIDS, grid_of
+from dawn_calibration.thresholds.grids import FURTHER, GRIDS, grid_of
 from dawn_calibration.thresholds.length import Lengths
 from dawn_calibration.thresholds.report import report_text
 from dawn_calibration.thresholds.search import Point, Search, pareto
+from dawn_calibration.thresholds.strengths import LINES, OF_THE_CALL
 from dawn_calibration.thresholds.tune import Benchmark, Measured, Tuned, TuneOptions, divide, tune
 from dawn_runtime import Artifact, ArtifactError, Decoder, OptionError
 from dawn_runtime.engine.fake import FakeEngine, HashModel, fake_manifest
 from dawn_runtime.manifest import DecodingDefaults
 from dawn_runtime.policies import POLICIES
+from dawn_runtime.rules import make_rule
 
 QUESTIONS = [Question([1 + i, 2], f"prompt {i}") for i in range(6)]
 
@@ -98,8 +100,30 @@ def test_no_point_of_the_front_is_beaten_and_every_other_one_is(
 
 @pytest.mark.parametrize("policy", GRIDS)
 def test_a_grid_holds_options_of_its_policy(policy: str) -> None:
-    options = POLICIES.make(policy).options()
+    options = make_rule(policy).options()
     assert set(grid_of(policy)) <= set(options)
+    for option, values in grid_of(policy).items():
+        assert len(set(values)) == len(values)
+        for value in values:
+            make_rule(policy, {**_room(policy), option: value})
+
+
+def _room(policy: str) -> dict[str, Any]:
+    """Options that leave room for those whose bounds they are."""
+    return {"dapd": {"tau_min": 0.0, "tau_max": 1.0}, "local-leap": {"threshold": 1.0}}.get(
+        policy, {}
+    )
+
+
+def test_every_rule_with_a_strength_has_a_grid_and_no_value_is_listed_twice() -> None:
+    with_strength = {line.policy for line in LINES if set(line.grid) - set(OF_THE_CALL)}
+    assert with_strength == set(GRIDS)
+    for policy, grid in FURTHER.items():
+        for option, values in grid.items():
+            swept = {
+                v for line in LINES if line.policy == policy for v in line.grid.get(option, ())
+            }
+            assert not swept & set(values), (policy, option)
 
 
 def test_a_policy_without_thresholds_has_no_grid() -> None:
@@ -178,7 +202,7 @@ def test_tuning_reports_what_was_gained_on_other_prompts() -> None:
     careful, before, after = (entry.likeness for entry in tuned.held_out)
     assert tuned.chosen.options == {"threshold": 0.5}
     assert careful.forwards > before.forwards > after.forwards
-    assert len(tuned.points) == 10
+    assert len(tuned.points) == len(GRIDS["threshold"]["threshold"])
     assert tuned.gained
     assert tuned.prompts == (4, 2)
 

@@ -78,7 +78,7 @@ def test_the_command_writes_nothing_where_nothing_was_gained(
     assert main(["thresholds", str(artifact), *flags, "--set", "tuned"]) == 0
     shown = capsys.readouterr()
     last = shown.out.splitlines()[-1]
-    assert last == "nothing was written: none of 10 settings is better than the one it began with"
+    assert last == "nothing was written: none of 11 settings is better than the one it began with"
     assert "warning: thresholds may not hold elsewhere, searched on 2 prompts; give 8" in shown.err
     assert main(["thresholds", str(artifact), *flags, "--set", "tuned", "--quiet", "--json"]) == 0
     shown = capsys.readouterr()

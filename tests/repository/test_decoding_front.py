@@ -14,7 +14,8 @@ from dawn_calibration.tasks import TASKS
 from dawn_runtime import Decoder
 from dawn_runtime.errors import OptionError
 from dawn_runtime.manifest import DecodingDefaults
-from dawn_runtime.settings import known_rules, make_plan
+from dawn_runtime.rules import known_rules
+from dawn_runtime.settings import make_plan
 from front.groups import ALL, groups
 from front.questions import phase_of, questions
 from front.record import Conditions, Job, Outcome, Record

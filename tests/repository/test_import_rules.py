@@ -78,7 +78,7 @@ FLOORS: Mapping[str, Mapping[str, set[str]]] = {
         "cuda": {"engine_info", "machine", "policies"},
         "engine": {"cuda", "engine_info", "machine"},
         "decoding": {"cuda", "engine", "engine_info", "policies"},
-        "doctor": {"cuda", "engine", "machine", "policies"},
+        "doctor": {"cuda", "decoder", "decoding", "engine", "machine", "policies"},
         "decoder": {"decoding", "engine", "machine", "policies"},
         "cli": {"decoder", "decoding", "doctor", "engine", "machine", "policies"},
     },
@@ -116,8 +116,8 @@ at the top of a package that go together, named after the one that is read first
 TOGETHER: Mapping[str, Mapping[str, str]] = {
     "dawn_runtime": dict.fromkeys(
         (
-            *("decoder", "generation", "open_batch", "options", "request", "results", "settings"),
-            "streams",
+            *("decoder", "generation", "open_batch", "options", "request", "results", "rules"),
+            *("settings", "streams"),
         ),
         "decoder",
     )

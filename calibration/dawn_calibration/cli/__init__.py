@@ -1,16 +1,17 @@
-"""`dawn-calibrate`: ranges for integers, thresholds for decoding, and a look at what they cost."""
+"""`dawn-calibrate`: ranges for integers, rules for decoding, and a look at what they cost."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
 
-from dawn_calibration.cli import compare, ranges, thresholds
+from dawn_calibration.cli import compare, default, ranges, thresholds
 from dawn_runtime.cli.common import Parser, run_command
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "ranges": ranges.main,
     "thresholds": thresholds.main,
+    "default": default.main,
     "compare": compare.main,
 }
 """Sub-command -> what runs it; each has flags of its own."""

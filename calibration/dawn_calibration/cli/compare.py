@@ -34,6 +34,7 @@ from dawn_runtime.cli.common import (
     run_command,
     threads,
 )
+from dawn_runtime.decoding import SCHEMES
 from dawn_runtime.errors import OptionError
 from dawn_runtime.manifest import DecodingDefaults
 from dawn_runtime.options import add_policy_flags
@@ -104,5 +105,10 @@ def _work(args: argparse.Namespace) -> None:
 def _policy(args: argparse.Namespace, defaults: DecodingDefaults) -> Policy:
     """The rule asked for; the artifact's own options are the base of the artifact's own rule."""
     name = args.policy or defaults.policy
+    if args.policy is None and name in SCHEMES:
+        raise OptionError(
+            f"the default of A, {name}, is a scheme, and compared are the decisions of a policy; "
+            "give one with --policy, such as threshold"
+        )
     base = defaults.options if name == defaults.policy else {}
     return POLICIES.make(name, {**base, **key_values(args.set)})

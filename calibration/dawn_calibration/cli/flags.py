@@ -15,6 +15,7 @@ from dawn_calibration.prompts import (
     repeated,
 )
 from dawn_calibration.tasks import LEARNED, TASKS, Split
+from dawn_calibration.thresholds.tune import divide
 from dawn_runtime import Decoder
 from dawn_runtime.cli.common import Parser, count, place
 from dawn_runtime.cli.places import check_apart, destination, given
@@ -25,6 +26,8 @@ from dawn_runtime.wording import counted
 _ALL: Final = "all"
 _ITEMS: Final = 8
 _SEED_DIGITS: Final = 18
+HELD_OUT: Final = 0.5
+"""Share of the prompts of a file that is not searched on."""
 _FEW: Final = 8
 """Below this a single odd prompt weighs more than an eighth."""
 
@@ -80,11 +83,46 @@ def questions(args: argparse.Namespace, split: Split) -> list[Question]:
     return found
 
 
-def add_length_flags(parser: Parser) -> None:
-    """Adds the flags that say how long answers and blocks are."""
+def prompts_of_both_sides(args: argparse.Namespace) -> tuple[list[Question], list[Question]]:
+    """Returns prompts to search on, and others to measure on.
+
+    Args:
+        args: With the flags of `add_data_flags`, and `held_out`, a share of --data.
+
+    Raises:
+        OptionError: A share of tasks, which have items held out, or one that leaves too few.
+        PromptError: The file cannot be read.
+    """
+    if args.data is None:
+        if args.held_out is not None:
+            raise OptionError(
+                "--held-out: goes with --data; got --tasks, which have items held out"
+            )
+        return questions(args, "train"), questions(args, "heldout")
+    share = HELD_OUT if args.held_out is None else args.held_out
+    return divide(questions(args, "train"), share, args.seed or 0)
+
+
+def check_share(value: float | None, flag: str) -> None:
+    """Refuses a number that is no share; None is not given.
+
+    Raises:
+        OptionError: It is none.
+    """
+    if value is not None and not 0 <= value <= 1:
+        raise OptionError(f"{flag} is {value}; expected a share from 0 to 1")
+
+
+def add_max_new_tokens(parser: Parser) -> None:
+    """Adds the flag that says how long answers are."""
     parser.add_argument(
         "--max-new-tokens", type=count, metavar="N", help="default: the model's own"
     )
+
+
+def add_length_flags(parser: Parser) -> None:
+    """Adds the flags that say how long answers and blocks are."""
+    add_max_new_tokens(parser)
     parser.add_argument("--block-length", type=count, metavar="N", help="default: the model's own")
 
 

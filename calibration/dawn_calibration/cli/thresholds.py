@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import Final
 
 from dawn_calibration.cli.flags import (
+    HELD_OUT,
     add_checker_flag,
     add_data_flags,
     add_length_flags,
     check_picture,
+    check_share,
     checker,
     note,
     note_threads,
-    questions,
+    prompts_of_both_sides,
     warn_of_few,
 )
 from dawn_calibration.judges import check_fields
-from dawn_calibration.prompts import Question
 from dawn_calibration.thresholds.defaults import (
     Change,
     check_changeable,
@@ -27,16 +27,14 @@ from dawn_calibration.thresholds.defaults import (
 )
 from dawn_calibration.thresholds.grids import GRIDS
 from dawn_calibration.thresholds.report import draw_pareto, report_text, to_dict
-from dawn_calibration.thresholds.tune import Tuned, TuneOptions, divide, tune
+from dawn_calibration.thresholds.tune import Tuned, TuneOptions, tune
 from dawn_export.progress import reporting
 from dawn_runtime import Decoder
 from dawn_runtime.artifact import read_manifest
 from dawn_runtime.cli.common import Parser, count, place, print_json, run_command, threads
 from dawn_runtime.errors import OptionError
-from dawn_runtime.manifest import Manifest, PublishedRule
+from dawn_runtime.manifest import Manifest
 from dawn_runtime.wording import counted
-
-_HELD_OUT: Final = 0.5
 
 
 def main(argv: Sequence[str]) -> int:
@@ -83,7 +81,7 @@ def _add_search(parser: Parser) -> None:
         "--held-out",
         type=float,
         metavar="SHARE",
-        help=f"of --data, only to measure on; tasks have items held out; default: {_HELD_OUT}",
+        help=f"of --data, only to measure on; tasks have items held out; default: {HELD_OUT}",
     )
     search.add_argument(
         "--batch", type=count, default=16, metavar="N", help="prompts together; default: 16"
@@ -97,7 +95,7 @@ def _work(args: argparse.Namespace) -> None:
         return
     _check(args)
     judge = checker(args)
-    searched, held_out = _prompts(args)
+    searched, held_out = prompts_of_both_sides(args)
     if judge is not None:
         check_fields([*searched, *held_out])
     policy = args.policy or read_manifest(args.artifact).decoding.policy
@@ -126,10 +124,7 @@ def _check(args: argparse.Namespace) -> None:
     """Refuses what cannot work before any work is done."""
     if args.data is None and args.tasks is None:
         raise OptionError("thresholds need prompts: give --data FILE.jsonl or --tasks")
-    if args.data is None and args.held_out is not None:
-        raise OptionError("--held-out: goes with --data; got --tasks, which have items held out")
-    if args.agreement is not None and not 0 <= args.agreement <= 1:
-        raise OptionError(f"--agreement is {args.agreement}; expected a share from 0 to 1")
+    check_share(args.agreement, "--agreement")
     check_picture(args)
     if args.set is not None:
         check_changeable(args.artifact)
@@ -143,14 +138,6 @@ def _check_published(args: argparse.Namespace) -> None:
         if name not in shared and value != usual[name]:
             flag = name.replace("_", "-")
             raise OptionError(f"--{flag}: goes with a search; --set published makes none")
-
-
-def _prompts(args: argparse.Namespace) -> tuple[list[Question], list[Question]]:
-    """Prompts to search on, and others."""
-    if args.data is None:
-        return questions(args, "train"), questions(args, "heldout")
-    share = _HELD_OUT if args.held_out is None else args.held_out
-    return divide(questions(args, "train"), share, args.seed or 0)
 
 
 def _print(tuned: Tuned, manifest: Manifest, args: argparse.Namespace) -> None:
@@ -173,10 +160,6 @@ def _print(tuned: Tuned, manifest: Manifest, args: argparse.Namespace) -> None:
 
 def _print_change(change: Change, args: argparse.Namespace) -> None:
     if args.json:
-        print_json({"old": _rule(change.old), "new": _rule(change.new)})
+        print_json({"old": change.old.to_dict(), "new": change.new.to_dict()})
         return
     print(f"{args.artifact}/dawn.json: {'; '.join(change.lines())}")
-
-
-def _rule(rule: PublishedRule) -> dict[str, object]:
-    return {"policy": rule.policy, "options": dict(rule.options)}

@@ -10,13 +10,13 @@ at 0 the reference has no effect and stays what it was.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from dawn_calibration.thresholds.grids import Options
+from dawn_calibration.thresholds.grids import Grid, Options
 from dawn_runtime import Dawn
-from dawn_runtime.policies import POLICIES
+from dawn_runtime.rules import make_rule
 
 EXPONENT: Final = "length_exponent"
 REFERENCE: Final = "reference_length"
@@ -62,7 +62,7 @@ def anchored(policy: str, options: Options, lengths: Lengths) -> Options:
     Raises:
         OptionError: The options do not fit the policy.
     """
-    rule = POLICIES.make(policy, options)
+    rule = make_rule(policy, options)
     if not isinstance(rule, Dawn):
         return options
     reference = round(lengths.mean)
@@ -87,9 +87,7 @@ def settled(options: Options, start: Options) -> Options:
     return {**options, REFERENCE: start[REFERENCE]}
 
 
-def searchable(
-    grid: Mapping[str, tuple[float, ...]], lengths: Lengths
-) -> Mapping[str, tuple[float, ...]]:
+def searchable(grid: Grid, lengths: Lengths) -> Grid:
     """Returns a grid without the exponent if the lengths cannot tell exponents apart."""
     left_out = {EXPONENT} if lengths.alike else set()
     return {option: values for option, values in grid.items() if option not in left_out}

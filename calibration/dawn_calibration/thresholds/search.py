@@ -6,14 +6,15 @@ wanted quality, if its quality is higher. Whatever was tried is kept: it makes t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from dawn_calibration.answers import Likeness
-from dawn_calibration.thresholds.grids import Options
+from dawn_calibration.thresholds.grids import Grid, Options
 from dawn_runtime.errors import OptionError
-from dawn_runtime.policies import POLICIES
+from dawn_runtime.manifest import OptionValue
+from dawn_runtime.rules import make_rule
 
 MAX_ROUNDS: Final = 3
 
@@ -41,7 +42,7 @@ Evaluate = Callable[[Options], Likeness]
 
 
 class Search:
-    """A coordinate search over the options of one policy.
+    """A coordinate search over the options of one rule, a policy or a scheme.
 
     Args:
         policy: Its name.
@@ -67,9 +68,7 @@ class Search:
         """All that was tried, the start first."""
         return list(self._known.values())
 
-    def run(
-        self, grid: Mapping[str, Sequence[float]], known: Callable[[], object] = lambda: None
-    ) -> Point:
+    def run(self, grid: Grid, known: Callable[[], object] = lambda: None) -> Point:
         """Searches and returns the best point.
 
         Args:
@@ -84,24 +83,25 @@ class Search:
                 break
         return self.best
 
-    def _vary(self, option: str, values: Sequence[float], known: Callable[[], object]) -> None:
+    def _vary(
+        self, option: str, values: Sequence[OptionValue], known: Callable[[], object]
+    ) -> None:
         """Tries all values of one option, the others as in the best point so far."""
         base = self.best.options
         for value in values:
+            tried = len(self._known)
             try:
-                POLICIES.make(self._policy, {**base, option: value})
+                point = self._try({**base, option: value})
             except OptionError:  # such as a relaxed threshold above the other
                 known()
                 continue
-            tried = len(self._known)
-            point = self._try({**base, option: value})
             if len(self._known) == tried:
                 known()
             if self._rank(point) > self._rank(self.best):
                 self.best = point
 
     def _try(self, options: Options) -> Point:
-        whole = POLICIES.make(self._policy, options).options()
+        whole = make_rule(self._policy, options).options()
         key = repr(sorted(whole.items()))
         if key not in self._known:
             self._known[key] = Point(whole, self._evaluate(whole))
@@ -115,7 +115,7 @@ class Search:
         return False, point.quality, cost
 
 
-def most_settings(grid: Mapping[str, Sequence[float]]) -> int:
+def most_settings(grid: Grid) -> int:
     """Returns how many settings a search tries at most, the start among them."""
     return 1 + MAX_ROUNDS * sum(map(len, grid.values()))
 

@@ -5,7 +5,7 @@ The rule's thresholds are searched on some prompts and judged on others that the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NoReturn
@@ -22,7 +22,7 @@ from dawn_calibration.answers import (
 from dawn_calibration.errors import CalibrationError
 from dawn_calibration.judges import Judge
 from dawn_calibration.prompts import Question, encode_all, listed_questions
-from dawn_calibration.thresholds.grids import Options, grid_of
+from dawn_calibration.thresholds.grids import Grid, Options, grid_of
 from dawn_calibration.thresholds.length import Lengths, anchored, searchable, settled
 from dawn_calibration.thresholds.search import Point, Search, most_settings
 from dawn_export.progress import stage
@@ -30,8 +30,10 @@ from dawn_runtime import Decoder, OnePerStep, Result
 from dawn_runtime._fields import MAX_INTEGER
 from dawn_runtime.arrays import IntArray
 from dawn_runtime.checks import check_integer, check_kind, check_number, shown
+from dawn_runtime.decoding import Scheme
 from dawn_runtime.errors import OptionError
-from dawn_runtime.policies import POLICIES
+from dawn_runtime.policies import Policy
+from dawn_runtime.rules import make_rule
 from dawn_runtime.settings import Settings
 from dawn_runtime.wording import counted
 
@@ -180,10 +182,13 @@ class Benchmark:
         return self._compare(self._decode(self._options.policy, options))
 
     def _check_answers(self) -> None:
-        """Refuses answers that are decoded by another rule than the one to tune."""
+        """Refuses a rule that cannot decode the model, or that would not be the one to decode."""
         shortest = min(map(self._new_tokens, self._prompts))
         least, policy = self._decoder.manifest.decoding.fallback_length, self._options.policy
-        if shortest < least and POLICIES.make(policy).short_form() is not None:
+        rule = make_rule(policy)
+        if isinstance(rule, Scheme):
+            rule.suits(self._decoder.manifest.prediction_shift)
+        if shortest < least and isinstance(rule, Policy) and rule.short_form() is not None:
             raise CalibrationError(
                 f"an answer of {counted(shortest, 'token')} is below the artifact's fallback "
                 f"length of {least}, where {policy} hands over to its plain rule: there is nothing "
@@ -198,7 +203,8 @@ class Benchmark:
     def _decode(self, policy: str, options: Options) -> list[Result]:
         settings: Settings = {
             **self._options.settings(),
-            "policy": POLICIES.make(policy, options),
+            "policy": policy,
+            "options": options,
         }
         batch = self._options.batch
         return decode_all(self._decoder, self._prompts, batch, settings, self.decoded)
@@ -271,7 +277,7 @@ def _searched(
     prompts: Benchmark,
     options: TuneOptions,
     begin: Options,
-    grid: Mapping[str, tuple[float, ...]],
+    grid: Grid,
 ) -> tuple[Point, Point, Search]:
     """Returns the first point, the best one, and the search that found it."""
     settings = most_settings(grid)
@@ -320,7 +326,7 @@ def _measured(others: Benchmark, first: Point, chosen: Point) -> tuple[Measured,
 def starting_options(decoder: Decoder, policy: str) -> Options:
     """The artifact's options if the policy is its own, else the policy's defaults."""
     defaults = decoder.manifest.decoding
-    return POLICIES.make(policy, defaults.options if policy == defaults.policy else {}).options()
+    return make_rule(policy, defaults.options if policy == defaults.policy else {}).options()
 
 
 def divide(

@@ -35,8 +35,9 @@ from dawn_export.errors import CalibrationFileError
 from dawn_models.anatomy import linear_names, norm_names
 from dawn_runtime._fields import Fields, read_text
 from dawn_runtime._version import __version__
+from dawn_runtime.decoding_defaults import OptionValue
 from dawn_runtime.errors import ArtifactError
-from dawn_runtime.manifest_records import Dims, OptionValue
+from dawn_runtime.manifest_records import Dims
 
 CALIBRATION_FILE: Final = "calibration.json"
 FORMAT_VERSION: Final = 1

@@ -20,12 +20,14 @@ from pathlib import Path
 from dawn_export.errors import SourceError
 from dawn_export.sources.aliases import ALIASES
 from dawn_export.sources.hub import download
+from dawn_runtime.decoding_defaults import DECODING_FILE
 from dawn_runtime.errors import OptionError
 from dawn_runtime.manifest import MANIFEST_FILE, Origin
 
 TEXT_FILES = (
     "config.json",
     "generation_config.json",
+    DECODING_FILE,
     "model.safetensors.index.json",
     "tokenizer.json",
     "tokenizer_config.json",

@@ -19,9 +19,10 @@ from dawn_runtime.cli.common import Parser, count, key_values, place, print_json
 from dawn_runtime.cli.engine_flags import add_engine_flags, open_decoder
 from dawn_runtime.decoder import Decoder
 from dawn_runtime.errors import OptionError
-from dawn_runtime.manifest import Manifest
+from dawn_runtime.manifest import DecodingDefaults, Manifest
 from dawn_runtime.options import add_policy_flags, add_rule_flag, rules_help
 from dawn_runtime.results import Result
+from dawn_runtime.rules import takes_cache
 from dawn_runtime.settings import Settings, make_plan
 
 _HEAD = (
@@ -87,7 +88,12 @@ def _parser() -> Parser:
     add_policy_flags(
         parser, "; may be repeated, without --set; default: the artifact's", action="append"
     )
-    add_rule_flag(parser, "cache", "; may be repeated; default: none and dual", action="append")
+    add_rule_flag(
+        parser,
+        "cache",
+        "; may be repeated; default: the artifact's own, none and dual",
+        action="append",
+    )
     add_rule_flag(parser, "window")
     add_rule_flag(parser, "guard", "; may be repeated, all of them together", action="append")
     parser.add_argument("--block-length", type=count, metavar="N", help="default: the artifact's")
@@ -117,7 +123,7 @@ def _work(args: argparse.Namespace) -> None:
     combinations = [
         _settings(policy, cache, args)
         for policy in args.policy or [first.decoding.policy]
-        for cache in args.cache or ["none", "dual"]
+        for cache in args.cache or _caches(policy, first.decoding)
     ]
     _check(args, combinations, manifests)
     with ExitStack() as stack:
@@ -138,6 +144,12 @@ def _work(args: argparse.Namespace) -> None:
     if not args.json and not args.quiet:
         print(_LEGEND + (_PAIRED if args.compare else ""))
     print_json(document)
+
+
+def _caches(policy: str, defaults: DecodingDefaults) -> list[str]:
+    """The caches that are timed unless some are named: those that the policy takes."""
+    own = [defaults.cache] if policy == defaults.policy and defaults.cache is not None else []
+    return list(dict.fromkeys([*own, "none", *(["dual"] if takes_cache(policy) else [])]))
 
 
 def _check(

@@ -75,10 +75,18 @@ def parser() -> Parser:
 
 def _add_rules(parser: Parser) -> None:
     rules = parser.add_argument_group("decoding")
-    add_policy_flags(rules)
-    add_rule_flag(rules, "window")
-    add_rule_flag(rules, "cache", " such as dual:refresh=8")
-    add_rule_flag(rules, "guard", " such as budget:nats=4; may be repeated", action="append")
+    own = "default: the artifact's (dawn-doctor ARTIFACT says which, and why)"
+    add_policy_flags(rules, f"; {own}")
+    usual = "default: the artifact's for its own policy, else what goes with the policy"
+    add_rule_flag(rules, "window", f"; {usual}")
+    add_rule_flag(rules, "cache", f" such as dual:refresh=8; {usual}")
+    add_rule_flag(
+        rules,
+        "guard",
+        " such as budget:nats=4; may be repeated; none is none, the default but for the artifact's "
+        "own policy where it has some",
+        action="append",
+    )
     rules.add_argument("--block-length", type=int, metavar="N", help="default: the artifact's")
     rules.add_argument(
         "--max-new-tokens", type=int, metavar="N", help="default: the artifact's, or what has room"

@@ -33,8 +33,9 @@ enum { PREDICTION, ROW, KEY, CANDIDATE_FIELDS };
 // or may be no anchor, and one that is padding or not looked at.
 enum { NOT_PREDICTED = -1, OUTSIDE = -2 };
 
-// First column of `selected` int32 [B, 1 + N]; the others are whether each candidate is chosen.
-enum { NO_FAULT, NOT_FINITE };
+// Bits of the first column of `selected` int32 [B, 1 + N]: a number is not finite; the graph had an
+// edge. The others are whether each candidate is chosen.
+enum { NOT_FINITE = 1, LINKED = 2 };
 
 // Bits of `flags` uint32 [B, N].
 enum {
@@ -128,6 +129,21 @@ __device__ static void find_induced(const Graph& graph, int count, u32* flags) {
     __syncthreads();
 }
 
+// Whether a candidate depends on an anchor or on another one, the same in all threads.
+__device__ static bool find_links(const Graph& graph, int count, const u32* flags) {
+    __shared__ int linked;
+    if (threadIdx.x == 0) linked = 0;
+    __syncthreads();
+    for (i64 pair = threadIdx.x; pair < (i64)count * count; pair += blockDim.x) {
+        const int one = pair / count, other = pair % count;
+        if ((flags[one] & DEPENDS) || graph.edge(one, other)) atomicOr(&linked, 1);
+    }
+    __syncthreads();
+    const bool found = linked;
+    __syncthreads();
+    return found;
+}
+
 // Flags the candidates that depend on a decisive one.
 __device__ static void find_adjacent(const Graph& graph, int count, u32* flags) {
     for (i64 pair = threadIdx.x; pair < (i64)count * count; pair += blockDim.x) {
@@ -173,11 +189,13 @@ __device__ static void find_independent(
     } while (open > 0);
 }
 
-// The independent set of DAWN and what comes before it; `union_` as in Dawn.adjacency.
-__device__ static void choose_by_graph(
+// The independent set of DAWN and what comes before it; `union_` as in Dawn.adjacency. Returns
+// whether the graph had an edge, the same in all threads.
+__device__ static bool choose_by_graph(
     const Graph& graph, const float* confidence, int count, u32* flags, int union_,
     const float* tau) {
     find_induced(graph, count, flags);
+    const bool linked = find_links(graph, count, flags);
     for (int n = threadIdx.x; n < count; n += blockDim.x) {
         const bool sure = flags[n] & CHOSEN;
         const bool induced = (flags[n] & DEPENDS) && confidence[n] >= tau[TAU_INDUCE];
@@ -193,6 +211,7 @@ __device__ static void choose_by_graph(
     }
     __syncthreads();
     find_independent(graph, confidence, count, flags);
+    return linked;
 }
 
 // Takes back what is predicted to be the mask. Flags the most confident other candidate, the lowest
@@ -237,7 +256,7 @@ extern "C" __global__ void choose(
     flags += batch * most, scores += batch * most, selected += batch * (1 + most);
     const bool bad = view[GRAPH] && read_keys(attention, confidence, view, tau, known, earlier,
                                               means, size, keys);
-    if (threadIdx.x == 0) open = 0, selected[0] = bad ? NOT_FINITE : NO_FAULT;
+    if (threadIdx.x == 0) open = 0, selected[0] = bad ? NOT_FINITE : 0;
     __syncthreads();
     for (int n = threadIdx.x; n < count; n += blockDim.x) {
         const int prediction = candidates[n * CANDIDATE_FIELDS + PREDICTION];
@@ -252,7 +271,8 @@ extern "C" __global__ void choose(
     if (any) {
         if (view[GRAPH]) {
             const Graph graph = {attention, candidates, keys, size, tau[TAU_EDGE]};
-            choose_by_graph(graph, scores, count, flags, view[UNION], tau);
+            const bool linked = choose_by_graph(graph, scores, count, flags, view[UNION], tau);
+            if (threadIdx.x == 0 && linked) selected[0] |= LINKED;
         }
         choose_at_least_one(scores, count, flags);
     }

@@ -15,6 +15,7 @@ from dawn_runtime.policies.kernel import Kernel, KernelView, Selected
 
 _THREADS, _KEY_THREADS = 256, 128
 _OUTSIDE = -2
+_NOT_FINITE, _LINKED = 1, 2
 _VIEW_FIELDS, _TAU_FIELDS, _CANDIDATE_FIELDS = 6, 6, 3
 _SENT: Final = ("views", "means")
 """First and last array that the host sends; `selected` comes back, and `means` where wanted."""
@@ -110,7 +111,7 @@ class Chooser:
     @property
     def finite(self) -> bool:
         """Whether all attention that rules read is finite, once the device is synchronized."""
-        faults = self._parcel.on_host("selected")[:, 0]
+        faults = self._parcel.on_host("selected")[:, 0] & _NOT_FINITE
         return not any(faults[n] for n, row in enumerate(self._rows) if row is not None)
 
     def read(self) -> list[Selected | None]:
@@ -123,7 +124,8 @@ class Chooser:
                 continue
             chosen = selected[number, 1 : 1 + len(row.view.predictions)] != 0
             wanted = means[number, row.columns].copy() if row.view.returns_means else None
-            found.append(Selected(chosen, wanted))
+            linked = not row.view.kernel.graph or bool(selected[number, 0] & _LINKED)
+            found.append(Selected(chosen, wanted, linked))
         return found
 
     def _write(self, number: int, view: KernelView, columns: slice | IntArray) -> None:

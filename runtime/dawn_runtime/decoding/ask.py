@@ -125,6 +125,7 @@ class Decision:
             all keys kept so far are forgotten. None leaves the slots as they are; a position that
             is kept and has none gets the next.
         memory: What the scheme has to know in the next step of this row.
+        linked: Whether a dependency graph had an edge; True where there is none to look at.
     """
 
     commit: IntArray
@@ -135,3 +136,4 @@ class Decision:
     keep: tuple[int, ...] = ()
     layout: IntArray | None = None
     memory: Any = None
+    linked: bool = True

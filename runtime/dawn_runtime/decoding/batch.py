@@ -22,7 +22,6 @@ import time
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any
 
 from dawn_runtime.checks import check_integer
 from dawn_runtime.decoding import rails
@@ -32,6 +31,7 @@ from dawn_runtime.decoding.packing import Packer
 from dawn_runtime.decoding.prefixes import PrefixCache
 from dawn_runtime.decoding.reuse import TextReuse
 from dawn_runtime.decoding.row import RowState
+from dawn_runtime.decoding.run import Run
 from dawn_runtime.decoding.schemes.base import Scheme
 from dawn_runtime.engine.checks import check_outputs
 from dawn_runtime.engine.device import ResidentEngine
@@ -50,32 +50,6 @@ class _Member:
     last_step: int
     engine_seconds: float = 0.0
     begun: bool = False
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Run:
-    """One run of the engine.
-
-    Attributes:
-        owners: Key of the row, and number among its asks, of the ask in each batch row.
-        asks: These asks.
-        inputs: What went in.
-        answers: What came back, one for each ask.
-        present: Keys and values of the fed tokens; see `StepOutputs.present`.
-        seconds: Time inside the engine.
-    """
-
-    owners: list[tuple[int, int]]
-    asks: list[Ask]
-    inputs: StepInputs
-    answers: list[Answer]
-    present: tuple[Any, ...]
-    seconds: float
-
-    @property
-    def width(self) -> int:
-        """S, tokens of each batch row."""
-        return int(self.inputs.input_ids.shape[1])
 
 
 class Batch:

@@ -17,8 +17,9 @@ from dawn_runtime.cuda.arrays import DeviceArray
 from dawn_runtime.cuda.chooser import Chooser, Placed
 from dawn_runtime.cuda.pool import Pool
 from dawn_runtime.decoding.ask import Answer, Ask
-from dawn_runtime.decoding.batch import Batch, Run
+from dawn_runtime.decoding.batch import Batch
 from dawn_runtime.decoding.packing import Packer
+from dawn_runtime.decoding.run import Run
 from dawn_runtime.engine.checks import check_finite, check_present, check_tokens, not_finite
 from dawn_runtime.engine.device import DeviceEngine, DeviceOutputs
 from dawn_runtime.engine.protocol import StepInputs, StepOutputs

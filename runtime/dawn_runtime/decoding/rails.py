@@ -36,6 +36,7 @@ def apply(row: RowState, decision: Decision, answers: Sequence[Answer]) -> RowSt
         fed=sum(len(answer.ask.tokens) for answer in answers),
         memory=decision.memory,
         kept=_kept(row, decision, answers),
+        linked=decision.linked,
     )
     return replace(after, memory=None, kept=None) if after.finished else after
 

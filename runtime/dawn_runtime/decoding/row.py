@@ -53,6 +53,7 @@ class RowState:
         reused: Tokens of the prompt whose keys were taken over from an earlier text.
         memory: What the scheme remembers of this row, None if nothing.
         kept: Whose keys are kept, None if there are none.
+        linked: In how many of its steps a dependency graph had an edge; see `Decision.linked`.
     """
 
     ids: IntArray
@@ -70,6 +71,7 @@ class RowState:
     reused: int = 0
     memory: Any = None
     kept: Kept | None = None
+    linked: int = 0
 
     @classmethod
     def begin(
@@ -187,6 +189,7 @@ class RowState:
         fed: int = 0,
         memory: Any = None,
         kept: Kept | None = None,
+        linked: bool = True,
     ) -> "RowState":
         """Returns the row one step later; what is allowed in a step is up to `rails`.
 
@@ -200,6 +203,7 @@ class RowState:
             fed: Positions that the step fed to the engine.
             memory: As in the attribute, after the step.
             kept: The same.
+            linked: Whether a dependency graph had an edge in the step.
         """
         ids, masked, steps, confidences = (
             array.copy()
@@ -221,6 +225,7 @@ class RowState:
             fed=self.fed + fed,
             memory=memory,
             kept=kept,
+            linked=self.linked + linked,
         )
 
     def assumed(self, masked: BoolArray) -> "RowState":

@@ -1,9 +1,10 @@
-"""Whether what an artifact recommends for decoding can work at a length."""
+"""What an artifact recommends for decoding, and whether it can work at a length."""
 
+from dawn_runtime.decoding import Scheme, Unmask
 from dawn_runtime.doctor.finding import Finding
-from dawn_runtime.errors import OptionError
+from dawn_runtime.errors import ArtifactError
 from dawn_runtime.manifest import Manifest
-from dawn_runtime.policies import POLICIES
+from dawn_runtime.settings import check_default
 
 
 def decoding_findings(manifest: Manifest, length: int) -> list[Finding]:
@@ -12,19 +13,17 @@ def decoding_findings(manifest: Manifest, length: int) -> list[Finding]:
     Args:
         manifest: Of the artifact.
         length: Tokens of a row, prompt and answer together.
-
-    Returns:
-        One finding; none where a scheme of its own is recommended.
     """
     decoding, at = manifest.decoding, f"at length {length}"
-    if decoding.policy not in POLICIES:
-        return []
     try:
-        doubt = POLICIES.make(decoding.policy, dict(decoding.options)).doubt(length)
-    except OptionError as error:
+        scheme = check_default(decoding, shift=manifest.prediction_shift)
+    except ArtifactError as error:
         return [Finding("problem", "decoding", str(error), "mend decoding in dawn.json")]
+    doubt = scheme.policy.doubt(length) if isinstance(scheme, Unmask) else None
     if doubt is None:
-        return [Finding("ok", "decoding", f"{decoding.policy} can do its work {at}")]
+        why = "" if decoding.measured is None else f"; chosen for {decoding.measured.line()}"
+        said = f"{_shown(scheme)} can do its work {at}{why}"
+        return [Finding("ok", "decoding", said)]
     return [
         Finding(
             "note",
@@ -33,3 +32,14 @@ def decoding_findings(manifest: Manifest, length: int) -> list[Finding]:
             "find thresholds with dawn-calibrate thresholds, or decode with --policy threshold",
         )
     ]
+
+
+def _shown(scheme: Scheme) -> str:
+    """The rule with what is not its usual value."""
+    rule = scheme.policy if isinstance(scheme, Unmask) else scheme
+    usual = type(rule)().options()
+    changed = [f"{name}={value}" for name, value in rule.options().items() if value != usual[name]]
+    guards = [f"guard {one.text()}" for one in scheme.guards] if isinstance(scheme, Unmask) else []
+    parts = ((kind, getattr(scheme, kind, None)) for kind in ("window", "cache"))
+    named = [f"{kind} {part.name}" for kind, part in parts if part is not None]
+    return f"{rule.name} ({', '.join([*changed, *named, *guards])})"

@@ -169,6 +169,8 @@ class Policy(Options, ABC):
         super().__init_subclass__(**options)
         if "select" in vars(cls) and "kernel" not in vars(cls):
             cls.kernel = Policy.kernel  # type: ignore[method-assign]
+        if "select" in vars(cls) and "select_linked" not in vars(cls):
+            cls.select_linked = Policy.select_linked  # type: ignore[method-assign]
 
     @abstractmethod
     def select(self, view: RowView) -> IntArray:
@@ -181,6 +183,16 @@ class Policy(Options, ABC):
             Positions, in any order. The loop drops what is not a candidate or is predicted to be
             the mask, and commits the most confident other candidate if nothing is left.
         """
+
+    def select_linked(self, view: RowView) -> tuple[IntArray, bool]:
+        """Chooses as `select` does, and tells whether the rule's graph had an edge.
+
+        A rule without a graph tells nothing: it has had all that it looks at.
+
+        Args:
+            view: The row after this step's run of the engine.
+        """
+        return self.select(view), True
 
     def remember(self, view: RowView) -> Any:
         """Returns what later steps have to know of this one; called before `select`.
@@ -208,6 +220,14 @@ class Policy(Options, ABC):
 
         Args:
             keys: Number of keys that each row of a step looks at, >= 1.
+        """
+        return None
+
+    def unlinked(self, steps: int) -> str | None:
+        """Returns what is to be said of an answer in whose steps no graph had an edge.
+
+        Args:
+            steps: How many steps it took, >= 1.
         """
         return None
 

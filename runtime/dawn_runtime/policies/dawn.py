@@ -42,6 +42,7 @@ from dawn_runtime.policies import graph
 from dawn_runtime.policies.base import POLICIES, Needs, Policy, RowView
 from dawn_runtime.policies.kernel import Kernel
 from dawn_runtime.policies.threshold import Threshold
+from dawn_runtime.wording import counted
 
 _SMALLEST_EDGE = 1e-9
 _LONGEST = 2**31 - 1
@@ -125,20 +126,35 @@ class Dawn(Policy):
         scale = (self.reference_length / keys) ** self.length_exponent
         return self.tau_sink * scale, max(self.tau_edge * scale, _SMALLEST_EDGE)
 
+    def unlinked(self, steps: int) -> str:
+        """Tells what decided instead of the graph."""
+        return (
+            f"its graph had not one edge in {counted(steps, 'step')}: dawn chose as threshold at "
+            f"tau_low {min(self.tau_low, self.tau_high):g} would"
+        )
+
     def select(self, view: RowView) -> IntArray:
         """Chooses the sure, the induced and the free candidates."""
+        return self.select_linked(view)[0]
+
+    def select_linked(self, view: RowView) -> tuple[IntArray, bool]:
+        """Chooses, and tells whether a candidate depends on another one or on an anchor."""
         confidence = view.confidence[view.candidates]
         columns = inverse(view.attention_keys, len(view.masked))[view.candidates]
         edges = self._edges(view, columns)
+        anchored = graph.depends_on_any(edges, self._anchors(view))
+        among = edges[:, columns]
         sure = confidence >= self.tau_high
-        induced = graph.depends_on_any(edges, self._anchors(view)) & (confidence >= self.tau_induce)
+        induced = anchored & (confidence >= self.tau_induce)
         chosen = sure | induced
         settled = sure & induced if self.adjacency == "both" else chosen
-        adjacent = edges[:, columns[settled]].any(axis=1)
+        adjacent = among[:, settled].any(axis=1)
         open_ = np.flatnonzero((confidence >= self.tau_low) & ~chosen & ~adjacent)
-        among = edges[open_][:, columns[open_]]
-        chosen[open_[graph.independent_set(among | among.T, confidence[open_])]] = True
-        return view.candidates[chosen] if chosen.any() else view.most_confident()
+        conflicts = among[open_][:, open_]
+        free = graph.independent_set(conflicts | conflicts.T, confidence[open_])
+        chosen[open_[free]] = True
+        found = view.candidates[chosen] if chosen.any() else view.most_confident()
+        return found, bool(anchored.any() or among.any())
 
     def _edges(self, view: RowView, columns: IntArray) -> BoolArray:
         """Dependencies of the candidates [n, K], given the column of each of them."""

@@ -79,7 +79,9 @@ class Selected:
         chosen: bool [n] whether each candidate is committed; none is if the mask is predicted at
             all of them.
         key_means: float32 [K] as from `RowView.key_means`, None unless wanted.
+        linked: As from `Policy.select_linked`.
     """
 
     chosen: BoolArray
     key_means: FloatArray | None = None
+    linked: bool = True

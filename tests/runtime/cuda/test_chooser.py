@@ -170,6 +170,7 @@ def assert_same(case: Case, device: Device) -> None:
         assert here.commit.size
         for name in ("commit", "tokens", "confidence"):
             assert same(getattr(there, name), getattr(here, name)), name
+        assert there.linked == here.linked
         for name in ("confidence", "key_means"):
             assert same(getattr(there.memory, name), getattr(here.memory, name)), name
 
@@ -181,6 +182,12 @@ def test_kernels_choose_what_the_rules_in_numpy_choose(seed: int, any_device: De
         longest, batch = int(rng.choice([4, 12, 40])), int(rng.integers(1, 4))
         policies = [random_policy(rng) for _ in range(batch)]
         assert_same(Case(rng, longest, batch, *policies), any_device)
+
+
+def test_graphs_with_and_without_an_edge_are_both_among_them(host: HostDevice) -> None:
+    rng = np.random.default_rng(5)
+    found = [Case(rng, 6, 1, random_policy(rng)).run(host).read()[0] for _ in range(100)]
+    assert {one.linked for one in found if one is not None} == {False, True}
 
 
 def test_rows_that_are_decided_elsewhere_are_left_out(host: HostDevice) -> None:

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from dawn_runtime import Dawn, Decoder
+from dawn_runtime import Dawn
 from dawn_runtime.doctor.decoding import decoding_findings
-from dawn_runtime.engine.fake import FakeEngine, fake_manifest
-from dawn_runtime.manifest import DecodingDefaults, Manifest
+from dawn_runtime.engine.fake import fake_manifest
+from dawn_runtime.manifest import DecodingDefaults, Manifest, Measured, Score
 
 
 def recommending(policy: str, **options: Any) -> Manifest:
@@ -40,22 +40,40 @@ def test_the_doctor_is_content_where_nothing_speaks_against_it() -> None:
         assert (found.level, found.topic) == ("ok", "decoding")
 
 
-def test_a_recommended_scheme_is_not_judged_and_a_bad_option_is_a_problem() -> None:
-    assert decoding_findings(recommending("wino"), 64) == []
-    (found,) = decoding_findings(recommending("dawn", tau_sink=7), 64)
+@pytest.mark.parametrize(
+    ("policy", "options", "message"),
+    [
+        ("dawn", {"tau_sink": 7}, "tau_sink is 7"),
+        ("verify", {"tries": 0}, "tries is 0"),
+        ("verifly", {}, "unknown policy: 'verifly'; did you mean 'verify'"),
+        ("threshold", {"tau": 1}, "unknown option of policy 'threshold'"),
+    ],
+)
+def test_a_recommendation_that_cannot_be_made_is_a_problem(
+    policy: str, options: Any, message: str
+) -> None:
+    (found,) = decoding_findings(recommending(policy, **options), 64)
     assert found.level == "problem"
-    assert "tau_sink is 7" in found.found
+    assert message in found.found
 
 
-def test_a_result_says_that_its_graph_was_empty() -> None:
-    manifest = fake_manifest()
-    decoder = Decoder(manifest, FakeEngine(manifest))
-    asked: Any = {"input_ids": [1, 2, 3], "max_new_tokens": 40, "policy": "dawn"}
-    short = decoder.generate(**asked)
-    assert short.doubt is not None
-    assert "a row of 43 keys" in short.doubt
-    assert short.to_dict()["doubt"] == short.doubt
-    assert decoder.generate(**asked, options={"tau_sink": 0.1}).doubt is None
-    assert decoder.generate(**{**asked, "max_new_tokens": 8}).doubt is None, (
-        "the plain rule has none"
+def test_a_recommended_scheme_is_told_with_what_it_was_chosen_for() -> None:
+    manifest = recommending("verify", tries=2)
+    (found,) = decoding_findings(manifest, 64)
+    assert (found.level, found.topic) == ("ok", "decoding")
+    assert "verify (tries=2, window blocks, cache none)" in found.found
+    measured = Measured(
+        *("tasks sort", 96, "right answers", "fewest forwards", "onnxruntime-cpu, fp32"),
+        Score(0.97, 3.1, 700, 9.5),
+        Score(0.98, 33, 3300, 120),
     )
+    decoding = replace(manifest.decoding, measured=measured)
+    (found,) = decoding_findings(replace(manifest, decoding=decoding), 64)
+    assert "97.0 % right answers in 3.10 forwards, 98.0 in 33.00 one token per step" in found.found
+
+
+def test_a_scheme_that_cannot_decode_the_model_is_a_problem() -> None:
+    shifted = replace(recommending("wino"), prediction_shift=1)
+    (found,) = decoding_findings(shifted, 64)
+    assert found.level == "problem"
+    assert decoding_findings(replace(shifted, prediction_shift=0), 64)[0].level == "ok"

@@ -193,11 +193,17 @@ def fitted(
     if "cache" not in known and cache.name != "none":
         raise OptionError(f"scheme {scheme!r} has no cache; leave it at 'none', got {cache.name!r}")
     if "sampling" not in known and not sampling.is_greedy:
-        raise OptionError(f"scheme {scheme!r} draws no tokens; leave temperature at 0")
+        raise OptionError(
+            f"scheme {scheme!r} draws no tokens; leave temperature at 0, or name a policy that does"
+        )
     if "sampling" not in known and sampling.forbid is not None:
-        raise OptionError(f"scheme {scheme!r} forbids no token; leave forbid out")
+        raise OptionError(
+            f"scheme {scheme!r} forbids no token; leave forbid out, or name a policy that does"
+        )
     if "sampling" not in known and sampling.guidance:
-        raise OptionError(f"scheme {scheme!r} has no guidance; leave guidance at 0")
+        raise OptionError(
+            f"scheme {scheme!r} has no guidance; leave guidance at 0, or name a policy that has"
+        )
     given = {"window": window, "cache": cache, "sampling": sampling}
     for name in options:
         if name in given:

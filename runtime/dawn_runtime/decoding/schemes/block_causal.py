@@ -155,11 +155,11 @@ class BlockCausal(Unmask):
         )
         return step.plan(row)
 
-    def chosen(self, view: RowView, mask_id: int) -> IntArray:
+    def choice(self, view: RowView, mask_id: int) -> tuple[IntArray, bool]:
         """Returns what the policy chooses, or the token that is carried into the next block."""
         if view.candidates[0] not in view.attention_keys:  # nothing was fed there
-            return view.candidates
-        return Unmask.chosen(self, view, mask_id)
+            return view.candidates, False
+        return Unmask.choice(self, view, mask_id)
 
     def kernel_view(self, row: RowState, ask: Ask) -> KernelView | None:
         """Returns what the kernel reads; None where a token is carried, which no rule chooses."""

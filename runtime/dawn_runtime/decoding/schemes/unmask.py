@@ -132,9 +132,9 @@ class Unmask(Scheme):
         plan: RowPlan = answer.ask.note
         view, selected = self.view(row, answer), answer.selected
         if selected is None:
-            chosen = self.chosen(view, row.mask_id)
+            chosen, linked = self.choice(view, row.mask_id)
         else:
-            chosen = plan.candidates[selected.chosen]
+            chosen, linked = plan.candidates[selected.chosen], selected.linked
         # Without a stored key there is nothing to keep slots for.
         forget = plan.layout is not None and not plan.stored.size
         return Decision(
@@ -144,6 +144,7 @@ class Unmask(Scheme):
             keep=(0,),
             layout=nothing() if forget else plan.layout,
             memory=self.past(row, answer, view),
+            linked=linked,
         )
 
     def stuck(self, row: RowState, answers: Sequence[Answer]) -> bool:
@@ -225,15 +226,20 @@ class Unmask(Scheme):
             view: As from `view`.
             mask_id: Id of an undecided position.
         """
+        return self.choice(view, mask_id)[0]
+
+    def choice(self, view: RowView, mask_id: int) -> tuple[IntArray, bool]:
+        """Returns the same, and whether the policy's graph had an edge."""
         real: IntArray = view.candidates[view.tokens[view.candidates] != mask_id]
-        answer = np.asarray(self.policy.select(view), dtype=np.int64)
+        answer, linked = self.policy.select_linked(view)
+        answer = np.asarray(answer, dtype=np.int64)
         selected = np.zeros(len(view.masked), dtype=bool)
         selected[answer[(answer >= 0) & (answer < len(selected))]] = True
         chosen: IntArray = real[selected[real]]
         if not chosen.size:
             best = int(np.argmax(view.confidence[real]))
             chosen = real[best : best + 1]
-        return guarded(view, chosen, real, self.guards) if self.guards else chosen
+        return guarded(view, chosen, real, self.guards) if self.guards else chosen, linked
 
     def past(self, row: RowState, answer: Answer, view: RowView) -> Past:
         """Returns what the next step has to know of this one."""
