@@ -1,1 +1,1 @@
-"""Whether attention tells which tokens depend on each other; `scripts/probe_evidence.py` runs it."""
+"""Whether attention tells what depends on what; `scripts/probe_evidence.py` is the command."""

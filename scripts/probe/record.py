@@ -66,17 +66,21 @@ def load(path: Path, subject: Subject) -> Evidence | None:
     if not path.exists():
         return None
     wanted = _plain(asdict(subject))
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            document = json.loads(line)
-            if document["subject"] == wanted:
-                return _evidence(document)
-        except (ValueError, KeyError, TypeError) as error:
-            raise OptionError(
-                f"{path}: line {number} is not one of this script ({type(error).__name__}: "
-                f"{error}); remove it, or name another --record"
-            ) from error
-    return None
+    lines = enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+    found = (_parsed(line, f"{path}: line {number}") for number, line in lines)
+    return next((evidence for known, evidence in found if known == wanted), None)
+
+
+def _parsed(line: str, where: str) -> tuple[Any, Evidence]:
+    """Reads a line: a subject as it is written, and what was found of it."""
+    try:
+        document = json.loads(line)
+        return document["subject"], _evidence(document)
+    except (ValueError, KeyError, TypeError) as error:
+        raise OptionError(
+            f"{where} is not one of this script ({type(error).__name__}: {error}); remove it, or "
+            "name another --record"
+        ) from error
 
 
 def add(path: Path, subject: Subject, evidence: Evidence) -> None:
