@@ -45,6 +45,7 @@ from dawn_calibration.tasks import GROUPS, TASKS
 from dawn_calibration.torch_engine import TorchEngine
 from dawn_models import Transformer
 from dawn_runtime import Decoder, Engine
+from dawn_runtime.arrays import FloatArray
 from dawn_runtime.artifact import sha256_of
 from dawn_runtime.cli.common import Parser, count, print_json, run_command
 from front.groups import groups
@@ -96,7 +97,7 @@ class Probe:
         """Makes an engine of the model."""
         return TorchEngine(self.model, self.surroundings.manifest)
 
-    def with_graph(self, graph: Callable[[State], np.ndarray]) -> Decoder:  # type: ignore[type-arg]
+    def with_graph(self, graph: Callable[[State], FloatArray]) -> Decoder:
         """Makes a decoder to which a graph is given in place of attention."""
         mask, shift = self.network.mask, self.network.shift
         return self.surroundings.decoder(WithEvidence(self.engine(), mask, shift, graph))

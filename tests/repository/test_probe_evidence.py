@@ -1,9 +1,8 @@
 """The script that asks what tells which tokens depend on each other."""
 
 import json
-import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import probe_evidence
 from dawn_calibration.checkpoints import load_model, open_checkpoint
 from dawn_models import ModelConfig, Transformer
 from dawn_runtime import Dawn, RowView
@@ -322,23 +322,36 @@ def test_evidence_is_kept_for_its_subject_alone(tmp_path: Path) -> None:
         kept.load(path, SUBJECT)
 
 
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "scripts/probe_evidence.py", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=False,
-    )
+@dataclass(frozen=True)
+class Script:
+    """The script, run in this process: it takes seconds to load torch."""
+
+    monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str]
+
+    def run(self, *arguments: str | Path) -> tuple[int, str, str]:
+        """Returns the status, standard output and standard error."""
+        self.monkeypatch.setattr(sys, "argv", ["probe_evidence", *map(str, arguments)])
+        status = probe_evidence.main()
+        found = self.capsys.readouterr()
+        return status, found.out, found.err
 
 
-def test_evidence_and_front_are_found_and_the_same_command_shows_them_again(tmp_path: Path) -> None:
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Script:
+    monkeypatch.chdir(ROOT)
+    return Script(monkeypatch, capsys)
+
+
+def test_evidence_and_front_are_found_and_the_same_command_shows_them_again(
+    tmp_path: Path, script: Script
+) -> None:
     command: list[str | Path] = ["models/tiny-dream", "--tasks", "coupled-code", "--items", "1"]
     command += ["--learn-items", "1", "--max-new-tokens", "16", "--block-length", "16"]
-    command += ["--threads", "1", "--record", tmp_path / "evidence.jsonl", "--json"]
-    first = run(*command)
-    assert first.returncode == 0, first.stderr
-    document = json.loads(first.stdout)
+    command += ["--record", tmp_path / "evidence.jsonl", "--json"]
+    status, out, err = script.run(*command)
+    assert status == 0, err
+    document = json.loads(out)
     assert len(document["evidence"]) == 2 * len(LABELS) * len(EVIDENCES)
     rules = [row["rule"] for row in document["front"]["tables"][0]["settings"]]
     graphs = ["dawn-attention", "dawn-complete", "dawn-true", "dawn-learned"]
@@ -346,9 +359,13 @@ def test_evidence_and_front_are_found_and_the_same_command_shows_them_again(tmp_
     record = tmp_path / "evidence.jsonl"
     whole = record.read_text()
     record.write_text("".join(whole.splitlines(keepends=True)[:-1]) + '{"torn')
-    again = run(*command)
-    assert "judge, coupled-code: 1 settings" in again.stderr
-    assert timeless(document) == timeless(json.loads(again.stdout))
+    _, out, err = script.run(*command)
+    assert "judge, coupled-code: 1 settings" in err
+    assert "pairs" not in err, "the evidence was kept"
+    assert timeless(document) == timeless(json.loads(out))
+    _, out, err = script.run(*command[:-1])
+    assert not err, "all was kept"
+    assert "| dawn-true |" in out
 
 
 def timeless(document: dict[str, Any]) -> dict[str, Any]:
@@ -370,10 +387,10 @@ def timeless(document: dict[str, Any]) -> dict[str, Any]:
     ],
 )
 def test_bad_input_is_one_line(
-    tmp_path: Path, arguments: list[str], status: int, message: str
+    tmp_path: Path, script: Script, arguments: list[str], status: int, message: str
 ) -> None:
-    finished = run(*(one.format(tmp_path) for one in arguments))
-    assert finished.returncode == status
-    (line,) = finished.stderr.splitlines()
+    found, out, err = script.run(*(one.format(tmp_path) for one in arguments))
+    assert found == status
+    (line,) = err.splitlines()
     assert message in line
-    assert not finished.stdout
+    assert not out
