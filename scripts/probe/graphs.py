@@ -6,8 +6,8 @@ from typing import Final
 
 import numpy as np
 
+from dawn_calibration.thresholds.strengths import Line, Setting, Value
 from dawn_runtime.arrays import FloatArray
-from front.rules import Line, Setting, Value
 from probe.coupling import LEAST, coupling, predicted
 from probe.engines import State
 from probe.logistic import Logistic
@@ -28,7 +28,7 @@ _GRID: Final[dict[str, tuple[Value, ...]]] = {
 PLAIN: Final[tuple[Line, ...]] = (
     Line("threshold", {"threshold": (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)}),
     Line("eb", {"gamma": (0.03, 0.1, 0.3, 0.6, 1.0)}),
-    Line("verify", {"threshold": (0.9, 0.95, 0.98), "tries": (1,)}),
+    Line("verify", {"threshold": (0.8, 0.9, 0.98)}),
     Line(
         "dawn",
         {**_GRID, "tau_sink": (0.04,), "tau_edge": (0.02, 0.05), "tau_high": (0.9,)},
