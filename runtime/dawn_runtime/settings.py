@@ -21,7 +21,7 @@ from dawn_runtime.decoding import (
 )
 from dawn_runtime.decoding.schemes import fitted
 from dawn_runtime.errors import OptionError
-from dawn_runtime.manifest import DecodingDefaults
+from dawn_runtime.manifest import Attention, DecodingDefaults
 from dawn_runtime.option_fields import Options, option, options_of
 from dawn_runtime.policies import GUARDS, POLICIES, Guard, Policy
 from dawn_runtime.registry import check_options, unknown
@@ -142,28 +142,47 @@ class Plan:
         return (scheme, False) if short is None else (replace(scheme, policy=short), True)
 
 
-def make_plan(settings: Settings, defaults: DecodingDefaults) -> Plan:
+def make_plan(
+    settings: Settings, defaults: DecodingDefaults, attention: Attention | None = None
+) -> Plan:
     """Checks settings and fills in what they leave out.
 
     Args:
         settings: What the caller gave.
         defaults: What the artifact recommends.
+        attention: What its model was trained to see; None is everything.
 
     Raises:
-        OptionError: An unknown setting or name, or a bad value.
+        OptionError: An unknown setting or name, a bad value, or a scheme for models that see
+            something else.
     """
     known = tuple(Settings.__annotations__)
     for name in settings:
         if name not in known:
             raise OptionError(unknown("setting", name, known))
     scalars = _scalars(settings, defaults)
+    scheme = _scheme(settings, scalars.block_length, defaults)
+    _check_attention(scheme, attention or Attention())
     return Plan(
-        scheme=_scheme(settings, scalars.block_length, defaults),
+        scheme=scheme,
         max_new_tokens=scalars.max_new_tokens,
         fallback_length=scalars.fallback_length,
         stop_at_eos=scalars.stop_at_eos,
         limits=Limits(settings.get("timeout"), settings.get("max_forwards")),
         padding=scalars.padding,
+    )
+
+
+def _check_attention(scheme: Scheme, attention: Attention) -> None:
+    """Refuses a scheme under whose masks the model was not trained: its answers would be noise."""
+    if attention.kind in scheme.attends:
+        return
+    name = scheme.policy.name if isinstance(scheme, Unmask) else scheme.name
+    able = [one for one in SCHEMES.names() if attention.kind in SCHEMES.class_of(one).attends]
+    advice = f"use {' or '.join(able)}" if able else "this version has no scheme for that"
+    raise OptionError(
+        f"policy {name!r} decodes models that attend to everything, and this one attends "
+        f"{attention.words()}; {advice}"
     )
 
 

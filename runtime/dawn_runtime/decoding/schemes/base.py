@@ -29,12 +29,15 @@ class Scheme(Options, ABC):
 
     Attributes:
         name: Name in the registry.
+        attends: Kinds of attention under which it decodes, of
+            `dawn_runtime.manifest_records.ATTENTIONS`.
     """
 
     __slots__ = ()
 
     kind: ClassVar[str] = "scheme"
     name: ClassVar[str]
+    attends: ClassVar[tuple[str, ...]] = ("full",)
 
     @abstractmethod
     def ask(self, row: RowState) -> tuple[Ask, ...]:
