@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -15,6 +15,7 @@ from dawn_models import Checkpoint, Family
 from dawn_runtime.artifact import sha256_of
 from dawn_runtime.manifest import (
     STEP,
+    Attention,
     DecodingDefaults,
     FileEntry,
     Manifest,
@@ -59,6 +60,7 @@ def describe(
         target=options.target,
         graphs=graphs,
         decoding=_decoding(checkpoint),
+        attention=Attention(**asdict(config.attention)),
         files={
             path.name: weights if path.name == data else file_entry(path)
             for path in sorted(folder.iterdir())
@@ -72,13 +74,27 @@ def file_entry(path: Path) -> FileEntry:
 
 
 def published_defaults(family: Family) -> DecodingDefaults:
-    """DAWN with the thresholds published for a family; with the rule's own where none were."""
-    return DecodingDefaults(policy="dawn", options=dict(family.dawn_options))
+    """How a family's authors decode; else DAWN, with thresholds published for it or the rule's."""
+    own = family.decoding
+    if own is None:
+        return DecodingDefaults(policy="dawn", options=dict(family.dawn_options))
+    return DecodingDefaults(
+        policy=own.policy,
+        options=dict(own.options),
+        block_length=own.block_length,
+        max_new_tokens=own.max_new_tokens,
+    )
 
 
 def _decoding(checkpoint: Checkpoint) -> DecodingDefaults:
-    """The published rule, with the answer length that generation_config.json asks for, if any."""
+    """The published rule, with the answer length that generation_config.json asks for, if any.
+
+    Blocks are as long as the model was trained for, where it was for some length.
+    """
     defaults = published_defaults(checkpoint.family)
+    trained = checkpoint.config.attention.block_length
+    if trained is not None:
+        defaults = replace(defaults, block_length=trained)
     fields = read_fields(checkpoint.folder, "generation_config.json")
     new_tokens = fields.integer("max_new_tokens", minimum=1, default=defaults.max_new_tokens)
     return replace(defaults, max_new_tokens=new_tokens)
