@@ -314,7 +314,7 @@ class Decoder:
     def _begin(self, prompts: Sequence[Checked | Filling], settings: Settings) -> Generation:
         """Checks everything that can be checked before the first run of the engine."""
         self._check_open()
-        plan = make_plan(settings, self.manifest.decoding)
+        plan = self._plan(settings)
         if any(isinstance(prompt, Filling) for prompt in prompts):
             refuse_length(settings)
         requests = []
@@ -329,7 +329,10 @@ class Decoder:
         self._check_open()
         if isinstance(prompt, Filling):
             refuse_length(settings)
-        return self._request(prompt, make_plan(settings, self.manifest.decoding))
+        return self._request(prompt, self._plan(settings))
+
+    def _plan(self, settings: Settings) -> Plan:
+        return make_plan(settings, self.manifest.decoding, self.manifest.attention)
 
     def _check_open(self) -> None:
         if self._is_closed:
@@ -369,7 +372,10 @@ class Decoder:
         default = self.manifest.decoding.max_new_tokens
         count = self._reader.new_tokens(ids, plan.max_new_tokens, default)
         end_tokens = self.manifest.tokens.eos if plan.stop_at_eos else ()
-        return RowState.begin(ids, count, mask_id, end_tokens, shift=shift)
+        # A last block may be made whole, as far as the model can look.
+        whole = plan.scheme.length(len(ids), len(ids) + count)
+        length = min(whole, self.manifest.dims.max_length)
+        return RowState.begin(ids, count, mask_id, end_tokens, shift=shift, length=length)
 
 
 def _check_parts(manifest: object, engine: object, tokenizer: object, chat: object) -> None:

@@ -168,7 +168,7 @@ def _check(
                 f"{args.new_tokens} new ones exceed the context of {manifest.dims.max_length}"
             )
         for settings in combinations:
-            make_plan(settings, manifest.decoding)
+            make_plan(settings, manifest.decoding, manifest.attention)
     if args.batch * asked > _MOST_TOKENS:
         raise OptionError(
             f"--batch is {args.batch}: {args.batch * asked} tokens in all; expected at most "

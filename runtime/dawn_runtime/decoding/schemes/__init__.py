@@ -1,5 +1,6 @@
 """Ways of decoding behind the seam of `dawn_runtime.decoding.ask`; one scheme a file."""
 
+from dawn_runtime.decoding.schemes.attended import unmasking
 from dawn_runtime.decoding.schemes.autoregressive import Autoregressive
 from dawn_runtime.decoding.schemes.base import SCHEMES, Scheme, fitted
 from dawn_runtime.decoding.schemes.block_causal import BlockCausal
@@ -34,4 +35,5 @@ __all__ = [
     "Verify",
     "Wino",
     "fitted",
+    "unmasking",
 ]

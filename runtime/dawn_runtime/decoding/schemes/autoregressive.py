@@ -34,6 +34,7 @@ class CausalText(Scheme):
 
     __slots__ = ()
 
+    attends: ClassVar[tuple[str, ...]] = ("causal",)
     cache: Cache
 
     def check_together(self) -> None:

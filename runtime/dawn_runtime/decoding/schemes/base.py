@@ -19,6 +19,7 @@ from dawn_runtime.decoding.row import RowState
 from dawn_runtime.decoding.sampling import Sampling
 from dawn_runtime.decoding.windows import Blocks, Single, Window
 from dawn_runtime.errors import OptionError
+from dawn_runtime.manifest_records import Attention
 from dawn_runtime.option_fields import Options
 from dawn_runtime.policies import KernelView
 from dawn_runtime.registry import Registry
@@ -29,12 +30,17 @@ class Scheme(Options, ABC):
 
     Attributes:
         name: Name in the registry.
+        attends: Kinds of attention under which it decodes, of
+            `dawn_runtime.manifest_records.ATTENTIONS`.
+        in_blocks: Whether it decodes only models that decide in blocks of a length.
     """
 
     __slots__ = ()
 
     kind: ClassVar[str] = "scheme"
     name: ClassVar[str]
+    attends: ClassVar[tuple[str, ...]] = ("full",)
+    in_blocks: ClassVar[bool] = False
 
     @abstractmethod
     def ask(self, row: RowState) -> tuple[Ask, ...]:
@@ -76,6 +82,15 @@ class Scheme(Options, ABC):
             ask: One that `ask` returned for it.
         """
         return None
+
+    def length(self, start: int, wanted: int) -> int:
+        """Returns the positions of a row: those of prompt and answer, or more to end a last block.
+
+        Args:
+            start: First position of the answer.
+            wanted: Positions of prompt and answer.
+        """
+        return wanted
 
     def most_asks(self) -> int:
         """Returns how many asks a step has at most, for those who plan memory."""
@@ -164,15 +179,23 @@ def only_looking_ahead(owner: str, cache: Cache) -> None:
 CAUSAL_TEXT: Final = "causal"
 """The kind of keys that depend on the tokens before them alone, see `Scheme.text_kind`."""
 
-SHARED = ("window", "cache", "sampling")
-"""Fields that are settings of their own, for every scheme that has them."""
+_OF_THE_MODEL: Final = ("block_length", "origin")
+"""Fields of a scheme that the artifact says."""
+
+SHARED: Final = ("window", "cache", "sampling", *_OF_THE_MODEL)
+"""Fields that are settings of their own or of the model, for every scheme that has them."""
 
 SCHEMES: Registry[Scheme] = Registry("scheme")
 """All schemes by name but `Unmask`, which is named by its policy."""
 
 
 def fitted(
-    scheme: Scheme | str, options: dict[str, Any], window: Window, cache: Cache, sampling: Sampling
+    scheme: Scheme | str,
+    options: dict[str, Any],
+    window: Window,
+    cache: Cache,
+    sampling: Sampling,
+    attention: Attention,
 ) -> Scheme:
     """Returns a scheme made from its name and options, with as much of the rest as it has.
 
@@ -182,6 +205,7 @@ def fitted(
         window: For a scheme with a window.
         cache: For a scheme with a cache.
         sampling: For a scheme that draws tokens.
+        attention: For a scheme that follows the blocks of the model.
 
     Raises:
         OptionError: An option is unknown or out of range, or a cache, a temperature, a forbidden
@@ -204,9 +228,13 @@ def fitted(
         raise OptionError(
             f"scheme {scheme!r} has no guidance; leave guidance at 0, or name a policy that has"
         )
-    given = {"window": window, "cache": cache, "sampling": sampling}
+    given: dict[str, Any] = {"window": window, "cache": cache, "sampling": sampling}
     for name in options:
         if name in given:
             raise OptionError(f"{name} is a setting of its own, no option of scheme {scheme!r}")
+        if name in _OF_THE_MODEL:
+            raise OptionError(f"{name} is what the model was trained for; leave it out")
+    if attention.block_length is not None:
+        given.update({name: getattr(attention, name) for name in _OF_THE_MODEL})
     shared = {name: value for name, value in given.items() if name in known}
     return SCHEMES.make(scheme, {**options, **shared})

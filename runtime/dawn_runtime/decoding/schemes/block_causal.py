@@ -72,6 +72,7 @@ class BlockCausal(Unmask):
     """
 
     name: ClassVar[str] = "block-causal"
+    attends: ClassVar[tuple[str, ...]] = ("block-causal", "causal")
 
     block_length: int = 32
     origin: str = "start"

@@ -55,6 +55,7 @@ class CausalRows(Unmask):
     """
 
     name: ClassVar[str] = "causal-rows"
+    attends: ClassVar[tuple[str, ...]] = ("causal",)
 
     def check_together(self) -> None:
         """Refuses other windows, and caches of other models."""

@@ -44,6 +44,7 @@ class LinearSpeculation(CausalText):
     """
 
     name: ClassVar[str] = "linear-speculation"
+    in_blocks: ClassVar[bool] = True
 
     draft: int = option(32, 2, None, "tokens of a draft, its seed included")
     cache: Cache = field(default_factory=Causal)

@@ -77,6 +77,7 @@ class SelfVerify(Scheme):
     """
 
     name: ClassVar[str] = "self-verify"
+    attends: ClassVar[tuple[str, ...]] = ("block-causal",)
 
     threshold: float = option(0.85, 0, 1, "confidence of what needs no check")
     cost: float = option(1.0, 0, _LARGEST, "tokens that a check must be expected to accept")
