@@ -110,7 +110,13 @@ class BlockCausal(Unmask):
             )
 
     def length(self, start: int, wanted: int) -> int:
-        """Returns the positions of a row whose last block is whole."""
+        """Returns the positions of a row whose last block is whole, where blocks begin at 0.
+
+        Where they begin with the answer the last may be shorter, as it is with the authors of such
+        models.
+        """
+        if self.origin == "prompt":
+            return wanted
         return BlockGrid.of(self.block_length, self.origin, start).rounded(wanted)
 
     def text_kind(self, row: RowState) -> Hashable | None:

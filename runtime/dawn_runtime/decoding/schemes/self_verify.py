@@ -106,7 +106,7 @@ class SelfVerify(Scheme):
             )
 
     def length(self, start: int, wanted: int) -> int:
-        """Returns the positions of a row whose last block is whole."""
+        """Returns those of the rule, whose last block may be whole."""
         return self._rule.length(start, wanted)
 
     def bound(self, row: RowState) -> int:
