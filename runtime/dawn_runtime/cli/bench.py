@@ -106,7 +106,7 @@ def _parser() -> Parser:
         metavar="ARTIFACT",
         help="another artifact of the model, timed in turn with the first; may be repeated",
     )
-    add_engine_flags(parser)
+    add_engine_flags(parser, prefix_megabytes=0)
     parser.add_argument("--repeat", type=count, default=3, metavar="N", help="default: 3")
     parser.epilog = rules_help()
     return parser
