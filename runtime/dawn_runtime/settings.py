@@ -284,8 +284,7 @@ def _made(
                 f"got {', '.join(one.name for one in guards)}"
             )
         window = _window(settings.get("window"), block_length, defaults)
-        keeps = not looks_ahead and isinstance(policy, str) and "cache" in SCHEMES.fields_of(policy)
-        usual = Causal.name if keeps else NoCache.name
+        usual = Causal.name if _keeps_text(policy) else NoCache.name
         cache = CACHES.parse(_given(settings.get("cache"), usual))
         return fitted(policy, options, window, cache, sampling, attention)
     if isinstance(policy, str) and policy not in POLICIES:
@@ -297,6 +296,13 @@ def _made(
     kept = rule.usual_cache if looks_ahead else Causal.name
     cache = CACHES.parse(_given(settings.get("cache"), kept))
     return unmasking(attention, rule, window, cache, sampling, guards)
+
+
+def _keeps_text(scheme: str | Scheme) -> bool:
+    """Whether a scheme is one of models whose finished text keeps its keys."""
+    if not isinstance(scheme, str):
+        return False
+    return "cache" in SCHEMES.fields_of(scheme) and "full" not in SCHEMES.class_of(scheme).attends
 
 
 def _fitting(window: str, block_length: int | None) -> str:

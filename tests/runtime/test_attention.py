@@ -1,4 +1,4 @@
-"""What a model was trained to see: kept in the manifest; no scheme that shows it more decodes."""
+"""What a model was trained to see: in the manifest, and no scheme that shows it more decodes."""
 
 import json
 from dataclasses import replace
@@ -11,6 +11,7 @@ from dawn_runtime.cli.generate import main
 from dawn_runtime.decoding import SCHEMES
 from dawn_runtime.engine.fake import FakeEngine, fake_manifest
 from dawn_runtime.manifest import MANIFEST_FILE, Attention
+from dawn_runtime.policies import POLICIES
 
 SEEN = [
     Attention("block-causal", 4),
@@ -61,38 +62,82 @@ def test_a_malformed_one_is_named(changes: dict[str, Any], message: str) -> None
         read(manifest, **changes)
 
 
-RULES = ("dawn", "threshold", "one-per-step", "dream", "llada", *SCHEMES.names())
+FULL_ONLY = [name for name in SCHEMES.names() if SCHEMES.class_of(name).attends == ("full",)]
 
 
-@pytest.mark.parametrize("policy", RULES)
+def made(attention: Attention) -> Decoder:
+    shift = int(attention.carry and attention.kind == "block-causal")
+    manifest = replace(fake_manifest(prediction_shift=shift), attention=attention)
+    return Decoder(manifest, FakeEngine(manifest))
+
+
+@pytest.mark.parametrize("policy", POLICIES.names())
 @pytest.mark.parametrize("attention", SEEN, ids=Attention.words)
-def test_no_scheme_of_today_decodes_a_model_that_must_see_less(
+def test_every_policy_decodes_every_model(attention: Attention, policy: str) -> None:
+    result = made(attention).generate(
+        input_ids=[1, 2, 3, 4, 5], max_new_tokens=6, policy=policy, stop_at_eos=False
+    )
+    assert len(result.tokens) == 6
+    assert result.policy in (policy, "threshold")
+
+
+@pytest.mark.parametrize("policy", FULL_ONLY)
+@pytest.mark.parametrize("attention", SEEN, ids=Attention.words)
+def test_a_scheme_that_looks_ahead_decodes_no_model_that_must_see_less(
     attention: Attention, policy: str
 ) -> None:
-    manifest = replace(fake_manifest(), attention=attention)
-    engine = FakeEngine(manifest)
-    decoder = Decoder(manifest, engine)
+    decoder = made(attention)
     with pytest.raises(OptionError) as caught:
         decoder.generate(input_ids=[1, 2, 3], max_new_tokens=4, policy=policy)
-    assert str(caught.value) == (
+    assert str(caught.value).startswith(
         f"policy {policy!r} decodes models that attend to everything, and this one attends "
-        f"{attention.words()}; this version has no scheme for that"
+        f"{attention.words()}; use threshold or another policy"
     )
     with pytest.raises(OptionError, match="attend to everything"):
-        decoder.fill(input_ids=[1, manifest.tokens.mask, 2], policy=policy)
+        decoder.fill(input_ids=[1, decoder.manifest.tokens.mask, 2], policy=policy)
     with decoder.batch() as batch, pytest.raises(OptionError, match="attend to everything"):
         batch.admit(input_ids=[1, 2, 3], policy=policy)
 
 
-def test_a_scheme_that_says_so_is_let_through_and_named_to_others(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("attention", "policy", "message"),
+    [
+        (Attention(), "self-verify", "attend block by block, and this one attends to everything"),
+        (Attention(), "autoregressive", "attend causally, and this one attends to everything"),
+        (Attention("block-causal", 4), "autoregressive", "use threshold or another policy, self-v"),
+        (
+            Attention("causal"),
+            "linear-speculation",
+            "attend causally and decide in blocks, and this one attends causally; use threshold or "
+            "another policy, autoregressive",
+        ),
+    ],
+)
+def test_a_scheme_of_other_models_is_refused_and_those_that_do_are_named(
+    attention: Attention, policy: str, message: str
 ) -> None:
-    manifest = replace(fake_manifest(), attention=Attention("causal"))
-    decoder = Decoder(manifest, FakeEngine(manifest))
-    monkeypatch.setattr(SCHEMES.class_of("wino"), "attends", ("full", "causal"))
-    assert len(decoder.generate(input_ids=[1, 2], max_new_tokens=4, policy="wino").tokens) <= 4
-    with pytest.raises(OptionError, match=r"attends causally; use wino$"):
-        decoder.generate(input_ids=[1, 2], max_new_tokens=4, policy="dawn")
+    with pytest.raises(OptionError, match=message):
+        made(attention).generate(input_ids=[1, 2], max_new_tokens=4, policy=policy)
+
+
+@pytest.mark.parametrize("policy", ["self-verify", "threshold"])
+def test_the_length_of_a_block_is_that_of_the_model(policy: str) -> None:
+    decoder = made(Attention("block-causal", 4))
+    with pytest.raises(OptionError, match="block_length"):
+        decoder.generate(
+            input_ids=[1], max_new_tokens=4, policy=policy, options={"block_length": 8}
+        )
+
+
+@pytest.mark.parametrize("attention", SEEN, ids=Attention.words)
+def test_a_cache_is_exact_unless_another_is_asked_for(attention: Attention) -> None:
+    decoder = made(attention)
+    asked = {"input_ids": list(range(1, 40)), "max_new_tokens": 9, "policy": "threshold"}
+    usual, anew = decoder.generate(**asked), decoder.generate(**asked, cache="none")
+    assert usual.tokens.tolist() == anew.tokens.tolist()
+    assert usual.rows_fed < anew.rows_fed
+    with pytest.raises(OptionError, match="got 'prefix'"):
+        decoder.generate(**asked, cache="prefix")
 
 
 def test_the_command_says_so_before_an_engine_is_opened(
@@ -100,7 +145,7 @@ def test_the_command_says_so_before_an_engine_is_opened(
 ) -> None:
     manifest = replace(fake_manifest(), attention=Attention("block-causal", 4))
     (tmp_path / MANIFEST_FILE).write_text(manifest.to_json())
-    assert main([str(tmp_path), "x"]) == 2
+    assert main([str(tmp_path), "x", "--policy", "wino"]) == 2
     err = capsys.readouterr().err
-    assert "attends block by block, in blocks of 4; this version has no scheme for that" in err
+    assert "attends block by block, in blocks of 4; use threshold" in err
     assert "Traceback" not in err

@@ -68,7 +68,9 @@ class Slow:
                 continue
             sub = getattr(self.scheme.window, "block_length", self.scheme.block_length)
             sub = min(sub, self.scheme.block_length)
-            base = here[-1] + 1 - self.scheme.block_length  # before 0 in a short first block
+size = self.scheme.block_length
+            offset = -start % size if self.scheme.origin == "prompt" else 0
+            base = self.block(first, start) * size - offset  # before 0 in a short first block
             tried = [p for p in here if (p - base) // sub == (first - base) // sub]
             found = self.predictions(ids[: here[-1] + 1], start, shift)
             best = sorted((p for p in tried if p in found), key=lambda p: (-found[p][0], p))

@@ -55,7 +55,7 @@ class Slow:
             steps += 1
             first = ids.index(MASK)
             begin = max((first + offset) // size * size - offset, 0)
-            end = (first + offset) // size * size - offset + size
+            end = min((first + offset) // size * size - offset + size, len(ids))
             found = self.predict(ids[:end], start)
             span = first
             while span < end and ids[span] == MASK:

@@ -88,7 +88,7 @@ class BlockStep:
             if row.shift and begin and row.masked[begin] and not carried:
                 fed[begin - 1] = True
         stored = fed & ~final
-        stored[end if self.keeps == "block" else begin :] = False
+        stored[{"nothing": 0, "final": begin, "block": end}[self.keeps] :] = False
         shift = 1 if carried else row.shift
         return self._planned(row, (begin, end), span, fed, np.flatnonzero(stored), shift)
 
