@@ -19,6 +19,16 @@ def decoding_findings(manifest: Manifest, length: int) -> list[Finding]:
     decoding, at = manifest.decoding, f"at length {length}"
     if decoding.policy not in POLICIES:
         return []
+    if manifest.attention.kind != "full":
+        return [
+            Finding(
+                "note",
+                "decoding",
+                f"the model attends {manifest.attention.words()}: a policy alone, which sees "
+                "everything, does not decode it",
+                "give dawn-generate --policy a scheme that does; it names those that there are",
+            )
+        ]
     try:
         doubt = POLICIES.make(decoding.policy, dict(decoding.options)).doubt(length)
     except OptionError as error:

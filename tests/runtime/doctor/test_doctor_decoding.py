@@ -8,7 +8,7 @@ import pytest
 from dawn_runtime import Dawn, Decoder
 from dawn_runtime.doctor.decoding import decoding_findings
 from dawn_runtime.engine.fake import FakeEngine, fake_manifest
-from dawn_runtime.manifest import DecodingDefaults, Manifest
+from dawn_runtime.manifest import Attention, DecodingDefaults, Manifest
 
 
 def recommending(policy: str, **options: Any) -> Manifest:
@@ -59,3 +59,10 @@ def test_a_result_says_that_its_graph_was_empty() -> None:
     assert decoder.generate(**{**asked, "max_new_tokens": 8}).doubt is None, (
         "the plain rule has none"
     )
+
+
+def test_a_policy_is_not_called_fit_for_a_model_that_must_see_less() -> None:
+    manifest = replace(recommending("threshold"), attention=Attention("block-causal", 4))
+    (found,) = decoding_findings(manifest, 64)
+    assert found.level == "note"
+    assert "the model attends block by block, in blocks of 4: a policy alone" in found.found
