@@ -39,9 +39,11 @@ class Attention:
     def __post_init__(self) -> None:
         if self.kind not in ATTENTIONS or self.origin not in ORIGINS:
             raise ValueError(f"attention {self.kind!r} with blocks from {self.origin!r}")
-        wrong = BLOCK_CAUSAL if self.block_length is None else FULL
-        if self.kind == wrong or (self.block_length or 1) < 1:
-            raise ValueError(f"{self.kind} attention with blocks of {self.block_length}")
+        length = self.block_length
+        if self.kind == (BLOCK_CAUSAL if length is None else FULL) or (
+            length is not None and length < 1
+        ):
+            raise ValueError(f"{self.kind} attention with blocks of {length}")
 
 
 @dataclass(frozen=True)

@@ -348,8 +348,10 @@ def _may_be_forbidden(tokens: SpecialTokens, dims: Dims) -> bool:
 
 
 def _proper_blocks(attention: Attention) -> bool:
-    wrong = "block-causal" if attention.block_length is None else "full"
-    return attention.kind != wrong and 1 <= (attention.block_length or 1) <= MAX_LENGTH
+    length = attention.block_length
+    if length is None:
+        return attention.kind != "block-causal"
+    return attention.kind != "full" and 1 <= length <= MAX_LENGTH
 
 
 def _proper_files(graph: Graph) -> bool:

@@ -243,6 +243,7 @@ def check_default(
     try:
         attention = attention or Attention()
         scheme = _made(_with_default({}, None, defaults), None, defaults, attention)
+        _check_attention(scheme, attention)
         if shift is not None:
             scheme.suits(shift)
     except OptionError as error:

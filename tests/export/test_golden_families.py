@@ -1,17 +1,21 @@
 """Every family's exported graph and torch module beside what its authors' code computes."""
 
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from dawn_export import ExportOptions, export
 from dawn_models import FAMILIES, Checkpoint, load_transformer
 from dawn_models.families.family import LOGITS_AND_TEXT
-from dawn_runtime import Artifact
+from dawn_runtime import Artifact, Decoder, OptionError
 from dawn_runtime.arrays import BoolArray, IntArray
 from dawn_runtime.engine import Engine, StepInputs, open_engine
+from support.checkpoints import write_checkpoint
+from support.families import tame
 from support.golden_families import TOLD, folder_of
 
 NAMES = pytest.mark.parametrize("name", TOLD)
@@ -108,3 +112,24 @@ def test_the_families_that_say_so_are_those_with_golden_data() -> None:
 def test_text_is_said_to_be_met_of_those_that_decode() -> None:
     said = {family.name for family in FAMILIES.values() if family.golden == LOGITS_AND_TEXT}
     assert said == {"dream", "llada", *("a2d-mdlm", "open-dcoder", "coda")}
+
+
+@pytest.mark.parametrize("family", ["nemotron", "illada"])
+def test_families_without_golden_data_export_what_torch_computes(
+    family: str, tmp_path: Path
+) -> None:
+    wide = {"head_dim": 8, "intermediate_size": 40}  # q_proj [32, 16] and o_proj [16, 32]
+    source = write_checkpoint(tmp_path / "source", family, tame, **wide)
+    report = export(source, tmp_path / "out", ExportOptions(evidence_layers=2), verify="all")
+    assert report.verification is not None
+    assert max(one.largest for one in report.verification.end_to_end.differences) < 1e-4
+    config = Checkpoint.open(source).config
+    assert (config.yarn is not None, config.tied_head) == (family == "nemotron", family == "illada")
+    manifest = Artifact.open(tmp_path / "out").manifest
+    assert manifest.dims.max_length == (48 if family == "nemotron" else 64)
+    with Decoder.open(tmp_path / "out", threads=1) as decoder:
+        if family == "illada":
+            assert len(decoder.generate(input_ids=[1, 2], max_new_tokens=4).trace) == 4
+            return
+        with pytest.raises(OptionError, match="attends causally, in blocks of 32"):
+            decoder.generate(input_ids=[1, 2], max_new_tokens=4)

@@ -42,6 +42,19 @@ def test_the_calibration_takes_the_same_flags(
     assert "'block_size': got 4, expected 8 as --trained-block says" in capsys.readouterr().err
 
 
+def test_a_model_that_must_see_less_is_not_calibrated_by_showing_it_more(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dawn_calibration.ranges import calibrate as ranges
+
+    monkeypatch.setattr(ranges, "load_model", lambda *_: pytest.fail("was loaded"))
+    model = write_checkpoint(tmp_path / "model", "sdar")
+    (tmp_path / "data.jsonl").write_text('{"input_ids": [1, 2]}\n')
+    words = ["ranges", "--model", str(model), "--output", str(tmp_path / "c.json"), "--quiet"]
+    assert calibrate([*words, "--data", str(tmp_path / "data.jsonl")]) == 2
+    assert "attends block by block, in blocks of 4; this version" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

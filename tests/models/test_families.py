@@ -169,6 +169,17 @@ def test_the_places_of_a_mask_count_in_their_order(tmp_path: Path) -> None:
     assert mask_of(tmp_path, "dream") == (39, "mask_token_id of generation_config.json")
 
 
+def test_of_two_files_that_name_a_mask_the_newer_counts(tmp_path: Path) -> None:
+    without_mask(tmp_path, "dream")
+    put(tmp_path, "special_tokens_map.json", {"mask_token": "[A]"})
+    put(tmp_path, "added_tokens.json", {"[A]": 36, "[B]": 37})
+    put(tmp_path, "tokenizer_config.json", {"mask_token": "[B]"})
+    assert mask_of(tmp_path, "dream") == (36, "mask_token '[A]' of special_tokens_map.json")
+    decoder = {"37": {"content": "[B]"}}
+    put(tmp_path, "tokenizer_config.json", {"mask_token": "[B]", "added_tokens_decoder": decoder})
+    assert mask_of(tmp_path, "dream") == (37, "mask_token '[B]' of tokenizer_config.json")
+
+
 def test_a_mask_that_is_nowhere_is_asked_for(tmp_path: Path) -> None:
     without_mask(tmp_path, "illada")
     with pytest.raises(ConfigError) as caught:
@@ -219,6 +230,14 @@ def test_the_length_of_blocks_is_the_files_or_asked_for(
     assert (length(), length(trained_block=16)) == (16, 16)
     with pytest.raises(ConfigError, match=f"'{field}': got 16, expected 8 as --trained-block says"):
         length(trained_block=8)
+
+
+def test_the_usual_length_of_a_release_counts_where_its_file_is_silent(tmp_path: Path) -> None:
+    told = Told(usual_block=4)
+    write_config(tmp_path, "sdar", block_size=...)
+    assert read_config(tmp_path, told=told)[1].attention.block_length == 4
+    write_config(tmp_path, "sdar", block_size=16)
+    assert read_config(tmp_path, told=told)[1].attention.block_length == 16
 
 
 def test_a_length_of_blocks_is_refused_where_there_are_none(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ class Alias:
         family: The family that reads it, as in `dawn_models.ModelConfig.family`.
         licence: What the model card states, or `ASK_THE_CARD`.
         size: Parameters, such as `0.6B`, or `UNKNOWN`.
-        trained_block: Tokens in a block, where its configuration may not say so.
+        usual_block: Tokens in a block, where its configuration may not say so.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Alias:
     family: str
     licence: str = ASK_THE_CARD
     size: str = UNKNOWN
-    trained_block: int | None = None
+    usual_block: int | None = None
 
 
 def aliases_of(families: Iterable[Family]) -> dict[str, Alias]:
@@ -53,7 +53,7 @@ def aliases_of(families: Iterable[Family]) -> dict[str, Alias]:
             family.name,
             one.licence or ASK_THE_CARD,
             one.size or UNKNOWN,
-            one.trained_block,
+            one.usual_block,
         )
         for family in families
         for one in family.releases
@@ -72,7 +72,7 @@ def known_of(repository: str) -> Told:
     """
     for alias in ALIASES.values():
         if alias.repository == repository:
-            return Told(family=alias.family, trained_block=alias.trained_block)
+            return Told(family=alias.family, usual_block=alias.usual_block)
     return Told()
 
 

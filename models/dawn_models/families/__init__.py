@@ -94,9 +94,10 @@ def describe(folder: Path, notes: list[str] | None = None, told: Told = NOTHING)
 
 def _block_length(fields: Fields, family: Family, told: Told) -> dict[str, int]:
     """The field of the length of blocks, where the user says what no file does."""
-    if told.trained_block is None:
-        return {}
     name = family.block_field
+    if told.trained_block is None:
+        silent = name is not None and fields.values.get(name) is None
+        return {name: told.usual_block} if name and silent and told.usual_block else {}
     if name is None:
         raise ConfigError(
             f"{fields.path}: trained block: got {told.trained_block}, but {family.name} has no "

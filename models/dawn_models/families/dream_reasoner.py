@@ -42,9 +42,9 @@ DREAM_REASONER = Family(
     attention=BLOCK_CAUSAL,
     decoding=Decoding("sdar", {"threshold": 0.9}),
     releases=(
-        Release("dream-reasoner", "Dream-org/DreamReasoner-8B", size="8B", trained_block=32),
+        Release("dream-reasoner", "Dream-org/DreamReasoner-8B", size="8B", usual_block=32),
         Release(
-            "dream-reasoner-base", "Dream-org/DreamReasoner-8B-Base", size="8B", trained_block=32
+            "dream-reasoner-base", "Dream-org/DreamReasoner-8B-Base", size="8B", usual_block=32
         ),
     ),
 )

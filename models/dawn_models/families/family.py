@@ -30,14 +30,14 @@ class Release:
         repository: its id on the Hugging Face Hub.
         licence: what the model card was seen to state; None where none was seen. The card counts.
         size: parameters, such as ``0.6B``; None where it is not known to us.
-        trained_block: tokens in a block, for a configuration that may not say so.
+        usual_block: tokens in a block, for a configuration that may not say so.
     """
 
     name: str
     repository: str
     licence: str | None = None
     size: str | None = None
-    trained_block: int | None = None
+    usual_block: int | None = None
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ OPTION: Final = "--mask-token-id"
 """What sets it on a command line."""
 
 _FIELD = "mask_token_id"
-_PARTS = ("special_tokens_map.json", "tokenizer_config.json")
+_SPECIAL, _TOKENIZER = "special_tokens_map.json", "tokenizer_config.json"
 
 
 def find_mask(
@@ -68,17 +68,21 @@ def _places(
             yield mask_token_id(config, generation), f"{_FIELD} of {fields.path.name}"
     folder = config.path.parent
     tokens = _Tokens(folder)
-    for file in _PARTS:
+    for file in _parts(folder):
         text = _text(_object(folder / file).get("mask_token"))
-        if text is None:
-            continue
-        number = tokens.get(text)
+        number = None if text is None else tokens.get(text)
         if number is not None:
             yield number, f"mask_token {text!r:.40} of {file}"
     for name in names:
         number = tokens.get(name)
         if number is not None:
             yield number, f"added token {name!r} of the tokenizer"
+
+
+def _parts(folder: Path) -> tuple[str, ...]:
+    """The files that name a ``mask_token``, that first which transformers follows."""
+    is_newer = "added_tokens_decoder" in _object(folder / _TOKENIZER)
+    return (_TOKENIZER, _SPECIAL) if is_newer else (_SPECIAL, _TOKENIZER)
 
 
 class _Tokens:
@@ -109,10 +113,10 @@ class _Tokens:
 
     def _entries(self) -> Iterator[tuple[str, str, int]]:
         """File, text and id of every token that is added; those of the vocabulary come last."""
-        described = _object(self.folder / "tokenizer_config.json").get("added_tokens_decoder")
+        described = _object(self.folder / _TOKENIZER).get("added_tokens_decoder")
         for number, entry in _items(described):
             if number.isascii() and number.isdecimal() and len(number) <= len(str(MAX_INTEGER)):
-                yield from _entry("tokenizer_config.json", _text(entry), int(number))
+                yield from _entry(_TOKENIZER, _text(entry), int(number))
         for text, value in _object(self.folder / "added_tokens.json").items():
             yield from _entry("added_tokens.json", text, value)
         whole = _object(self.folder / "tokenizer.json")

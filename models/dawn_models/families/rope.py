@@ -136,6 +136,9 @@ _YARN = frozenset(
 )
 """What an object of kind YaRN may hold."""
 
+_FAR = 1e6
+"""Most turns and largest factor; the least are one by it. Far beyond any model."""
+
 
 def read(config: Fields) -> Rope:
     """Plain RoPE or YaRN, whichever the fields describe.
@@ -160,8 +163,8 @@ def _is_yarn(value: object) -> bool:
 def _yarn(config: Fields, name: str, value: Mapping[str, Any]) -> Rope:
     entry = Fields(value, config.path)
     strange = sorted(key for key in set(value) - _YARN if value[key] is not None)
-    kinds = {value[key] for key in _KINDS if value.get(key) is not None}
-    if strange or kinds != {"yarn"}:
+    kinds = [value[key] for key in _KINDS if value.get(key) is not None]
+    if strange or any(kind != "yarn" for kind in kinds):
         why = f"{strange[0]!r:.40} is not known" if strange else "its kinds differ"
         raise config.error(name, value, f"YaRN as it is published; {why}")
     entry.require("truncate", True, None)
@@ -178,8 +181,10 @@ def _yarn(config: Fields, name: str, value: Mapping[str, Any]) -> Rope:
         beta_slow=entry.positive("beta_slow", default=1.0),
         scale=_yarn_scale(entry),
     )
-    if not (theta > 1 and yarn.beta_slow <= yarn.beta_fast):
+    if not (theta > 1 and 1 / _FAR <= yarn.beta_slow <= yarn.beta_fast <= _FAR):
         raise config.error(name, value, "rope_theta above 1, and beta_fast of at least beta_slow")
+    if not 1 / _FAR <= min(yarn.factor, yarn.scale) <= max(yarn.factor, yarn.scale) <= _FAR:
+        raise config.error(name, value, f"factors from {1 / _FAR:g} to {_FAR:g}")
     scaling = value.get("llama_4_scaling_beta") not in (None, 0)
     return Rope(theta, yarn, query_scaling=scaling)
 

@@ -49,10 +49,10 @@ SDAR = Family(
     decoding=Decoding("sdar", {"threshold": 0.9}),
     golden=LOGITS,
     releases=(
-        Release("sdar-1.7b", "JetLM/SDAR-1.7B-Chat", "Apache-2.0", "1.7B", trained_block=4),
-        Release("sdar-4b", "JetLM/SDAR-4B-Chat", "Apache-2.0", "4B", trained_block=4),
-        Release("sdar-8b", "JetLM/SDAR-8B-Chat", "Apache-2.0", "8B", trained_block=4),
-        Release("trado-4b", "Gen-Verse/TraDo-4B-Instruct", "MIT", "4B", trained_block=4),
-        Release("trado-8b", "Gen-Verse/TraDo-8B-Instruct", "MIT", "8B", trained_block=4),
+        Release("sdar-1.7b", "JetLM/SDAR-1.7B-Chat", "Apache-2.0", "1.7B", usual_block=4),
+        Release("sdar-4b", "JetLM/SDAR-4B-Chat", "Apache-2.0", "4B", usual_block=4),
+        Release("sdar-8b", "JetLM/SDAR-8B-Chat", "Apache-2.0", "8B", usual_block=4),
+        Release("trado-4b", "Gen-Verse/TraDo-4B-Instruct", "MIT", "4B", usual_block=4),
+        Release("trado-8b", "Gen-Verse/TraDo-8B-Instruct", "MIT", "8B", usual_block=4),
     ),
 )

@@ -17,11 +17,13 @@ class Told:
         family: name of the family that shall read the checkpoint.
         mask_token_id: the token that stands for "not yet known".
         trained_block: tokens in a block, of a model that was trained to see block by block.
+        usual_block: the same, as a release is known to have it, for files that do not say.
     """
 
     family: str | None = None
     mask_token_id: int | None = None
     trained_block: int | None = None
+    usual_block: int | None = None
 
     def or_else(self, other: Told) -> Told:
         """This word where there is one, else the other."""

@@ -102,7 +102,7 @@ def test_a_release_says_what_its_files_do_not() -> None:
     told = find_source("a2d-0.6b-bd3lm").told_by(Told()).told
     assert told == Told(family="a2d-bd3lm")
     repository = find_source("JetLM/SDAR-4B-Chat").told_by(Told(mask_token_id=5)).told
-    assert repository == Told("sdar", 5, 4)
+    assert repository == Told("sdar", 5, usual_block=4)
     assert find_source("somebody/else").told_by(Told(family="coda")).told == Told("coda")
     assert find_source("coda").told_by(Told(family="sdar")).told == Told("sdar")
 

@@ -68,7 +68,7 @@ class Slow:
                 continue
             sub = getattr(self.scheme.window, "block_length", self.scheme.block_length)
             sub = min(sub, self.scheme.block_length)
-size = self.scheme.block_length
+            size = self.scheme.block_length
             offset = -start % size if self.scheme.origin == "prompt" else 0
             base = self.block(first, start) * size - offset  # before 0 in a short first block
             tried = [p for p in here if (p - base) // sub == (first - base) // sub]
