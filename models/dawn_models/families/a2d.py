@@ -11,7 +11,6 @@ from dataclasses import replace
 from dawn_models.config import BLOCK_CAUSAL, Attention, ModelConfig
 from dawn_models.families import qwen
 from dawn_models.families.family import (
-    LOGITS,
     LOGITS_AND_TEXT,
     Decoding,
     Family,
@@ -90,7 +89,7 @@ A2D_BD3LM = replace(
     parse=_bd3lm,
     table=replace(_TABLE, read=_TABLE.read | {_BLOCK_FIELD}),
     block_field=_BLOCK_FIELD,
-    golden=LOGITS,
+    golden=LOGITS_AND_TEXT,
     releases=(
         Release("a2d-0.6b-bd3lm", "dllm-hub/Qwen3-0.6B-diffusion-bd3lm-v0.1", size="0.6B"),
         Release(

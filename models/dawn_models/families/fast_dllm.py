@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dawn_models.config import BLOCK_CAUSAL, Attention, ModelConfig
 from dawn_models.families import qwen
-from dawn_models.families.family import LOGITS, Decoding, Family, Release, block_length_of
+from dawn_models.families.family import LOGITS_AND_TEXT, Decoding, Family, Release, block_length_of
 from dawn_models.families.table import FieldTable
 from dawn_models.fields import Fields
 
@@ -40,7 +40,7 @@ FAST_DLLM_V2 = Family(
     ignored=qwen.IGNORED,
     attention=BLOCK_CAUSAL,
     decoding=Decoding("sdar", {"threshold": 0.9}, block_length=8),
-    golden=LOGITS,
+    golden=LOGITS_AND_TEXT,
     releases=(
         Release(
             "fast-dllm-v2-1.5b", "Efficient-Large-Model/Fast_dLLM_v2_1.5B", "Apache-2.0", "1.5B"

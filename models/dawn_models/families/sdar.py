@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dawn_models.config import BLOCK_CAUSAL, Attention, ModelConfig
 from dawn_models.families import qwen
-from dawn_models.families.family import LOGITS, Decoding, Family, Release, block_length_of
+from dawn_models.families.family import LOGITS_AND_TEXT, Decoding, Family, Release, block_length_of
 from dawn_models.families.namesakes import is_sdar
 from dawn_models.families.table import FieldTable
 from dawn_models.fields import Fields
@@ -47,7 +47,7 @@ SDAR = Family(
     ignored=qwen.IGNORED,
     attention=BLOCK_CAUSAL,
     decoding=Decoding("sdar", {"threshold": 0.9}),
-    golden=LOGITS,
+    golden=LOGITS_AND_TEXT,
     releases=(
         Release("sdar-1.7b", "JetLM/SDAR-1.7B-Chat", "Apache-2.0", "1.7B", usual_block=4),
         Release("sdar-4b", "JetLM/SDAR-4B-Chat", "Apache-2.0", "4B", usual_block=4),

@@ -11,7 +11,7 @@ from collections.abc import Collection
 
 from dawn_models.config import CAUSAL, Attention, ModelConfig
 from dawn_models.families import qwen
-from dawn_models.families.family import LOGITS, Decoding, Family, Release
+from dawn_models.families.family import LOGITS_AND_TEXT, Decoding, Family, Release
 from dawn_models.families.table import FieldTable
 from dawn_models.fields import Fields
 
@@ -63,7 +63,7 @@ WEDLM = Family(
     attention=CAUSAL,
     # In a window of 16 positions that moves.
     decoding=Decoding("wedlm", {"tau": 0.4, "penalty": 0.02}, block_length=16),
-    golden=LOGITS,
+    golden=LOGITS_AND_TEXT,
     releases=(
         Release("wedlm-7b", "tencent/WeDLM-7B-Instruct", "Apache-2.0", "7B"),
         Release("wedlm-7b-base", "tencent/WeDLM-7B", "Apache-2.0", "7B"),
