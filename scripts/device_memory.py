@@ -26,9 +26,9 @@ from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dawn_models import ModelConfig, parameter_shapes, read_config
+from dawn_models import ModelConfig, Told, parameter_shapes, read_config
 from dawn_runtime.machine.memory import gpu_copies
-from make_random_checkpoint import GEOMETRIES
+from make_random_checkpoint import GEOMETRIES, TOLD
 
 BYTES = {"fp16": 2.0, "int8": 1.0, "int4": 0.5 + 2 / 128}
 """Precision -> bytes of one weight in a matrix of a layer."""
@@ -84,7 +84,7 @@ def table(length: int, batch: int) -> list[str]:
 def _config(name: str) -> ModelConfig:
     with TemporaryDirectory() as folder:
         (Path(folder) / "config.json").write_text(json.dumps(GEOMETRIES[name]))
-        return read_config(Path(folder))[1]
+        return read_config(Path(folder), told=TOLD.get(name, Told()))[1]
 
 
 def _line(cells: list[str]) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from dawn_models import family_named, parameter_shapes, read_config
+from dawn_models import Told, family_named, parameter_shapes, read_config
 
 _QWEN = {
     "model_type": "Dream",
@@ -29,6 +29,13 @@ _QWEN = {
     "mask_token_id": 151666,
     "eos_token_id": 151645,
     "pad_token_id": 151643,
+}
+_QWEN3 = {name: value for name, value in _QWEN.items() if name != "model_type"} | {
+    "attention_bias": False,
+    "head_dim": 128,
+    "mask_token_id": 151669,
+    "num_key_value_heads": 8,
+    "vocab_size": 151936,
 }
 GEOMETRIES: dict[str, dict[str, Any]] = {
     "0.5b": _QWEN
@@ -73,8 +80,70 @@ GEOMETRIES: dict[str, dict[str, Any]] = {
         "eos_token_id": 126081,
         "pad_token_id": 126081,
     },
+    "a2d-0.6b": _QWEN3
+    | {
+        "model_type": "a2d-qwen3",
+        "hidden_size": 1024,
+        "intermediate_size": 3072,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 16,
+        "tie_word_embeddings": True,
+    },
+    "sdar-4b": _QWEN3
+    | {
+        "model_type": "sdar",
+        "block_size": 4,
+        "hidden_size": 2560,
+        "intermediate_size": 9728,
+        "num_hidden_layers": 36,
+        "num_attention_heads": 32,
+        "tie_word_embeddings": False,
+    },
+    "wedlm-8b": _QWEN3
+    | {
+        "model_type": "wedlm",
+        "qk_norm": True,
+        "mask_token_id": 151665,
+        "hidden_size": 4096,
+        "intermediate_size": 12288,
+        "num_hidden_layers": 36,
+        "num_attention_heads": 32,
+        "tie_word_embeddings": False,
+    },
+    "nemotron-3b": {
+        "model_type": "nemotron_labs_diffusion",
+        "hidden_act": "silu",
+        "hidden_size": 3072,
+        "intermediate_size": 9216,
+        "num_hidden_layers": 26,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "attention_bias": False,
+        "rms_norm_eps": 1e-5,
+        "max_position_embeddings": 262144,
+        "rope_parameters": {
+            "rope_type": "yarn",
+            "rope_theta": 1e6,
+            "factor": 16.0,
+            "beta_fast": 32.0,
+            "beta_slow": 1.0,
+            "mscale": 1.0,
+            "mscale_all_dim": 1.0,
+            "original_max_position_embeddings": 16384,
+            "llama_4_scaling_beta": 0.1,
+        },
+        "tie_word_embeddings": False,
+        "vocab_size": 131072,
+        "block_size": 32,
+        "mask_token_id": 100,
+        "eos_token_id": 11,
+    },
 }
 """The contents of config.json, by the name given to ``--like``."""
+
+TOLD = {"a2d-0.6b": Told(family="a2d-mdlm")}
+"""What has to be said of those that do not say it themselves; ``dawn-export --family`` says it."""
 
 
 def main() -> int:
@@ -96,7 +165,7 @@ def write(like: str, folder: Path, shard_bytes: int, seed: int) -> int:
     """Write config, shards and index; returns the bytes of all tensors."""
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(GEOMETRIES[like], indent=2), encoding="utf-8")
-    _, config = read_config(folder)
+    _, config = read_config(folder, told=TOLD.get(like, Told()))
     shapes = parameter_shapes(config)
     names = family_named(config.family).tensor_names(config)
     shards = list(_shards({names[p]: shape for p, shape in shapes.items()}, shard_bytes))

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from dawn_runtime import Decoder
 from dawn_runtime.cli.common import Parser, count, print_json, run_command
-from dawn_runtime.decoding import CACHES
+from dawn_runtime.decoding import CACHES, Causal
 from dawn_runtime.errors import DawnError, OptionError
 from dawn_runtime.policies import POLICIES
 
@@ -111,7 +111,7 @@ def _requests(decoder: Decoder, args: argparse.Namespace) -> Iterator[Request]:
             {
                 "max_new_tokens": new_tokens,
                 "policy": str(draw.choice(POLICIES.names())),
-                "cache": str(draw.choice(CACHES.names())),
+                "cache": str(draw.choice([name for name in CACHES.names() if name != Causal.name])),
                 "max_forwards": args.most_forwards,
                 "stop_at_eos": False,
                 "fallback_length": 0,

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -56,6 +57,19 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 
 
 @pytest.fixture(scope="session")
+def exported_family(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Returns the artifact of a checkpoint of `support.golden_families`: name -> folder."""
+    from support.golden_families import TOLD, folder_of
+
+    shared = _shared_folder(tmp_path_factory)
+
+    def artifact(name: str) -> Path:
+        return _once(folder_of(name), shared / name, "fused", "fp32", 3, TOLD[name])
+
+    return artifact
+
+
+@pytest.fixture(scope="session")
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """Returns the artifact of a shipped model: (name, precision) -> folder; as `exported`."""
     shared = _shared_folder(tmp_path_factory)
@@ -94,14 +108,24 @@ def _shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return shared
 
 
-def _once(checkpoint: Path, folder: Path, dialect: str, precision: str) -> Path:
+def _once(
+    checkpoint: Path,
+    folder: Path,
+    dialect: str,
+    precision: str,
+    evidence_layers: int = 4,
+    told: Any = None,
+) -> Path:
     """Exports a checkpoint unless a worker has done so."""
     from dawn_export import ExportOptions, export
 
     with folder.with_name(f"{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
-            export(checkpoint, folder, ExportOptions(dialect=dialect, precision=precision))
+            options = ExportOptions(
+                dialect=dialect, precision=precision, evidence_layers=evidence_layers
+            )
+            export(checkpoint, folder, options, told=told)
     return folder
 
 

@@ -14,7 +14,7 @@ from dawn_export.describe import describe
 from dawn_export.errors import SourceError
 from dawn_export.options import ExportOptions
 from dawn_export.text.companions import write_companions
-from dawn_models import Checkpoint, CheckpointError, Transformer, load_transformer
+from dawn_models import Checkpoint, CheckpointError, Told, Transformer, load_transformer
 from dawn_runtime import Artifact, Decoder, Engine
 from dawn_runtime.arrays import IntArray
 from dawn_runtime.chat import ChatTemplate
@@ -53,14 +53,18 @@ class Surroundings:
         return Decoder(self.manifest, engine, tokenizer=self.tokenizer, chat=self.chat)
 
 
-def open_checkpoint(folder: Path) -> Checkpoint:
+def open_checkpoint(folder: Path, told: Told | None = None) -> Checkpoint:
     """Opens a checkpoint folder; no weight is read yet.
+
+    Args:
+        folder: Where it lies.
+        told: What it is, where its files do not say.
 
     Raises:
         SourceError: It cannot be used.
     """
     with _translated():
-        return Checkpoint.open(folder)
+        return Checkpoint.open(folder, told or Told())
 
 
 def read_surroundings(checkpoint: Checkpoint) -> Surroundings:

@@ -11,6 +11,8 @@ from dawn_export.options import VERIFY_MODES, ExportOptions, check_flag
 from dawn_export.progress import Listener, at_terminal, reporting, stage
 from dawn_export.report import ExportReport
 from dawn_export.sources.find import Source, find_source
+from dawn_export.told import check_told
+from dawn_models import Told
 from dawn_runtime.checks import check_choice, shown
 from dawn_runtime.errors import OptionError
 from dawn_runtime.manifest import MANIFEST_FILE
@@ -26,6 +28,7 @@ def export(
     force: bool = False,
     verify: str | None = None,
     progress: bool | Listener = False,
+    told: Told | None = None,
 ) -> ExportReport:
     """Turns a checkpoint into an artifact: ONNX graph, weights, tokenizer files and manifest.
 
@@ -45,6 +48,7 @@ def export(
             does not. The result is kept in the artifact.
         progress: True for a line about every stage on standard error, and bars at a terminal; or a
             function that is called with a `Progress` when a stage begins and as it goes on.
+        told: What the checkpoint is, where its files do not say.
 
     Raises:
         SourceError: The checkpoint is missing, malformed, unsupported, unsafe or not to be had.
@@ -63,7 +67,7 @@ def export(
         _check_place(name, place)
     options = ExportOptions() if options is None else options
     _check_arguments(options, revision, force, verify, progress)
-    source = find_source(model, revision)
+    source = find_source(model, revision).told_by(check_told(Told() if told is None else told))
     place = real_place(output)
     check_output(place, force=force)
     # The place is taken before anything is fetched or read: what keeps us from it is known then.
@@ -74,7 +78,7 @@ def export(
         ):
             from dawn_export.exporter import open_checkpoint, write_artifact
         found = _fetched(source, model, progress=progress is True and at_terminal())
-        checkpoint = open_checkpoint(found, options, place, verified=verify)
+        checkpoint = open_checkpoint(found, options, place, verified=verify, told=source.told)
         written = write_artifact(
             checkpoint, folder, options, origin=source.origin(found), verified=verify
         )
@@ -89,6 +93,7 @@ def export(
         seconds=time.perf_counter() - started,
         vanished=written.weights.vanished,
         overflowed=written.weights.overflowed,
+        mask_token=f"{manifest.tokens.mask}, {checkpoint.mask_source}",
         warnings=written.warnings,
         verification=written.verification,
     )

@@ -19,6 +19,7 @@ from dawn_export.report import ExportReport
 from dawn_export.sources.aliases import alias_table
 from dawn_export.tensorrt import PlanReport
 from dawn_export.tensorrt.flags import add_flags, check_flags, work_on_plan
+from dawn_export.told import FLAGS, add_told_flags, told_of
 from dawn_runtime.cli.common import Parser, place, print_json, run_command
 from dawn_runtime.cli.standard import say
 from dawn_runtime.contract import DIALECTS, PRECISIONS, TARGETS
@@ -27,6 +28,7 @@ from dawn_runtime.errors import OptionError
 _EXPORTING = (
     *("revision", "output", "precision", "dialect", "evidence_layers", "context_length"),
     *("allow_overflow", "calibration", "static_down_proj", "int4_block", "verify", "force"),
+    *FLAGS,
 )
 """Names of the flags that say how a checkpoint becomes an artifact."""
 
@@ -53,7 +55,7 @@ def _parser() -> Parser:
         "--list-models",
         action=_ListModels,
         nargs=0,
-        help="show the names --model knows, with their licences, and exit",
+        help="show the names --model knows and what they stand for, and exit",
     )
     parser.add_argument("--output", type=place, metavar="DIR", help="folder of the artifact")
     parser.add_argument("--target", choices=TARGETS, default="cpu", help="default: %(default)s")
@@ -114,6 +116,7 @@ def _parser() -> Parser:
         "artifact; without a value: %(const)s",
     )
     parser.add_argument("--force", action="store_true", help="replace an artifact that is there")
+    add_told_flags(parser)
     add_flags(parser)
     return parser
 
@@ -167,6 +170,7 @@ def _export(args: argparse.Namespace) -> ExportReport:
             force=args.force,
             verify=args.verify,
             progress=not args.quiet,
+            told=told_of(args),
         )
     except VerificationError as error:
         _note(error.verification.text(), args)
@@ -177,6 +181,8 @@ def _show(
     report: ExportReport | None, plan: PlanReport | Path | None, args: argparse.Namespace
 ) -> None:
     """Prints what was exported, and what was built of it."""
+    if report is not None:
+        _note(f"dawn-export: mask token {report.mask_token}", args)
     for warning in report.warnings if report else ():
         _note(f"dawn-export: warning: {warning}", args)
     if args.json:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -18,6 +18,7 @@ from dawn_runtime.artifact import sha256_of
 from dawn_runtime.decoding_defaults import DECODING_FILE
 from dawn_runtime.manifest import (
     STEP,
+    Attention,
     DecodingDefaults,
     DefaultRule,
     FileEntry,
@@ -65,6 +66,7 @@ def describe(
         target=options.target,
         graphs=graphs,
         decoding=_decoding(checkpoint),
+        attention=Attention(**asdict(config.attention)),
         files={
             path.name: weights if path.name == data else file_entry(path)
             for path in sorted(folder.iterdir())
@@ -78,22 +80,36 @@ def file_entry(path: Path) -> FileEntry:
 
 
 def published_defaults(family: Family) -> DecodingDefaults:
-    """DAWN with the thresholds published for a family; with the rule's own where none were."""
-    return DecodingDefaults(policy="dawn", options=dict(family.dawn_options))
+    """How a family's authors decode; else DAWN, with thresholds published for it or the rule's."""
+    own = family.decoding
+    if own is None:
+        return DecodingDefaults(policy="dawn", options=dict(family.dawn_options))
+    return DecodingDefaults(
+        policy=own.policy,
+        options=dict(own.options),
+        block_length=own.block_length,
+        max_new_tokens=own.max_new_tokens,
+    )
 
 
 def _decoding(checkpoint: Checkpoint) -> DecodingDefaults:
     """The rule that lies beside the checkpoint, else the published one.
 
-    Either with the answer length that generation_config.json asks for, if any.
+    Either with the answer length that generation_config.json asks for, if any. Blocks are as long
+    as the model was trained for, where it was for some length.
     """
     defaults = published_defaults(checkpoint.family)
+    trained = checkpoint.config.attention.block_length
+    if trained is not None:
+        defaults = replace(defaults, block_length=min(defaults.block_length, trained))
     path = find(checkpoint.folder, DECODING_FILE)
     if path is not None:
         remedy = "write it again with dawn-calibrate default --record"
         rule = DefaultRule.read(Fields.read(path, MAX_JSON_BYTES, remedy))
         defaults = defaults.with_rule(rule, published=None)
-        check_default(defaults, str(path), shift=checkpoint.config.shift)
+        attention = Attention(**asdict(checkpoint.config.attention))
+        shift = checkpoint.config.shift
+        check_default(defaults, str(path), shift=shift, attention=attention)
     fields = read_fields(checkpoint.folder, "generation_config.json")
     new_tokens = fields.integer("max_new_tokens", minimum=1, default=defaults.max_new_tokens)
     return replace(defaults, max_new_tokens=new_tokens)

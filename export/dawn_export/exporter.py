@@ -23,7 +23,7 @@ from dawn_export.report import VERIFICATION_FILE, Verification
 from dawn_export.text.companions import write_companions
 from dawn_export.verification import verify
 from dawn_export.weights.write import WrittenWeights, write_weights
-from dawn_models import Checkpoint, CheckpointError
+from dawn_models import Checkpoint, CheckpointError, Told
 from dawn_runtime import contract
 from dawn_runtime.manifest import (
     MANIFEST_FILE,
@@ -55,7 +55,11 @@ class Written:
 
 
 def open_checkpoint(
-    folder: Path, options: ExportOptions, output: Path, verified: str | None = None
+    folder: Path,
+    options: ExportOptions,
+    output: Path,
+    verified: str | None = None,
+    told: Told | None = None,
 ) -> Checkpoint:
     """Opens a checkpoint and checks that it can be exported as asked; nothing is written.
 
@@ -64,6 +68,7 @@ def open_checkpoint(
         options: How it shall be exported.
         output: Where to.
         verified: As for `write_artifact`.
+        told: What it is, where its files do not say.
 
     Raises:
         SourceError: The checkpoint cannot be read.
@@ -75,7 +80,7 @@ def open_checkpoint(
     if verified is not None:
         check_verification(options)
     with stage("checking", f"checking {folder}"), _translated():
-        checkpoint = Checkpoint.open(folder)
+        checkpoint = Checkpoint.open(folder, told or Told())
         check_export(checkpoint.config, options, output)
         checkpoint.check_head()
         if options.calibration is not None:

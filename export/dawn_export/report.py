@@ -158,6 +158,7 @@ class ExportReport:
         overflowed: Parameter -> how many of its values the largest of a smaller type stands for.
         warnings: What the artifact lacks, in one line each.
         verification: Result of the comparison; None if none was asked for.
+        mask_token: Id of the mask, and where it was found.
     """
 
     output: Path
@@ -171,6 +172,7 @@ class ExportReport:
     overflowed: Mapping[str, int]
     warnings: tuple[str, ...]
     verification: Verification | None = None
+    mask_token: str = ""
 
     def to_dict(self) -> dict[str, object]:
         """The report as JSON carries it."""

@@ -9,10 +9,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from dawn_models.anatomy import parameter_shapes
-from dawn_models.config import LayerKind, ModelConfig
+from dawn_models.config import Attention, LayerKind, ModelConfig
 from dawn_models.errors import CheckpointError, ConfigError, WeightsError
 from dawn_models.families import FAMILIES, family_named, read_config
 from dawn_models.families.family import Family
+from dawn_models.families.told import Told
 
 if TYPE_CHECKING:
     from dawn_models.checkpoint import Checkpoint, TensorInfo
@@ -34,6 +35,7 @@ _WITH_TORCH = {
 
 __all__ = [
     "FAMILIES",
+    "Attention",
     "Checkpoint",
     "CheckpointError",
     "ConfigError",
@@ -44,6 +46,7 @@ __all__ = [
     "StepResult",
     "TensorInfo",
     "TensorReader",
+    "Told",
     "Transformer",
     "WeightsError",
     "family_named",

@@ -18,8 +18,9 @@ from safetensors import SafetensorError, safe_open
 from dawn_models.anatomy import parameter_shapes
 from dawn_models.config import ModelConfig
 from dawn_models.errors import ConfigError, WeightsError
-from dawn_models.families import read_config
+from dawn_models.families import describe
 from dawn_models.families.family import Family
+from dawn_models.families.told import NOTHING, Told
 from dawn_models.fields import MAX_CONFIG_BYTES, Fields, read_json
 from dawn_models.files import outside
 from dawn_models.header import read_header
@@ -64,6 +65,7 @@ class Checkpoint:
         tensors: parameter of our transformer -> where its tensor lies.
         notes: a line for everything that was found and not followed.
         spare_head: a head in the files although the embedding is the head; see `check_head`.
+        mask_source: where the id of the mask was found.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Checkpoint:
         tensors: Mapping[str, TensorInfo],
         notes: tuple[str, ...] = (),
         spare_head: TensorInfo | None = None,
+        mask_source: str = "",
     ) -> None:
         self.folder = folder
         self.family = family
@@ -81,10 +84,15 @@ class Checkpoint:
         self.tensors = tensors
         self.notes = notes
         self.spare_head = spare_head
+        self.mask_source = mask_source
 
     @classmethod
-    def open(cls, folder: str | Path) -> Checkpoint:
+    def open(cls, folder: str | Path, told: Told = NOTHING) -> Checkpoint:
         """Read configuration and headers of a checkpoint and check every name and shape.
+
+        Args:
+            folder: Where it lies.
+            told: What the user says of it.
 
         Raises:
             ConfigError: config.json is missing, malformed or not implemented.
@@ -101,12 +109,15 @@ class Checkpoint:
                 "snapshots/COMMIT in it"
             )
         notes: list[str] = []
-        family, config = read_config(folder, notes)
+        described = describe(folder, notes, told)
+        family = described.family
         found = _read_headers(folder, notes)
+        config = family.settle(described.config, described.fields, found)
         tensors = _match(folder, family, config, found)
         _note_dtype(folder, tensors, notes)
         head = found.get(family.weight_names["head.weight"]) if config.tied_head else None
-        return cls(folder, family, config, tensors, tuple(notes), head)
+        source = described.mask_source
+        return cls(folder, family, config, tensors, tuple(notes), head, source)
 
     def check_head(self) -> None:
         """Refuse a head that is not the embedding where the configuration says that it is.

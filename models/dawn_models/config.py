@@ -2,7 +2,78 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+FULL: Final = "full"
+BLOCK_CAUSAL: Final = "block-causal"
+CAUSAL: Final = "causal"
+ATTENTIONS: Final = (FULL, BLOCK_CAUSAL, CAUSAL)
+"""What a position may see: all; its own block and those before; what was fed before it."""
+
+ORIGINS: Final = ("start", "prompt")
+"""Where blocks are counted from: position 0, or the end of the prompt."""
+
+
+@dataclass(frozen=True)
+class Attention:
+    """What a model was trained to see while it denoises; masks are an input of its graph.
+
+    Attributes:
+        kind: one of `ATTENTIONS`.
+        block_length: positions that are denoised together; None where nothing fixes it. A causal
+            model that has it denoises such a block under bidirectional attention.
+        origin: where blocks begin, one of `ORIGINS`.
+        carry: the first token of a block comes from the pass that finishes the one before.
+
+    Raises:
+        ValueError: a value is none of those.
+    """
+
+    kind: str = FULL
+    block_length: int | None = None
+    origin: str = "start"
+    carry: bool = False
+
+    def __post_init__(self) -> None:
+        if self.kind not in ATTENTIONS or self.origin not in ORIGINS:
+            raise ValueError(f"attention {self.kind!r} with blocks from {self.origin!r}")
+        length = self.block_length
+        if self.kind == (BLOCK_CAUSAL if length is None else FULL) or (
+            length is not None and length < 1
+        ):
+            raise ValueError(f"{self.kind} attention with blocks of {length}")
+
+
+@dataclass(frozen=True)
+class Yarn:
+    """RoPE whose slow frequencies are divided by a factor (arXiv 2309.00071).
+
+    Attributes:
+        factor: what they are divided by; above 0.
+        original_length: context of the training that they are taken from.
+        beta_fast: turns within that context from which on a frequency stays as it is.
+        beta_slow: turns up to which it is divided; between the two lies a ramp.
+        scale: factor of cosine and sine.
+    """
+
+    factor: float
+    original_length: int
+    beta_fast: float = 32.0
+    beta_slow: float = 1.0
+    scale: float = 1.0
+
+    def ramp(self, theta: float, head_dim: int) -> tuple[float, float]:
+        """First and last frequency of the ramp, between which the division sets in."""
+
+        def place(turns: float) -> float:
+            span = math.log(self.original_length / (turns * 2 * math.pi))
+            return head_dim * span / (2 * math.log(theta))
+
+        low = max(math.floor(place(self.beta_fast)), 0)
+        high = min(math.ceil(place(self.beta_slow)), head_dim - 1)
+        return float(low), high + 0.001 if low == high else float(high)
 
 
 @dataclass(frozen=True)
@@ -44,6 +115,8 @@ class ModelConfig:
         layers: the kind of every layer where they differ; empty where all of them are of the one
             that `intermediate_size` and `qk_norm` describe.
         forbidden_token_ids: tokens that are never predicted, the mask aside.
+        attention: what a position may see.
+        yarn: how the rotary frequencies are scaled; None where they are not.
 
     Raises:
         ValueError: `layers` are not as many as there are layers.
@@ -69,6 +142,8 @@ class ModelConfig:
     pad_token_id: int | None
     forbidden_token_ids: tuple[int, ...] = ()
     layers: tuple[LayerKind, ...] = ()
+    attention: Attention = field(default_factory=Attention)
+    yarn: Yarn | None = None
 
     def __post_init__(self) -> None:
         if self.layers and len(self.layers) != self.num_layers:

@@ -312,11 +312,21 @@ class Transformer(nn.Module):
         return tokens, confidence, mean, logits, entropy, margin
 
     def rotation(self, position_ids: Tensor) -> Rotation:
-        """Rotary angles ``position * theta ** (-2 k / D)`` for k < D / 2, in float32."""
-        exponents = torch.arange(0, self.config.head_dim, 2, device=position_ids.device)
-        frequencies = self.config.rope_theta ** (-exponents.float() / self.config.head_dim)
+        """Rotary angles ``position * theta ** (-2 k / D)`` for k < D / 2, in float32.
+
+        With YaRN the slow frequencies are divided by a factor, and cosine and sine scaled.
+        """
+        config, yarn = self.config, self.config.yarn
+        exponents = torch.arange(0, config.head_dim, 2, device=position_ids.device).float()
+        frequencies = config.rope_theta ** (-exponents / config.head_dim)
+        if yarn is not None:
+            low, high = yarn.ramp(config.rope_theta, config.head_dim)
+            divided = ((exponents / 2 - low) / (high - low)).clamp(0, 1)
+            frequencies = frequencies * (1 - divided + divided / yarn.factor)
         angles = position_ids.unsqueeze(1).unsqueeze(3).float() * frequencies
-        return Rotation(angles.cos(), angles.sin())
+        if yarn is None or yarn.scale == 1:
+            return Rotation(angles.cos(), angles.sin())
+        return Rotation(angles.cos() * yarn.scale, angles.sin() * yarn.scale)
 
 
 def bar(logits: Tensor, rows: Tensor, barred: tuple[int, ...]) -> Tensor:

@@ -12,6 +12,7 @@ from dawn_runtime.chat import ChatTemplate
 from dawn_runtime.checks import check_choice, shown
 from dawn_runtime.companions import open_companions
 from dawn_runtime.decoding import PADDINGS, Packer, Padding, RowState, Scheme, Unmask
+from dawn_runtime.decoding.prefixes import PrefixCache
 from dawn_runtime.engine import Engine, EngineOptions, open_engine
 from dawn_runtime.errors import EngineError, OptionError, PromptError
 from dawn_runtime.generation import Generation, RequestBatch, open_batch
@@ -47,6 +48,9 @@ class Decoder:
         engine: Runs the model; the caller closes it, unless `open` made it.
         tokenizer: None decodes token ids only.
         chat: None takes no messages.
+        prefix_bytes: Most bytes of keys that are held of finished texts, for requests that begin
+            alike; of models that never look ahead of what is finished, see `prefixes`. 0 holds
+            nothing.
 
     Raises:
         EngineError: The engine runs another model than the manifest describes.
@@ -60,6 +64,7 @@ class Decoder:
         *,
         tokenizer: Tokenizer | None = None,
         chat: ChatTemplate | None = None,
+        prefix_bytes: int = 0,
     ) -> None:
         _check_parts(manifest, engine, tokenizer, chat)
         info = engine.describe()
@@ -75,6 +80,7 @@ class Decoder:
         self._is_closed = False
         self._reader = PromptReader(manifest, tokenizer, chat)
         self._packer = Packer.for_engine(manifest.tokens.filler, info)
+        self._prefixes = PrefixCache(prefix_bytes)
 
     @classmethod
     def open(
@@ -86,6 +92,7 @@ class Decoder:
         low_memory: bool = False,
         cuda_graphs: bool = False,
         verify: str = "auto",
+        prefix_bytes: int = 0,
     ) -> "Decoder":
         """Opens an artifact folder.
 
@@ -101,6 +108,7 @@ class Decoder:
             cuda_graphs: Whether ONNX Runtime on a GPU replays runs whose shapes come again as CUDA
                 graphs.
             verify: Which files are hashed: `auto` (up to 256 MiB each), `full` or `sizes` (none).
+            prefix_bytes: As for a `Decoder`.
 
         Raises:
             ArtifactError: The folder is missing, damaged, altered or too new.
@@ -122,7 +130,9 @@ class Decoder:
             runner = open_engine(
                 artifact, runner, threads=threads, low_memory=low_memory, cuda_graphs=cuda_graphs
             )
-        decoder = cls(artifact.manifest, runner, tokenizer=tokenizer, chat=chat)
+        decoder = cls(
+            artifact.manifest, runner, tokenizer=tokenizer, chat=chat, prefix_bytes=prefix_bytes
+        )
         decoder._owns_engine = isinstance(engine, (str, EngineOptions))
         return decoder
 
@@ -281,8 +291,23 @@ class Decoder:
         self._check_open()
         check_choice("batch", "padding", padding, PADDINGS)
         packer = replace(self._packer, padding=padding)
-        rows = open_batch(self._engine, packer, max_rows=max_rows, max_tokens=max_tokens)
+        rows = open_batch(
+            self._engine,
+            packer,
+            max_rows=max_rows,
+            max_tokens=max_tokens,
+            prefixes=self._prefixes,
+        )
         return OpenBatch(RequestBatch(rows), self._one, self._reader.tokenizer)
+
+    @property
+    def prefixes(self) -> PrefixCache:
+        """Keys of finished texts that requests may begin with: what it did, and a way to empty it.
+
+        Nothing is in it of models that look at everything, whose keys depend on what follows, nor
+        where keys lie in memory of the engine's own.
+        """
+        return self._prefixes
 
     @property
     def engine_name(self) -> str:
@@ -314,7 +339,7 @@ class Decoder:
     def _begin(self, prompts: Sequence[Checked | Filling], settings: Settings) -> Generation:
         """Checks everything that can be checked before the first run of the engine."""
         self._check_open()
-        plan = make_plan(settings, self.manifest.decoding)
+        plan = self._plan(settings)
         if any(isinstance(prompt, Filling) for prompt in prompts):
             refuse_length(settings)
         requests = []
@@ -322,14 +347,18 @@ class Decoder:
             where = f"prompts[{number}]: " if len(prompts) > 1 else ""
             with located(where):
                 requests.append(self._request(prompt, plan))
-        return Generation(self._engine, replace(self._packer, padding=plan.padding), requests)
+        packer = replace(self._packer, padding=plan.padding)
+        return Generation(self._engine, packer, requests, self._prefixes)
 
     def _one(self, prompt: Checked | Filling, settings: Settings) -> Request:
         """The same for a request by itself."""
         self._check_open()
         if isinstance(prompt, Filling):
             refuse_length(settings)
-        return self._request(prompt, make_plan(settings, self.manifest.decoding))
+        return self._request(prompt, self._plan(settings))
+
+    def _plan(self, settings: Settings) -> Plan:
+        return make_plan(settings, self.manifest.decoding, self.manifest.attention)
 
     def _check_open(self) -> None:
         if self._is_closed:
@@ -369,7 +398,10 @@ class Decoder:
         default = self.manifest.decoding.max_new_tokens
         count = self._reader.new_tokens(ids, plan.max_new_tokens, default)
         end_tokens = self.manifest.tokens.eos if plan.stop_at_eos else ()
-        return RowState.begin(ids, count, mask_id, end_tokens, shift=shift)
+        # A last block may be made whole, as far as the model can look.
+        whole = plan.scheme.length(len(ids), len(ids) + count)
+        length = min(whole, self.manifest.dims.max_length)
+        return RowState.begin(ids, count, mask_id, end_tokens, shift=shift, length=length)
 
 
 def _check_parts(manifest: object, engine: object, tokenizer: object, chat: object) -> None:

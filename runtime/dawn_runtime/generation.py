@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from dawn_runtime.decoding import Batch, Packer, RowState
 from dawn_runtime.decoding.device_batch import DeviceBatch
+from dawn_runtime.decoding.prefixes import PrefixCache
 from dawn_runtime.engine import Engine
 from dawn_runtime.engine.device import DeviceEngine
 from dawn_runtime.errors import DawnError
@@ -127,10 +128,17 @@ class Generation:
         engine: Runs the model.
         packer: Arrays of the same model.
         requests: What is wanted, at least one.
+        prefixes: As for `Batch`.
     """
 
-    def __init__(self, engine: Engine, packer: Packer, requests: Sequence[Request]) -> None:
-        self._batch = RequestBatch(begin_batch(engine, packer, requests))
+    def __init__(
+        self,
+        engine: Engine,
+        packer: Packer,
+        requests: Sequence[Request],
+        prefixes: PrefixCache | None = None,
+    ) -> None:
+        self._batch = RequestBatch(begin_batch(engine, packer, requests, prefixes))
         self._requests = tuple(requests)
         self._keys = [self._batch.admit(request) for request in requests]
 
@@ -152,20 +160,34 @@ class Generation:
         return [request.result(**times) for request in self._requests]
 
 
-def begin_batch(engine: Engine, packer: Packer, requests: Sequence[Request]) -> Batch:
+def begin_batch(
+    engine: Engine,
+    packer: Packer,
+    requests: Sequence[Request],
+    prefixes: PrefixCache | None = None,
+) -> Batch:
     """Returns a batch with room for some requests.
 
     Args:
         engine: Runs the model.
         packer: Arrays of the same model.
         requests: What will join, at least one.
+        prefixes: As for `Batch`.
     """
     rows = sum(request.scheme.most_asks() for request in requests)
     longest = max(request.row.length for request in requests)
-    return open_batch(engine, packer, max_rows=rows, max_tokens=rows * longest)
+    tokens = rows * longest
+    return open_batch(engine, packer, max_rows=rows, max_tokens=tokens, prefixes=prefixes)
 
 
-def open_batch(engine: Engine, packer: Packer, *, max_rows: int, max_tokens: int) -> Batch:
+def open_batch(
+    engine: Engine,
+    packer: Packer,
+    *,
+    max_rows: int,
+    max_tokens: int,
+    prefixes: PrefixCache | None = None,
+) -> Batch:
     """Returns an empty batch; evidence stays on the device if the engine can leave it there.
 
     Both kinds decide the same: the kernels of `dawn_runtime.cuda` choose as the policies do, bit
@@ -176,7 +198,8 @@ def open_batch(engine: Engine, packer: Packer, *, max_rows: int, max_tokens: int
         packer: Arrays of the same model.
         max_rows: As for `Batch`.
         max_tokens: As for `Batch`.
+        prefixes: As for `Batch`; taken over into NumPy only.
     """
     if isinstance(engine, DeviceEngine):
         return DeviceBatch(engine, packer, max_rows=max_rows, max_tokens=max_tokens)
-    return Batch(engine, packer, max_rows=max_rows, max_tokens=max_tokens)
+    return Batch(engine, packer, max_rows=max_rows, max_tokens=max_tokens, prefixes=prefixes)

@@ -18,6 +18,7 @@ from dawn_runtime._fields import Fields
 from dawn_runtime._version import __version__
 from dawn_runtime.contract import TensorSpec
 from dawn_runtime.decoding_defaults import (
+    MAX_LENGTH,
     DecodingDefaults,
     DefaultRule,
     Measured,
@@ -27,9 +28,12 @@ from dawn_runtime.decoding_defaults import (
 from dawn_runtime.errors import ArtifactError
 from dawn_runtime.files import is_plain_name
 from dawn_runtime.manifest_records import (
+    ATTENTIONS,
     GRAPH_FILE,
+    ORIGINS,
     STEP,
     WEIGHTS_FILE,
+    Attention,
     Dims,
     FileEntry,
     Graph,
@@ -47,6 +51,7 @@ __all__ = [
     "TOKENIZER_CONFIG_FILE",
     "TOKENIZER_FILE",
     "WEIGHTS_FILE",
+    "Attention",
     "DecodingDefaults",
     "DefaultRule",
     "Dims",
@@ -94,6 +99,8 @@ class Manifest:
             the file, if it was exported before this was recorded.
         origin: Where its checkpoint was downloaded from; None, and absent from the file, if it was
             a local folder.
+        attention: What the model was trained to see; absent from the file if that is everything,
+            so that versions before this was recorded read such files, and refuse others.
         dawn_edge_version: Version of the toolkit that wrote the artifact.
         format_version: Version of this file format.
 
@@ -115,6 +122,7 @@ class Manifest:
     graphs: Mapping[str, Graph] = field(default_factory=partial(one_graph, measures=True))
     target: str | None = None
     origin: Origin | None = None
+    attention: Attention = field(default_factory=Attention)
     dawn_edge_version: str = __version__
     format_version: int = FORMAT_VERSION
 
@@ -190,6 +198,8 @@ class Manifest:
             document["target"] = self.target
         if self.origin is not None:
             document["origin"] = asdict(self.origin)
+        if self.attention != Attention():
+            document["attention"] = asdict(self.attention)
         return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
     @classmethod
@@ -211,7 +221,7 @@ class Manifest:
             tokens.only("mask", "eos", "pad")
         elif "forbidden" not in tokens.values:
             tokens.integers("forbidden")
-        has_target, has_origin = (name in root.values for name in _OPTIONAL)
+        has_target, has_origin, has_attention = (name in root.values for name in _OPTIONAL)
         manifest = cls(
             family=root.text("family"),
             dims=Dims.read(root.nested("dims")),
@@ -227,6 +237,7 @@ class Manifest:
             graphs=_read_graphs(root, version),
             target=root.text("target") if has_target else None,
             origin=Origin.read(root.nested("origin")) if has_origin else None,
+            attention=Attention.read(root.nested("attention")) if has_attention else Attention(),
             dawn_edge_version=root.text("dawn_edge_version"),
             # What is read is of this version from now on.
             format_version=FORMAT_VERSION,
@@ -252,7 +263,7 @@ _FIELDS = (
     "decoding",
     "files",
 )
-_OPTIONAL = ("target", "origin")
+_OPTIONAL = ("target", "origin", "attention")
 
 
 def _fields_of(version: int) -> tuple[str, ...]:
@@ -312,6 +323,13 @@ def _rules(manifest: Manifest) -> list[tuple[str, bool, str]]:
             manifest.origin is None or _COMMIT.fullmatch(manifest.origin.commit) is not None,
             "expected 40 lower-case hex digits",
         ),
+        ("attention.kind", manifest.attention.kind in ATTENTIONS, f"use one of {ATTENTIONS}"),
+        (
+            "attention.block_length",
+            _proper_blocks(manifest.attention),
+            f"expected 1 to {MAX_LENGTH} with block-causal, null with full attention",
+        ),
+        ("attention.origin", manifest.attention.origin in ORIGINS, f"use one of {ORIGINS}"),
         *(
             (f"files.{name}", _SHA256.fullmatch(entry.sha256) is not None, "sha256 is malformed")
             for name, entry in manifest.files.items()
@@ -327,6 +345,13 @@ def _may_be_forbidden(tokens: SpecialTokens, dims: Dims) -> bool:
         and not set(listed).intersection(tokens.eos)
         and len(listed) < dims.vocab_size
     )
+
+
+def _proper_blocks(attention: Attention) -> bool:
+    length = attention.block_length
+    if length is None:
+        return attention.kind != "block-causal"
+    return attention.kind != "full" and 1 <= length <= MAX_LENGTH
 
 
 def _proper_files(graph: Graph) -> bool:

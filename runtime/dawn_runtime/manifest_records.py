@@ -44,6 +44,48 @@ class Dims:
         return cls(**{name: fields.integer(name, 1, largest[name]) for name in names})
 
 
+ATTENTIONS: Final = ("full", "block-causal", "causal")
+"""What a row may see: all; its own block and those before it; what was fed before it."""
+
+ORIGINS: Final = ("start", "prompt")
+"""Where blocks are counted from: position 0, or the end of the prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """What the model was trained to see while it denoises; the mask is an input of its graph.
+
+    Attributes:
+        kind: One of `ATTENTIONS`.
+        block_length: Positions that are denoised together; None if the model sets no length. One
+            that attends causally and has it denoises such a block under full attention.
+        origin: Where blocks begin, one of `ORIGINS`.
+        carry: Whether the first token of a block comes from the run that finishes the one before.
+    """
+
+    kind: str = "full"
+    block_length: int | None = None
+    origin: str = "start"
+    carry: bool = False
+
+    def words(self) -> str:
+        """Says it to people."""
+        said = {"full": "to everything", "block-causal": "block by block", "causal": "causally"}
+        blocks = "" if self.block_length is None else f", in blocks of {self.block_length}"
+        return said[self.kind] + blocks
+
+    @classmethod
+    def read(cls, fields: Fields) -> "Attention":
+        """Reads the record; raises `ArtifactError` at a wrong field."""
+        fields.only(*cls.__dataclass_fields__)
+        return cls(
+            kind=fields.text("kind"),
+            block_length=fields.optional_integer("block_length", 1),
+            origin=fields.text("origin"),
+            carry=fields.boolean("carry"),
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class SpecialTokens:
     """Token ids with a meaning for decoding.

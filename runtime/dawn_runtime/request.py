@@ -118,6 +118,7 @@ class Request:
             fallback=self._fallback,
             finish_reason=self._finish_reason(),
             prompt_tokens=row.start,
+            reused_tokens=row.reused,
             holes=tuple(self._hole(*span) for span in row.holes() if self._is_template),
         )
 

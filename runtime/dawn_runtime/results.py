@@ -49,6 +49,7 @@ class Result:
             what stopped it before: `timeout`, `max_forwards` or `cancelled`. `tokens` and `text`
             then hold what was decided from the left, `trace` all.
         prompt_tokens: Number of tokens of the prompt.
+        reused_tokens: How many of them began with keys of an earlier text; see `Decoder.prefixes`.
         holes: What was filled in, if the answer was a template, whose given tokens are in
             `tokens` and `text` too; empty otherwise.
     """
@@ -68,6 +69,7 @@ class Result:
     holes: tuple[Hole, ...] = ()
     guards: tuple[str, ...] = ()
     doubt: str | None = None
+    reused_tokens: int = 0
 
     @property
     def tokens_decided(self) -> int:
@@ -101,6 +103,7 @@ class Result:
             "fallback": self.fallback,
             "finish_reason": self.finish_reason,
             "prompt_tokens": self.prompt_tokens,
+            "reused_tokens": self.reused_tokens,
             "holes": [
                 {"begin": hole.begin, "tokens": hole.tokens.tolist(), "text": hole.text}
                 for hole in self.holes

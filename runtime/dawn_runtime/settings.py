@@ -12,6 +12,7 @@ from dawn_runtime.decoding import (
     WINDOWS,
     Blocks,
     Cache,
+    Causal,
     NoCache,
     Padding,
     Sampling,
@@ -19,9 +20,9 @@ from dawn_runtime.decoding import (
     Unmask,
     Window,
 )
-from dawn_runtime.decoding.schemes import fitted
+from dawn_runtime.decoding.schemes import fitted, unmasking
 from dawn_runtime.errors import ArtifactError, OptionError
-from dawn_runtime.manifest import MANIFEST_FILE, DecodingDefaults
+from dawn_runtime.manifest import MANIFEST_FILE, Attention, DecodingDefaults
 from dawn_runtime.option_fields import Options, option, options_of
 from dawn_runtime.policies import POLICIES, Guard, Policy
 from dawn_runtime.registry import check_options, unknown
@@ -147,23 +148,30 @@ class Plan:
         return (scheme, False) if short is None else (replace(scheme, policy=short), True)
 
 
-def make_plan(settings: Settings, defaults: DecodingDefaults) -> Plan:
+def make_plan(
+    settings: Settings, defaults: DecodingDefaults, attention: Attention | None = None
+) -> Plan:
     """Checks settings and fills in what they leave out.
 
     Args:
         settings: What the caller gave.
         defaults: What the artifact recommends.
+        attention: What its model was trained to see; None is everything.
 
     Raises:
-        OptionError: An unknown setting or name, or a bad value.
+        OptionError: An unknown setting or name, a bad value, or a scheme for models that see
+            something else.
     """
     known = tuple(Settings.__annotations__)
     for name in settings:
         if name not in known:
             raise OptionError(unknown("setting", name, known))
     scalars = _scalars(settings, defaults)
+    attention = attention or Attention()
+    scheme = _scheme(settings, scalars.block_length, defaults, attention)
+    _check_attention(scheme, attention)
     return Plan(
-        scheme=_scheme(settings, scalars.block_length, defaults),
+        scheme=scheme,
         max_new_tokens=scalars.max_new_tokens,
         fallback_length=scalars.fallback_length,
         stop_at_eos=scalars.stop_at_eos,
@@ -172,29 +180,54 @@ def make_plan(settings: Settings, defaults: DecodingDefaults) -> Plan:
     )
 
 
+def _check_attention(scheme: Scheme, attention: Attention) -> None:
+    """Refuses a scheme under whose masks the model was not trained: its answers would be noise."""
+    if _decodes(type(scheme), attention):
+        return
+    name = scheme.policy.name if isinstance(scheme, Unmask) else scheme.name
+    able = [one for one in SCHEMES.names() if _decodes(SCHEMES.class_of(one), attention)]
+    kinds = " or ".join(Attention(kind).words() for kind in type(scheme).attends)
+    blocks = " and decide in blocks" if scheme.in_blocks else ""
+    raise OptionError(
+        f"policy {name!r} decodes models that attend {kinds}{blocks}, and this one attends "
+        f"{attention.words()}; use {', '.join(['threshold or another policy', *able])}"
+    )
+
+
+def _decodes(scheme: type[Scheme], attention: Attention) -> bool:
+    in_blocks = attention.block_length is not None or not scheme.in_blocks
+    return attention.kind in scheme.attends and in_blocks
+
+
 def _given(value: Any, default: Any) -> Any:
     """Returns a setting, or its default if it is None; an empty text or 0 is no default."""
     return default if value is None else value
 
 
-def _scheme(settings: Settings, block_length: int | None, defaults: DecodingDefaults) -> Scheme:
+def _scheme(
+    settings: Settings, block_length: int | None, defaults: DecodingDefaults, attention: Attention
+) -> Scheme:
     """Makes the scheme that `policy` names, or `Unmask` with that policy.
 
     Where that is the artifact's rule, all that is left out is as the artifact has it.
     """
     policy = settings.get("policy")
     if policy is not None and not (isinstance(policy, str) and policy == defaults.policy):
-        return _made(settings, block_length, defaults)
+        return _made(settings, block_length, defaults, attention)
     try:
         filled = _with_default(settings, block_length, defaults)
-        return _made(filled, block_length, defaults)
+        return _made(filled, block_length, defaults, attention)
     except OptionError:
-        check_default(defaults)  # whose fault is it?
+        check_default(defaults, attention=attention)  # whose fault is it?
         raise
 
 
 def check_default(
-    defaults: DecodingDefaults, source: str = MANIFEST_FILE, *, shift: int | None = None
+    defaults: DecodingDefaults,
+    source: str = MANIFEST_FILE,
+    *,
+    shift: int | None = None,
+    attention: Attention | None = None,
 ) -> Scheme:
     """Returns the scheme that an artifact recommends.
 
@@ -202,12 +235,15 @@ def check_default(
         defaults: Its record.
         source: File that it comes from, for the message.
         shift: Of the model, which has to be one that it decodes; None looks at no model.
+        attention: What the model was trained to see; None is everything.
 
     Raises:
         ArtifactError: There is none of that name here, or what is recorded does not go together.
     """
     try:
-        scheme = _made(_with_default({}, None, defaults), None, defaults)
+        attention = attention or Attention()
+        scheme = _made(_with_default({}, None, defaults), None, defaults, attention)
+        _check_attention(scheme, attention)
         if shift is not None:
             scheme.suits(shift)
     except OptionError as error:
@@ -234,9 +270,11 @@ def _with_default(
     }
 
 
-def _made(settings: Settings, block_length: int | None, defaults: DecodingDefaults) -> Scheme:
+def _made(
+    settings: Settings, block_length: int | None, defaults: DecodingDefaults, attention: Attention
+) -> Scheme:
     """Makes the scheme of settings that name a policy."""
-    policy = settings["policy"]
+    policy, looks_ahead = settings["policy"], attention.kind == "full"
     options = check_options("policy", settings.get("options"))
     sampling, guards = _sampling(settings), make_guards(settings.get("guard"))
     if isinstance(policy, Scheme) or (isinstance(policy, str) and policy in SCHEMES):
@@ -247,15 +285,25 @@ def _made(settings: Settings, block_length: int | None, defaults: DecodingDefaul
                 f"got {', '.join(one.name for one in guards)}"
             )
         window = _window(settings.get("window"), block_length, defaults)
-        cache = CACHES.parse(_given(settings.get("cache"), NoCache.name))
-        return fitted(policy, options, window, cache, sampling)
+        usual = Causal.name if _keeps_text(policy) else NoCache.name
+        cache = CACHES.parse(_given(settings.get("cache"), usual))
+        return fitted(policy, options, window, cache, sampling, attention)
     if isinstance(policy, str) and policy not in POLICIES:
         raise OptionError(unknown("policy", policy, known_rules()))
     rule = POLICIES.make(policy, options)  # type: ignore[arg-type]  # None is refused
-    asked = _given(settings.get("window"), _fitting(rule.usual_window, block_length))
+    usual = rule.usual_window if looks_ahead else Blocks.name
+    asked = _given(settings.get("window"), _fitting(usual, block_length))
     window = _window(asked, block_length, defaults)
-    cache = CACHES.parse(_given(settings.get("cache"), rule.usual_cache))
-    return Unmask(rule, window, cache, sampling, guards)
+    kept = rule.usual_cache if looks_ahead else Causal.name
+    cache = CACHES.parse(_given(settings.get("cache"), kept))
+    return unmasking(attention, rule, window, cache, sampling, guards)
+
+
+def _keeps_text(scheme: str | Scheme) -> bool:
+    """Whether a scheme is one of models whose finished text keeps its keys."""
+    if not isinstance(scheme, str):
+        return False
+    return "cache" in SCHEMES.fields_of(scheme) and "full" not in SCHEMES.class_of(scheme).attends
 
 
 def _fitting(window: str, block_length: int | None) -> str:

@@ -15,7 +15,12 @@ from dawn_calibration.thresholds.strengths import LINES, Line, Setting
 __all__ = ["LEFT_OUT", "LINES", "RULES", "Line", "Setting", "settings_of"]
 
 LEFT_OUT: Final[Mapping[str, str]] = MappingProxyType(
-    {"conv-drawn": "it draws its tokens, so that one run says little; conv is its form without"}
+    {
+        "autoregressive": "it is of models whose text is causal",
+        "conv-drawn": "it draws its tokens, so that one run says little; conv is its form without",
+        "linear-speculation": "it is of models whose text is causal",
+        "self-verify": "it is of models that decide block by block",
+    }
 )
 """Rules that are registered and not compared, each with the reason."""
 

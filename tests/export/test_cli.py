@@ -48,6 +48,7 @@ def test_progress_and_warnings_go_to_standard_error(command: Command) -> None:
     status, out, err = command()
     assert status == 0
     assert "weights: 100%" in err
+    assert "dawn-export: mask token 39, mask_token_id of config.json" in err
     assert "dawn-export: warning: the checkpoint has no tokenizer.json" in err
     assert len(out.splitlines()) == 1
 
@@ -59,6 +60,7 @@ def test_json_is_one_document_with_the_differences(command: Command, tmp_path: P
     document = json.loads(out)
     assert document["output"] == str(tmp_path / "out")
     assert document["parameters"] == 4624
+    assert document["mask_token"] == "39, mask_token_id of config.json"
     assert document["verification"]["values"]["mode"] == "all"
     first = document["verification"]["end_to_end"]["differences"][0]
     assert first == {"case": "full", "output": "tokens", "largest": 0.0, "tolerance": 1e-3}

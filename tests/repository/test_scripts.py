@@ -1,6 +1,7 @@
 """The scripts a person runs."""
 
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dawn_models import Checkpoint
+from dawn_models import Checkpoint, Told, parameter_shapes, read_config
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -58,6 +59,29 @@ def test_a_random_checkpoint_of_real_geometry_is_sharded(tmp_path: Path) -> None
     write("small", tmp_path / "random", shard_bytes=4096, seed=0)
     assert len(list((tmp_path / "random").glob("*.safetensors"))) > 2
     assert Checkpoint.open(tmp_path / "random").config.num_layers == 2
+
+
+PARAMETERS = {
+    "0.5b": 0.49,
+    "dream-7b": 7.6,
+    "llada-8b": 8.0,
+    "a2d-0.6b": 0.6,
+    "sdar-4b": 4.4,
+    "wedlm-8b": 8.2,
+    "nemotron-3b": 3.8,
+}
+
+
+def test_every_real_geometry_is_read_and_of_its_size(tmp_path: Path) -> None:
+    from make_random_checkpoint import GEOMETRIES, TOLD
+
+    sizes = {}
+    for name in PARAMETERS:
+        (tmp_path / "config.json").write_text(json.dumps(GEOMETRIES[name]))
+        _, config = read_config(tmp_path, told=TOLD.get(name, Told()))
+        shapes = parameter_shapes(config).values()
+        sizes[name] = sum(math.prod(shape) for shape in shapes) / 1e9
+    assert sizes == pytest.approx(PARAMETERS, rel=0.03)
 
 
 def test_operators_of_a_step_are_told_apart(exported: Callable[..., Path]) -> None:

@@ -46,7 +46,7 @@ def test_a_bad_option_of_an_engine_is_one_line_and_wrong_usage(
         engine_options(*split_engine(text))
     assert message in str(caught.value)
     parser = Parser("some-command", "Does something.")
-    add_engine_flags(parser)
+    add_engine_flags(parser, prefix_megabytes=0)
     with pytest.raises(SystemExit):
         parser.parse_args(["--engine", text])
     printed = capsys.readouterr().err

@@ -105,11 +105,12 @@ def test_public_names_are_pinned() -> None:
 def test_registered_names_are_pinned() -> None:
     assert POLICIES.names() == (
         *("adjacent", "clad", "conv", "dapd", "dawn", "dico", "dream", "eb", "factor", "hierarchy"),
-        *("klass", "llada", "local-leap", "lsp", "one-per-step", "rpd", "streaming", "threshold"),
+        *("klass", "llada", "local-leap", "lsp", "one-per-step", "rpd", "sdar", "streaming"),
+        *("threshold", "wedlm"),
     )
     assert GUARDS.names() == ("adjacent", "budget", "entropy-bound")
     assert WINDOWS.names() == ("blocks", "pruned", "single", "sliding")
-    assert CACHES.names() == ("dual", "none", "prefix", "trailing")
+    assert CACHES.names() == ("causal", "dual", "none", "prefix", "trailing")
 
 
 def test_every_public_error_is_a_dawn_error() -> None:

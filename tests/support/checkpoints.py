@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from dawn_models import ConfigError, family_named, parameter_shapes, read_config
+from dawn_models import ConfigError, Told, family_named, parameter_shapes, read_config
+from dawn_models.families.told import NOTHING
 
 DREAM_CONFIG: dict[str, Any] = {
     "model_type": "Dream",
@@ -52,7 +53,44 @@ LLADA_CONFIG: dict[str, Any] = {
     "eos_token_id": 38,
     "pad_token_id": 38,
 }
-CONFIGS = {"dream": DREAM_CONFIG, "llada": LLADA_CONFIG}
+_QWEN2 = {name: value for name, value in DREAM_CONFIG.items() if name != "model_type"}
+_QWEN3 = _QWEN2 | {"head_dim": 6, "attention_bias": False}
+_YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 1e6,
+    "factor": 16.0,
+    "beta_fast": 32.0,
+    "beta_slow": 1.0,
+    "mscale": 1.0,
+    "mscale_all_dim": 1.0,
+    "original_max_position_embeddings": 48,
+    "llama_4_scaling_beta": 0.1,
+}
+CONFIGS: dict[str, dict[str, Any]] = {
+    "dream": DREAM_CONFIG,
+    "llada": LLADA_CONFIG,
+    "illada": _QWEN2 | {"model_type": "illada", "tie_word_embeddings": True},
+    "a2d-mdlm": _QWEN3 | {"model_type": "a2d-qwen3"},
+    "a2d-bd3lm": _QWEN2 | {"model_type": "a2d-qwen2"},
+    "open-dcoder": _QWEN2 | {"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"]},
+    "coda": _QWEN3 | {"model_type": "CoDA"},
+    "sdar": _QWEN3 | {"model_type": "sdar", "block_size": 4},
+    "dream-reasoner": _QWEN3 | {"model_type": "Dream", "block_size": 32},
+    "fast-dllm-v2": _QWEN2 | {"model_type": "Fast_dLLM_Qwen", "bd_size": 32},
+    "wedlm": _QWEN3 | {"model_type": "wedlm", "qk_norm": True},
+    "nemotron": _QWEN3
+    | {"model_type": "nemotron_labs_diffusion", "block_size": 32}
+    | {"rope_theta": None, "rope_parameters": _YARN},
+}
+"""Family -> a small config.json of it."""
+
+UNTOLD = ("a2d-mdlm", "a2d-bd3lm", "open-dcoder")
+"""Families that no file names."""
+
+
+def told_of(family: str, **words: Any) -> Told:
+    """What has to be said of a checkpoint of a family, and what is said beside it."""
+    return Told(**({"family": family} if family in UNTOLD else {}) | words)
 
 
 def write_config(folder: Path, family: str, **changes: Any) -> None:
@@ -61,9 +99,9 @@ def write_config(folder: Path, family: str, **changes: Any) -> None:
     (folder / "config.json").write_text(json.dumps(values), encoding="utf-8")
 
 
-def random_tensors(folder: Path) -> dict[str, torch.Tensor]:
+def random_tensors(folder: Path, told: Told = NOTHING) -> dict[str, torch.Tensor]:
     """Random tensors, under their checkpoint names, that fit the config.json of `folder`."""
-    _, config = read_config(folder)
+    _, config = read_config(folder, told=told)
     generator = torch.Generator().manual_seed(0)
     shapes = parameter_shapes(config)
     names = family_named(config.family).tensor_names(config)
@@ -82,7 +120,7 @@ def write_checkpoint(
     """Write a single-file checkpoint, its tensors changed by `spoil` first."""
     folder.mkdir(parents=True, exist_ok=True)
     write_config(folder, family, **changes)
-    tensors = random_tensors(folder)
+    tensors = random_tensors(folder, told_of(family))
     spoil(tensors)
     save_file(tensors, folder / "model.safetensors")
     return folder

@@ -22,6 +22,7 @@ from dawn_calibration.ranges.options import DTYPES, SEEN, RangeOptions
 from dawn_calibration.ranges.strata import Strata
 from dawn_export.progress import reporting, stage
 from dawn_export.sources.find import find_source
+from dawn_export.told import add_told_flags, told_of
 from dawn_runtime.cli.common import Parser, count, place, print_json, run_command, threads
 from dawn_runtime.errors import OptionError
 from dawn_runtime.files import write_whole
@@ -53,6 +54,7 @@ def parser() -> Parser:
         "--output", type=place, required=True, metavar="FILE", help="such as calibration.json"
     )
     made.add_argument("--force", action="store_true", help="replace a calibration that is there")
+    add_told_flags(made)
     add_data_flags(made)
     _add_method(made)
     _add_running(made)
@@ -174,7 +176,7 @@ def _find(args: argparse.Namespace, state: Path) -> Found:
     """Runs the calibration; torch is loaded here."""
     chosen, prompts = options(args), questions(args, "train")
     warn_of_few(len(prompts), "ranges may be too narrow, recorded on", args)
-    source = find_source(args.model)
+    source = find_source(args.model).told_by(told_of(args))
     with (
         stage("starting", "loading torch"),
         passive_openmp(),
@@ -182,7 +184,7 @@ def _find(args: argparse.Namespace, state: Path) -> Found:
     ):
         from dawn_calibration.checkpoints import open_checkpoint
         from dawn_calibration.ranges.calibrate import Calibrator, Storage
-    checkpoint = open_checkpoint(source.fetch(progress=not args.quiet))
+    checkpoint = open_checkpoint(source.fetch(progress=not args.quiet), source.told)
     return Calibrator(
         checkpoint,
         prompts,

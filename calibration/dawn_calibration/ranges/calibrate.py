@@ -33,6 +33,7 @@ from dawn_runtime.arrays import IntArray
 from dawn_runtime.checks import check_integer, check_kind
 from dawn_runtime.files import reason_of
 from dawn_runtime.interruption import held
+from dawn_runtime.settings import make_plan
 from dawn_runtime.threads import Threads, choose_threads
 from dawn_runtime.wording import counted
 
@@ -95,7 +96,8 @@ class Calibrator:
     Raises:
         PromptError: A prompt cannot be decoded, or there are none.
         SourceError: The checkpoint cannot be read.
-        OptionError: The device cannot be used, or what is recorded does not fit the memory.
+        OptionError: The device cannot be used, what is recorded does not fit the memory, or no rule
+            of today decodes the model.
     """
 
     def __init__(
@@ -115,6 +117,8 @@ class Calibrator:
         self._wanted = threads
         self.threads: Threads | None = None
         self._surroundings = read_surroundings(checkpoint)
+        manifest = self._surroundings.manifest
+        make_plan(options.decoding(), manifest.decoding, manifest.attention)
         self._prompts = encode_all(
             lambda prompt: self._surroundings.encode(prompt, options.max_new_tokens), questions
         )

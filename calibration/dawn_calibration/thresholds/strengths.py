@@ -101,6 +101,8 @@ LINES: Final[tuple[Line, ...]] = (
     Line("freedave", {"threshold": (0.0, 0.9, 0.95, 0.98)}),
     Line("eb", {"gamma": (0.01, 0.05, 0.1, 0.3, 0.6, 1.0)}),
     Line("rpd", {"threshold": (0.7, 0.8, 0.9, 0.95), "nats": (1.0, 4.0)}),
+    Line("sdar", {"threshold": (0.6, 0.8, 0.9, 0.98), "at_least": (1, 2)}),
+    Line("wedlm", {"tau": (0.1, 0.4, 1.0), "penalty": (0.0, 0.02)}),
     Line("adjacent", {"threshold": (0.6, 0.7, 0.8, 0.9, 0.95, 0.98)}),
     Line("threshold", {"threshold": (0.7, 0.9), "guard": _BUDGETS}, "threshold+budget"),
     Line("llada", {"steps": (16, 32, 64)}),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, fields
+from dataclasses import MISSING, Field, asdict, fields
 
 import torch
 
@@ -41,8 +41,16 @@ def fingerprint(checkpoint: Checkpoint) -> ModelFingerprint:
 
 def _switches(config: ModelConfig) -> dict[str, object]:
     """Every switch that is not at its default, so that one that is new changes no older model."""
-    usual = {entry.name: entry.default for entry in fields(config)}
-    return {name: value for name, value in asdict(config).items() if value != usual[name]}
+    values = asdict(config)
+    return {
+        entry.name: values[entry.name]
+        for entry in fields(config)
+        if getattr(config, entry.name) != _default(entry)
+    }
+
+
+def _default(entry: Field[object]) -> object:
+    return entry.default if entry.default_factory is MISSING else entry.default_factory()
 
 
 def model_dims(config: ModelConfig, max_length: int) -> Dims:

@@ -9,10 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from dawn_models import FAMILIES, Family
+from dawn_models import FAMILIES, Family, Told, family_named
+from dawn_runtime.decoding import SCHEMES, Unmask
 
 ASK_THE_CARD = "see the model card"
 """Stands where the licence is not known to us."""
+
+
+NOT_YET = "not yet"
+"""Stands where the runtime has no scheme for what a model sees."""
+
+UNKNOWN = "-"
+"""Stands where a size is not known to us, and where there is no golden data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,18 +32,29 @@ class Alias:
         repository: Its id on the Hub.
         family: The family that reads it, as in `dawn_models.ModelConfig.family`.
         licence: What the model card states, or `ASK_THE_CARD`.
+        size: Parameters, such as `0.6B`, or `UNKNOWN`.
+        usual_block: Tokens in a block, where its configuration may not say so.
     """
 
     name: str
     repository: str
     family: str
     licence: str = ASK_THE_CARD
+    size: str = UNKNOWN
+    usual_block: int | None = None
 
 
 def aliases_of(families: Iterable[Family]) -> dict[str, Alias]:
     """The releases of some families, by what one types."""
     return {
-        one.name: Alias(one.name, one.repository, family.name, one.licence or ASK_THE_CARD)
+        one.name: Alias(
+            one.name,
+            one.repository,
+            family.name,
+            one.licence or ASK_THE_CARD,
+            one.size or UNKNOWN,
+            one.usual_block,
+        )
         for family in families
         for one in family.releases
     }
@@ -45,12 +64,48 @@ ALIASES: dict[str, Alias] = aliases_of(FAMILIES.values())
 """Every short name, by itself."""
 
 
+def known_of(repository: str) -> Told:
+    """Returns what a repository is known to be, if it is one of the releases.
+
+    Args:
+        repository: Its id on the Hub.
+    """
+    for alias in ALIASES.values():
+        if alias.repository == repository:
+            return Told(family=alias.family, usual_block=alias.usual_block)
+    return Told()
+
+
+_COLUMNS = ("name", "repository", "family", "size", "licence", "attention", "decoding", "golden")
+
+
 def alias_table() -> str:
-    """Returns the table as text: name, repository, family and licence, one alias a line."""
-    heading = ("name", "repository", "family", "licence")
-    rows = [heading, *((a.name, a.repository, a.family, a.licence) for a in ALIASES.values())]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(heading))]
+    """Returns the table as text, one alias a line.
+
+    `attention` is what the model sees, `decoding` the policy of its artifacts, and `golden` what
+    of the computations of its authors' code the tests of this toolkit have, and meet.
+    """
+    rows = [_COLUMNS, *map(_row, ALIASES.values())]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     )
+
+
+def _row(alias: Alias) -> tuple[str, ...]:
+    family = family_named(alias.family)
+    return (
+        *(alias.name, alias.repository, alias.family, alias.size, alias.licence),
+        family.attention,
+        _decoding(family),
+        family.golden or UNKNOWN,
+    )
+
+
+def _decoding(family: Family) -> str:
+    """The policy of its artifacts; the schemes where policies see too much."""
+    if family.attention in Unmask.attends:
+        return "dawn" if family.decoding is None else family.decoding.policy
+    able = [name for name in SCHEMES.names() if family.attention in SCHEMES.class_of(name).attends]
+    return ", ".join(able) or NOT_YET

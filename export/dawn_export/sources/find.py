@@ -14,12 +14,14 @@ Only safetensors and the files beside them are fetched, never code and never pic
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dawn_export.errors import SourceError
-from dawn_export.sources.aliases import ALIASES
+from dawn_export.sources.aliases import ALIASES, known_of
 from dawn_export.sources.hub import download
+from dawn_models import CheckpointError, Told, read_config
+from dawn_models.families.told import NOTHING
 from dawn_runtime.decoding_defaults import DECODING_FILE
 from dawn_runtime.errors import OptionError
 from dawn_runtime.manifest import MANIFEST_FILE, Origin
@@ -53,9 +55,15 @@ class LocalFolder:
 
     Attributes:
         folder: Where it is.
+        told: What it is, where its files do not say.
     """
 
     folder: Path
+    told: Told = NOTHING
+
+    def told_by(self, told: Told) -> LocalFolder:
+        """Returns the same with what a user says of it."""
+        return replace(self, told=told)
 
     def fetch(self, *, progress: bool) -> Path:
         """Returns the folder; there is nothing to fetch."""
@@ -74,10 +82,16 @@ class HubRepository:
     Attributes:
         repository: `OWNER/NAME`.
         revision: Branch, tag or commit; None is the default branch.
+        told: What it is, where its files do not say.
     """
 
     repository: str
     revision: str | None = None
+    told: Told = NOTHING
+
+    def told_by(self, told: Told) -> HubRepository:
+        """Returns the same with what a user says of it; what the release is known to be stays."""
+        return replace(self, told=told.or_else(known_of(self.repository)))
 
     def fetch(self, *, progress: bool) -> Path:
         """Downloads what the cache lacks and returns the folder of the snapshot.
@@ -94,10 +108,8 @@ class HubRepository:
             DependencyError: huggingface_hub is not installed.
         """
         folder = download(self.repository, self.revision, TEXT_FILES, progress=progress)
-        from dawn_models import CheckpointError, read_config
-
         try:
-            read_config(folder)
+            read_config(folder, told=self.told)
         except CheckpointError as error:
             raise SourceError(f"{self.repository}: {error}") from error
         # By commit, so that both parts are of one revision even if the branch moves meanwhile.

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 from dawn_models.anatomy import parameter_shapes, split_name
-from dawn_models.config import ModelConfig
+from dawn_models.config import FULL, ModelConfig
 from dawn_models.errors import ConfigError
 from dawn_models.families.table import FieldTable
 from dawn_models.fields import Fields
 
-MAX_LAYERS = 1024
+LOGITS: Final = "logits"
+LOGITS_AND_TEXT: Final = "logits, text"
+"""Values of `Family.golden`."""
+
+MAX_LAYERS: Final = 1024
 """Most layers a configuration may ask for; published models have about a tenth."""
 
 
@@ -24,11 +29,42 @@ class Release:
         name: what one types.
         repository: its id on the Hugging Face Hub.
         licence: what the model card was seen to state; None where none was seen. The card counts.
+        size: parameters, such as ``0.6B``; None where it is not known to us.
+        usual_block: tokens in a block, for a configuration that may not say so.
     """
 
     name: str
     repository: str
     licence: str | None = None
+    size: str | None = None
+    usual_block: int | None = None
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How a family's authors decode, as far as a rule of the runtime says it.
+
+    Attributes:
+        policy: name of the rule.
+        options: its options.
+        block_length: tokens in a block, or in a window that moves.
+        max_new_tokens: positions to decode.
+    """
+
+    policy: str
+    options: Mapping[str, bool | int | float | str] = field(default_factory=dict)
+    block_length: int = 32
+    max_new_tokens: int = 256
+
+
+def _nothing_more(config: ModelConfig, fields: Fields, tensors: Collection[str]) -> ModelConfig:
+    del fields, tensors
+    return config
+
+
+def _every(values: Mapping[str, Any]) -> bool:
+    del values
+    return True
 
 
 @dataclass(frozen=True)
@@ -53,6 +89,19 @@ class Family:
         tokenizer_classes: its own classes of Python code that mean Qwen2's tokenizer, read from
             vocab.json and merges.txt.
         releases: its published checkpoints that have short names.
+        other_types: further values of ``model_type`` that it reads.
+        fits: tells by the other fields of config.json whether one with such a value is of this
+            family; models of several families call themselves alike.
+        ambiguous: what else a checkpoint that fits may be, so that the user has to name the family;
+            empty where its files say enough.
+        settle: what the names of tensors say of the switches that config.json leaves open; it
+            complains where the two disagree.
+        block_field: field of config.json with the length of a block; None where there are none.
+        mask_names: what its mask is called among the added tokens of its tokenizers.
+        attention: kind of attention, one of `dawn_models.config.ATTENTIONS`.
+        decoding: how its authors decode; None is DAWN.
+        golden: what of the computations of its authors' code the tests have, and meet; empty if
+            they have none.
     """
 
     name: str
@@ -66,6 +115,28 @@ class Family:
     dawn_options: Mapping[str, float] = field(default_factory=dict)
     tokenizer_classes: tuple[str, ...] = ()
     releases: tuple[Release, ...] = ()
+    other_types: tuple[str, ...] = ()
+    fits: Callable[[Mapping[str, Any]], bool] = _every
+    ambiguous: str = ""
+    settle: Callable[[ModelConfig, Fields, Collection[str]], ModelConfig] = _nothing_more
+    block_field: str | None = None
+    mask_names: tuple[str, ...] = ()
+    attention: str = FULL
+    decoding: Decoding | None = None
+    golden: str = ""
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """Every value of ``model_type`` that it reads."""
+        return (self.model_type, *self.other_types)
+
+    def describes(self, values: Mapping[str, Any]) -> bool:
+        """Whether a configuration may be one of this family.
+
+        Args:
+            values: the fields of config.json.
+        """
+        return values.get("model_type") in self.types and self.fits(values)
 
     def read_config(self, config: Fields, generation: Fields) -> ModelConfig:
         """Parse and cross-check a configuration; what is not read is said in `Fields.notes`.
@@ -74,7 +145,9 @@ class Family:
             ConfigError: a field is missing, has the wrong type, or is not implemented.
         """
         self.table.check_required(config)
-        parsed = replace(self.parse(config, generation), forbidden_token_ids=self.forbidden)
+        parsed = self.parse(config, generation)
+        barred = (*parsed.forbidden_token_ids, *self.forbidden)
+        parsed = replace(parsed, forbidden_token_ids=barred)
         self.table.check_others(config, parsed)
         _check_geometry(parsed, config)
         return parsed
@@ -129,3 +202,38 @@ def head_dim_of(
     if hidden_size % heads:
         raise fields.error(width_field, hidden_size, f"a multiple of {heads_field} = {heads}")
     return hidden_size // heads
+
+
+def stored_head(
+    name: str, *, whatever_is_said: bool = False
+) -> Callable[[ModelConfig, Fields, Collection[str]], ModelConfig]:
+    """A `Family.settle`: the head is a matrix of its own if the files hold one.
+
+    Args:
+        name: its tensor in the checkpoint.
+        whatever_is_said: also where ``tie_word_embeddings`` is in config.json.
+    """
+
+    def settle(config: ModelConfig, fields: Fields, tensors: Collection[str]) -> ModelConfig:
+        said = fields.values.get("tie_word_embeddings") is not None
+        if said and not whatever_is_said:
+            return config
+        return replace(config, tied_head=name not in tensors)
+
+    return settle
+
+
+def block_length_of(fields: Fields, name: str, *, default: int | None = None) -> int:
+    """Tokens in a block of a model that attends block by block.
+
+    Args:
+        fields: the configuration.
+        name: of the field.
+        default: what every published checkpoint has; None refuses a file that does not say.
+
+    Raises:
+        ConfigError: the field is missing or malformed.
+    """
+    if default is None and fields.values.get(name) is None:
+        raise fields.error(name, None, "an integer of at least 1; --trained-block N sets it")
+    return fields.integer(name, minimum=1, default=default)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dawn_models.config import ModelConfig
 from dawn_models.families import rope
-from dawn_models.families.family import MAX_LAYERS, Family, Release, head_dim_of
+from dawn_models.families.family import LOGITS_AND_TEXT, MAX_LAYERS, Family, Release, head_dim_of
 from dawn_models.families.ids import eos_token_ids, mask_token_id, pad_token_id
+from dawn_models.families.namesakes import is_llada
 from dawn_models.families.table import FieldTable
 from dawn_models.fields import Fields, describe
 
@@ -117,6 +118,7 @@ def _kv_heads(config: Fields, heads: int) -> int:
 LLADA = Family(
     name="llada",
     model_type="llada",
+    fits=is_llada,
     parse=_parse,
     table=_TABLE,
     weight_names={
@@ -142,9 +144,12 @@ LLADA = Family(
         "tau_low": 0.75,
         "tau_high": 0.90,
     },
+    golden=LOGITS_AND_TEXT,
     releases=(
-        Release("llada", "GSAI-ML/LLaDA-8B-Instruct", "MIT"),
-        Release("llada-base", "GSAI-ML/LLaDA-8B-Base"),
-        Release("llada-1.5", "GSAI-ML/LLaDA-1.5", "MIT"),
+        Release("llada", "GSAI-ML/LLaDA-8B-Instruct", "MIT", "8B"),
+        Release("llada-base", "GSAI-ML/LLaDA-8B-Base", size="8B"),
+        Release("llada-1.5", "GSAI-ML/LLaDA-1.5", "MIT", "8B"),
+        Release("d3llm-llada", "d3LLM/d3LLM_LLaDA", size="8B"),
+        Release("dparallel-llada", "Zigeng/dParallel-LLaDA-8B-instruct", "MIT", "8B"),
     ),
 )

@@ -10,9 +10,9 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from dawn_models.config import ModelConfig
+from dawn_models.config import Attention, ModelConfig
 from dawn_models.families import rope
-from dawn_models.families.family import MAX_LAYERS
+from dawn_models.families.family import MAX_LAYERS, head_dim_of, stored_head
 from dawn_models.families.ids import eos_token_ids, mask_token_id, pad_token_id
 from dawn_models.fields import Fields
 
@@ -26,7 +26,13 @@ FIELDS: Final = frozenset(
         *("mask_token_id", "eos_token_id", "pad_token_id"),
     )
 )
-"""What `qwen_config` reads."""
+"""What `qwen_config` reads, the width of a head aside."""
+
+END_TOKENS: Final = ("<|im_end|>", "<|endoftext|>")
+"""Tokens of Qwen's tokenizers that end an answer."""
+
+MASK_TOKEN: Final = "<|mask|>"
+"""What most families add to Qwen's tokenizers; Qwen itself has no mask."""
 
 WEIGHT_NAMES: Final[Mapping[str, str]] = {
     "embedding.weight": "model.embed_tokens.weight",
@@ -58,17 +64,33 @@ def qwen_config(
     generation: Fields,
     *,
     family: str,
-    head_dim: int,
     shift: int,
+    head_dim: int | None = None,
     qkv_bias: bool = False,
     qk_norm: bool = False,
+    attention: Attention | None = None,
+    rope_theta: float | None = None,
 ) -> ModelConfig:
     """Read the fields of this geometry; the switches are the family's.
+
+    Args:
+        config: config.json.
+        generation: generation_config.json.
+        family: name of the family.
+        shift: as in `ModelConfig`.
+        head_dim: width of a head; None is ``head_dim``, which need not be that of the model
+            divided by the heads, or else that.
+        qkv_bias: as in `ModelConfig`.
+        qk_norm: as in `ModelConfig`.
+        attention: as in `ModelConfig`; None is full.
+        rope_theta: as in `ModelConfig`, where the family scales frequencies; None reads plain RoPE.
 
     Raises:
         ConfigError: a field is missing, has the wrong type, or is not implemented.
     """
     heads = config.integer("num_attention_heads", minimum=1)
+    if head_dim is None:
+        head_dim = _head_dim(config, heads)
     return ModelConfig(
         family=family,
         vocab_size=config.integer("vocab_size", minimum=1),
@@ -79,7 +101,7 @@ def qwen_config(
         num_kv_heads=config.integer("num_key_value_heads", minimum=1, default=heads),
         head_dim=head_dim,
         max_length=config.integer("max_position_embeddings", minimum=1),
-        rope_theta=rope.rope_theta(config),
+        rope_theta=rope.rope_theta(config) if rope_theta is None else rope_theta,
         norm_eps=config.positive("rms_norm_eps"),
         qkv_bias=qkv_bias,
         qk_norm=qk_norm,
@@ -88,4 +110,16 @@ def qwen_config(
         mask_token_id=mask_token_id(config, generation),
         eos_token_ids=eos_token_ids(config, generation),
         pad_token_id=pad_token_id(config, generation),
+        attention=attention or Attention(),
     )
+
+
+def _head_dim(config: Fields, heads: int) -> int:
+    if config.values.get("head_dim") is not None:
+        return config.integer("head_dim", minimum=1)
+    width = config.integer("hidden_size", minimum=1)
+    return head_dim_of(config, "hidden_size", width, "num_attention_heads", heads)
+
+
+settled: Final = stored_head(WEIGHT_NAMES["head.weight"])
+"""As `Family.settle`: a head of its own if the files hold one, where no field says."""

@@ -2,15 +2,19 @@
 
 ``rope_theta`` is a field of its own in older files. transformers 5 writes ``rope_parameters``, an
 object with kind and base, or one such object for each type of layer; ``rope_scaling`` is what it
-was called before, and says ``type`` where newer files say ``rope_type``. Only plain RoPE is
-implemented: every other kind is refused, and so are places that name different bases.
+was called before, and says ``type`` where newer files say ``rope_type``. Plain RoPE is implemented,
+and YaRN for families that ask for it (`read`): every other kind is refused, and so are places that
+name different bases.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from dawn_models.config import Yarn
 from dawn_models.fields import Fields
 
 OBJECTS = ("rope_parameters", "rope_scaling")
@@ -106,3 +110,94 @@ def _is_one(value: object) -> bool:
 def _unknown(config: Fields, name: str, value: object, *why: str) -> Exception:
     expected = "null, or rope_type 'default' with its rope_theta, the only one implemented"
     return config.error(name, value, "; ".join((expected, *why)))
+
+
+@dataclass(frozen=True)
+class Rope:
+    """What the fields say of RoPE.
+
+    Attributes:
+        theta: base of the frequencies.
+        yarn: how they are scaled; None where they are not.
+        query_scaling: queries are scaled by their position beyond the context of the training.
+    """
+
+    theta: float
+    yarn: Yarn | None = None
+    query_scaling: bool = False
+
+
+_YARN = frozenset(
+    (
+        *("rope_theta", *_KINDS, "factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim"),
+        *("attention_factor", "original_max_position_embeddings", "truncate"),
+        "llama_4_scaling_beta",
+    )
+)
+"""What an object of kind YaRN may hold."""
+
+_FAR = 1e6
+"""Most turns and largest factor; the least are one by it. Far beyond any model."""
+
+
+def read(config: Fields) -> Rope:
+    """Plain RoPE or YaRN, whichever the fields describe.
+
+    Raises:
+        ConfigError: another kind, a field that is malformed or not known, or two places differ.
+    """
+    objects = {name: config.values[name] for name in OBJECTS if config.values.get(name)}
+    scaled = {name: value for name, value in objects.items() if _is_yarn(value)}
+    if not scaled:
+        return Rope(rope_theta(config))
+    (name, value), *others = objects.items()
+    if any(other != value for _, other in others):
+        raise config.error(others[0][0], others[0][1], f"what {name!r} says, or nothing")
+    return _yarn(config, name, value)
+
+
+def _is_yarn(value: object) -> bool:
+    return isinstance(value, dict) and any(value.get(key) == "yarn" for key in _KINDS)
+
+
+def _yarn(config: Fields, name: str, value: Mapping[str, Any]) -> Rope:
+    entry = Fields(value, config.path)
+    strange = sorted(key for key in set(value) - _YARN if value[key] is not None)
+    kinds = [value[key] for key in _KINDS if value.get(key) is not None]
+    if strange or any(kind != "yarn" for kind in kinds):
+        why = f"{strange[0]!r:.40} is not known" if strange else "its kinds differ"
+        raise config.error(name, value, f"YaRN as it is published; {why}")
+    entry.require("truncate", True, None)
+    # The object's own base goes through the checks that every other kind's goes through.
+    plain = {
+        "rope_theta": config.values.get("rope_theta"),
+        name: {"rope_theta": value.get("rope_theta")},
+    }
+    theta = rope_theta(Fields(plain, config.path))
+    yarn = Yarn(
+        factor=entry.positive("factor"),
+        original_length=entry.integer("original_max_position_embeddings", minimum=1),
+        beta_fast=entry.positive("beta_fast", default=32.0),
+        beta_slow=entry.positive("beta_slow", default=1.0),
+        scale=_yarn_scale(entry),
+    )
+    if not (theta > 1 and 1 / _FAR <= yarn.beta_slow <= yarn.beta_fast <= _FAR):
+        raise config.error(name, value, "rope_theta above 1, and beta_fast of at least beta_slow")
+    if not 1 / _FAR <= min(yarn.factor, yarn.scale) <= max(yarn.factor, yarn.scale) <= _FAR:
+        raise config.error(name, value, f"factors from {1 / _FAR:g} to {_FAR:g}")
+    scaling = value.get("llama_4_scaling_beta") not in (None, 0)
+    return Rope(theta, yarn, query_scaling=scaling)
+
+
+def _yarn_scale(entry: Fields) -> float:
+    """Factor of cosine and sine: as stated, or of the two ``mscale``, or of the factor alone."""
+    if entry.values.get("attention_factor") is not None:
+        return entry.positive("attention_factor")
+    factor = entry.positive("factor")
+
+    def grown(mscale: float) -> float:
+        return 1.0 if factor <= 1 else 0.1 * mscale * math.log(factor) + 1.0
+
+    if entry.values.get("mscale") and entry.values.get("mscale_all_dim"):
+        return grown(entry.positive("mscale")) / grown(entry.positive("mscale_all_dim"))
+    return grown(1.0)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from dawn_models.families.namesakes import is_llada_moe, is_sdar
+
 _CAUSAL = "a causal language model, which predicts from left to right and knows no mask"
 
 _BY_TYPE: Mapping[str, str] = {
@@ -15,16 +17,8 @@ _BY_TYPE: Mapping[str, str] = {
     "lladamoe": "LLaDA-MoE, a mixture of experts",
     "llada2_moe": "LLaDA 2, a mixture of experts",
     "llada2_moe_veomni": "LLaDA 2, a mixture of experts",
-    "illada": "iLLaDA",
-    "sdar": "SDAR (also TraDo), which denoises block by block",
     "sdar_moe": "SDAR-MoE, a mixture of experts",
-    "fast_dllm_qwen": "Fast-dLLM v2, which denoises block by block",
-    "wedlm": "WeDLM, which denoises under causal attention",
-    "coda": "CoDA, with the geometry of Qwen3",
-    "a2d-qwen2": "Tiny-A2D, with the geometry of Qwen2",
-    "a2d-qwen3": "Tiny-A2D, with the geometry of Qwen3",
     "a2d-llama": "Tiny-A2D, with the geometry of Llama",
-    "nemotron_labs_diffusion": "Nemotron-Labs-Diffusion",
     "rnd1": "RND1, a mixture of experts",
     "mmada": "MMaDA, a model of text and images",
     "llava_llada": "LaViDa, a model of text and images",
@@ -57,11 +51,11 @@ def unsupported_model(values: Mapping[str, Any], supported: Collection[str]) -> 
     """
     model_type = values.get("model_type")
     name = model_type.lower() if isinstance(model_type, str) else ""
-    architectures = str(values.get("architectures"))
-    if name == "llada" and (values.get("num_experts") or "MoE" in architectures):
+    if name == "llada" and is_llada_moe(values):
         return _BY_TYPE["llada_moe"]
-    if name == "dream" and (values.get("block_size") or "DreamForCausalLM" in architectures):
-        return "DreamReasoner, which denoises block by block with the geometry of Qwen3"
+    if name == "sdar" and not is_sdar(values):
+        moe = "moe" in str(values.get("architectures")).lower()
+        return _BY_TYPE["sdar_moe"] if moe else "a model of another kind under SDAR's name"
     if model_type in supported:
         return None
     return _BY_TYPE.get(name) or (_CAUSAL if name in _CAUSAL_TYPES else None)

@@ -106,7 +106,7 @@ def _parser() -> Parser:
         metavar="ARTIFACT",
         help="another artifact of the model, timed in turn with the first; may be repeated",
     )
-    add_engine_flags(parser)
+    add_engine_flags(parser, prefix_megabytes=0)
     parser.add_argument("--repeat", type=count, default=3, metavar="N", help="default: 3")
     parser.epilog = rules_help()
     return parser
@@ -168,7 +168,7 @@ def _check(
                 f"{args.new_tokens} new ones exceed the context of {manifest.dims.max_length}"
             )
         for settings in combinations:
-            make_plan(settings, manifest.decoding)
+            make_plan(settings, manifest.decoding, manifest.attention)
     if args.batch * asked > _MOST_TOKENS:
         raise OptionError(
             f"--batch is {args.batch}: {args.batch * asked} tokens in all; expected at most "

@@ -26,6 +26,9 @@ DONE, FAILED, WRONG_USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
 MAX_COUNT: Final = 2**31 - 1
 
+MOST_MEGABYTES: Final = 2**20
+"""A tebibyte; more than any machine this is for has."""
+
 _USAGE_ERRORS = (OptionError, PromptError)
 _OWNERS = "(?:generate|sampling|limit|engine): "
 """Who has the options that are flags of their own."""
@@ -212,6 +215,11 @@ def place(text: str) -> Path:
 def threads(text: str) -> int:
     """Reads a number of threads, 1 to `MOST_THREADS`, for `type=` of an argument."""
     return _number(text, 1, MOST_THREADS)
+
+
+def megabytes(text: str) -> int:
+    """Reads a number of megabytes, 0 to `MOST_MEGABYTES`, for `type=` of an argument."""
+    return _number(text, 0, MOST_MEGABYTES)
 
 
 def _number(text: str, minimum: int, maximum: int) -> int:

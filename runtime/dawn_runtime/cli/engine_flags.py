@@ -3,16 +3,25 @@
 import argparse
 from pathlib import Path
 
-from dawn_runtime.cli.common import threads
+from dawn_runtime.cli.common import megabytes, threads
 from dawn_runtime.cli.standard import say
 from dawn_runtime.decoder import Decoder
 from dawn_runtime.engine.options import AUTO, engine_names, engine_options, split_engine
 from dawn_runtime.engine.tensorrt.plans import without_plan
 from dawn_runtime.errors import OptionError
 
+_MEGABYTE = 2**20
 
-def add_engine_flags(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
-    """Adds what `open_decoder` reads: which engine, and how it runs."""
+
+def add_engine_flags(
+    parser: argparse.ArgumentParser | argparse._ArgumentGroup, *, prefix_megabytes: int
+) -> None:
+    """Adds what `open_decoder` reads: which engine, and how it runs.
+
+    Args:
+        parser: Gets them.
+        prefix_megabytes: What is held of finished texts unless said otherwise.
+    """
     parser.add_argument(
         "--engine",
         type=_engine,
@@ -34,6 +43,14 @@ def add_engine_flags(parser: argparse.ArgumentParser | argparse._ArgumentGroup) 
         "--cuda-graphs",
         action="store_true",
         help="replay runs whose shapes come again as CUDA graphs; onnxruntime-cuda",
+    )
+    parser.add_argument(
+        "--prefix-cache",
+        type=megabytes,
+        default=prefix_megabytes,
+        metavar="MB",
+        help="keys of finished texts held for prompts that begin alike, in models that never look "
+        "ahead; 0 holds none; default: %(default)s",
     )
 
 
@@ -67,6 +84,7 @@ def open_decoder(args: argparse.Namespace, artifact: Path | None = None) -> Deco
         threads=args.threads,
         low_memory=args.low_memory,
         cuda_graphs=args.cuda_graphs,
+        prefix_bytes=args.prefix_cache * _MEGABYTE,
     )
     if decoder.threads is not None and decoder.threads.limited and not args.quiet:
         say(f"{folder}: {decoder.threads.line()}")

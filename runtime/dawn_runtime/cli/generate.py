@@ -35,7 +35,8 @@ def _work(args: argparse.Namespace) -> None:
     settings = flags.settings(args)
     target = None if args.output is None else destination(args.output, "--output")
     check_apart(given([("--output", args.output)]), given([("--input", args.input)]))
-    make_plan(settings, read_manifest(args.artifact).decoding)  # before the engine is opened
+    manifest = read_manifest(args.artifact)
+    make_plan(settings, manifest.decoding, manifest.attention)  # before the engine is opened
     batch = None if args.input is None else read_prompts(args.input)
     with open_decoder(args) as decoder:
         if batch is not None:

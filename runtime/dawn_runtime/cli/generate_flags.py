@@ -105,7 +105,7 @@ def _add_running(parser: Parser) -> None:
     running = parser.add_argument_group("running")
     add_scalar_flags(running, Limits)
     running.add_argument("--stream", action="store_true", help="print text as it becomes certain")
-    add_engine_flags(running)
+    add_engine_flags(running, prefix_megabytes=128)
 
 
 def check(args: argparse.Namespace) -> None:

@@ -2,7 +2,16 @@
 
 from dawn_runtime.decoding.ask import Answer, Ask, Decision
 from dawn_runtime.decoding.batch import Batch
-from dawn_runtime.decoding.caches import CACHES, Cache, Dual, FullPass, NoCache, Prefix, Trailing
+from dawn_runtime.decoding.caches import (
+    CACHES,
+    Cache,
+    Causal,
+    Dual,
+    FullPass,
+    NoCache,
+    Prefix,
+    Trailing,
+)
 from dawn_runtime.decoding.kv import Kept, KvStore, kv_bytes
 from dawn_runtime.decoding.packing import PADDINGS, Packer, Padding
 from dawn_runtime.decoding.row import Commit, RowState
@@ -29,6 +38,7 @@ __all__ = [
     "Batch",
     "Blocks",
     "Cache",
+    "Causal",
     "Commit",
     "ConvDrawn",
     "Credit",

@@ -28,10 +28,13 @@ from dawn_runtime.decoding import rails
 from dawn_runtime.decoding.ask import Answer, Ask, Decision
 from dawn_runtime.decoding.memory import BatchMemory
 from dawn_runtime.decoding.packing import Packer
+from dawn_runtime.decoding.prefixes import PrefixCache
+from dawn_runtime.decoding.reuse import TextReuse
 from dawn_runtime.decoding.row import RowState
 from dawn_runtime.decoding.run import Run
 from dawn_runtime.decoding.schemes.base import Scheme
 from dawn_runtime.engine.checks import check_outputs
+from dawn_runtime.engine.device import ResidentEngine
 from dawn_runtime.engine.exclusive import exclusive
 from dawn_runtime.engine.protocol import Engine, StepInputs
 from dawn_runtime.errors import BatchFullError, DawnError, OptionError
@@ -46,6 +49,7 @@ class _Member:
     scheme: Scheme
     last_step: int
     engine_seconds: float = 0.0
+    begun: bool = False
 
 
 class Batch:
@@ -56,6 +60,8 @@ class Batch:
         packer: Turns asks into arrays.
         max_rows: Most rows at a time, >= 1.
         max_tokens: Most rows times tokens of the longest, >= 1.
+        prefixes: Keys of texts that rows may begin with, and theirs go to; None takes over nothing,
+            as is so where keys lie in memory of the engine's own.
 
     Attributes:
         forwards: Runs of the engine so far.
@@ -65,13 +71,23 @@ class Batch:
         OptionError: A bound is out of range.
     """
 
-    def __init__(self, engine: Engine, packer: Packer, *, max_rows: int, max_tokens: int) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        packer: Packer,
+        *,
+        max_rows: int,
+        max_tokens: int,
+        prefixes: PrefixCache | None = None,
+    ) -> None:
         self._engine, self._packer = engine, packer
         self._max_rows = check_integer("batch", "max_rows", max_rows, minimum=1)
         self._max_tokens = check_integer("batch", "max_tokens", max_tokens, minimum=1)
         self._members: dict[int, _Member] = {}
         self._next_key = 0
         self._memory = BatchMemory(engine, packer, self._max_rows, self._max_tokens)
+        own = isinstance(engine, ResidentEngine)
+        self._reuse = None if prefixes is None or own else TextReuse(prefixes, self._memory)
         self.forwards = 0
         self.engine_seconds = 0.0
 
@@ -184,17 +200,44 @@ class Batch:
 
     def _step(self) -> tuple[int, ...]:
         self._memory.arrange(self.rows)  # without those that have left
-        asks = {key: self._members[key].scheme.ask(self._members[key].row) for key in self.active}
+        waiting = self._begin()
+        active = [key for key in self.active if key not in waiting]
+        asks = {key: self._members[key].scheme.ask(self._members[key].row) for key in active}
         if any(ask.store.size for own in asks.values() for ask in own):
             self._memory.begin()
         runs = [run for cached in (False, True) if (run := self._run(asks, cached=cached))]
         runs, answers = self._answered(runs)
         after = {key: self._decided(key, own) for key, own in answers.items()}
+        self._hold([key for key, (row, _) in after.items() if row.finished])
+        first = [key for key in after if not self._members[key].row.step]
         for key, (row, _) in after.items():
             self._members[key].row = row
         self._save(runs, {key: decision for key, (_, decision) in after.items()})
+        self._hold(first)
         self._note_time(runs)
         return tuple(asks)
+
+    def _begin(self) -> set[int]:
+        """Lets rows that have not begun take over keys; returns those that had better wait."""
+        fresh = {key: one for key, one in self._members.items() if not one.begun}
+        if self._reuse is None or not fresh:
+            return set()
+        taken, waiting = self._reuse.begin({k: (one.row, one.scheme) for k, one in fresh.items()})
+        for key, one in fresh.items():
+            one.begun = key not in waiting
+        for key, found in taken.items():
+            fresh[key].row = found.row
+        if taken:
+            self._memory.begin()
+            self._memory.arrange(self.rows, list(taken))
+            self._reuse.fill(taken)
+        return waiting
+
+    def _hold(self, keys: Sequence[int]) -> None:
+        """Holds the keys of some rows' texts for those that begin alike."""
+        if self._reuse is not None:
+            for key in keys:
+                self._reuse.hold(key, self._members[key].row, self._members[key].scheme)
 
     def _member(self, key: int) -> _Member:
         try:

@@ -7,11 +7,13 @@ feeds every visible position, or a cached one, which feeds some and looks at kep
     none      every step is a full pass; exact, the reference for every other strategy
     prefix    a cached step feeds the window and all that follows (Fast-dLLM, arXiv 2505.22618)
     dual      a cached step feeds the window alone
+    causal    a cached step feeds what is not finished; exact, and only for models that never look
+              ahead (`dawn_runtime.decoding.schemes.block_causal`)
     trailing  a cached step feeds the window and the tokens just before it (DSB, arXiv 2602.05992)
 
 Kept keys are as old as the pass that computed them: the tokens around them have changed since,
-which makes all but `none` approximations. Their own token never differs: a position whose
-token changed since its key was computed is fed again, whatever the strategy says.
+which makes all but `none` and `causal` approximations. Their own token never differs: a position
+whose token changed since its key was computed is fed again, whatever the strategy says.
 
 To add one: a frozen dataclass decorated by `@CACHES.register`; its fields are its options.
 """
@@ -111,6 +113,17 @@ class NoCache(Cache):
     def keeps(self, row: RowState, window: tuple[int, int]) -> IntArray:
         """Returns nothing."""
         return np.zeros(0, dtype=np.int64)
+
+
+@CACHES.register
+@dataclass(frozen=True, slots=True)
+class Causal(NoCache):
+    """Keeps the keys of what is finished, in models that never look ahead of it.
+
+    What a step feeds is up to a scheme of such models; for all others there is no such key.
+    """
+
+    name: ClassVar[str] = "causal"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,8 @@ at most is known before anything has joined.
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from dawn_runtime.arrays import IntArray, KvArray
 from dawn_runtime.decoding.ask import Ask
 from dawn_runtime.decoding.kv import KvStore, kv_bytes
@@ -76,6 +78,18 @@ class BatchMemory:
         """
         if not self.resident:
             self.arrange(rows)
+
+    def fill(self, key: int, arrays: Sequence[KvArray], count: int) -> None:
+        """Takes over keys of a text into the first slots of a row.
+
+        Args:
+            key: Of the row.
+            arrays: Keys and values of each layer, each [1, Hkv, n, D].
+            count: How many of the n.
+        """
+        assert self._store is not None
+        slots = np.arange(count)
+        self._store.write(key, slots, arrays, 0, slots)
 
     def write(
         self, key: int, row: RowState, ask: Ask, present: Sequence[KvArray], place: int, begin: int

@@ -166,7 +166,7 @@ def _mask(asks: Sequence[Ask], begins: Sequence[int], width: int, slots: int) ->
         columns[ask.kept] = True
         columns[slots + begin : slots + begin + len(ask.tokens)] = True
     shape = (len(asks), 1, width, slots + width)
-    mask = np.ascontiguousarray(np.broadcast_to(visible[:, None, None], shape))
+    mask = np.array(np.broadcast_to(visible[:, None, None], shape), order="C")
     for whole, ask, begin in zip(mask[:, 0], asks, begins, strict=True):
         if ask.sees is not None:
             # Padded rows go on seeing every column of their ask.

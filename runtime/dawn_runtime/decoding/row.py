@@ -41,12 +41,16 @@ class RowState:
         end_tokens: Ids that end the answer; empty to decode every position.
         mask_id: Id of an undecided position.
         shift: 0 if row i of the model predicts token i, 1 if row i-1 does.
-        final: Nothing below this position changes any more; L when the row is finished without an
-            end token. Streams give out, and end tokens are looked for, below it.
+        limit: Where the answer ends; a scheme may decide more than is wanted, to make its last
+            block whole.
+        final: Nothing below this position changes any more; `limit` or more when the row is
+            finished without an end token.
+            Streams give out, and end tokens are looked for, below it.
         commit_step: int64 [L] step of the decision, -1 for given and undecided positions.
         commit_confidence: float32 [L] confidence of the decision, NaN likewise.
         step: Number of steps taken.
         fed: Positions fed to the engine so far, over all steps.
+        reused: Tokens of the prompt whose keys were taken over from an earlier text.
         memory: What the scheme remembers of this row, None if nothing.
         kept: Whose keys are kept, None if there are none.
         linked: In how many of its steps a dependency graph had an edge; see `Decision.linked`.
@@ -61,8 +65,10 @@ class RowState:
     final: int
     commit_step: IntArray
     commit_confidence: FloatArray
+    limit: int
     step: int = 0
     fed: int = 0
+    reused: int = 0
     memory: Any = None
     kept: Kept | None = None
     linked: int = 0
@@ -76,6 +82,7 @@ class RowState:
         end_tokens: tuple[int, ...] = (),
         *,
         shift: int = 0,
+        length: int = 0,
     ) -> "RowState":
         """Lays out a prompt followed by undecided positions.
 
@@ -85,11 +92,13 @@ class RowState:
             mask_id: Id of an undecided position.
             end_tokens: Ids that end the answer.
             shift: As in the attribute.
+            length: L, if it is more than prompt and answer.
         """
-        length = len(prompt) + new_tokens
-        ids = np.full(length, mask_id, dtype=np.int64)
+        limit = len(prompt) + new_tokens
+        ids = np.full(max(length, limit), mask_id, dtype=np.int64)
         ids[: len(prompt)] = prompt
-        return cls.fill(ids, len(prompt), mask_id, end_tokens, shift=shift)
+        row = cls.fill(ids, len(prompt), mask_id, end_tokens, shift=shift)
+        return replace(row, limit=limit)
 
     @classmethod
     def fill(
@@ -121,6 +130,7 @@ class RowState:
             final=_prefix(masked),
             commit_step=read_only(np.full(length, -1, dtype=np.int64)),
             commit_confidence=read_only(np.full(length, np.nan, dtype=np.float32)),
+            limit=length,
         )
 
     @property
@@ -151,7 +161,7 @@ class RowState:
         """
         if not self.end_tokens:
             return None
-        answer = self.ids[self.start : self.final]
+        answer = self.ids[self.start : min(self.final, self.limit)]
         hits = np.zeros(len(answer), dtype=bool)
         for token in self.end_tokens:  # a few: cheaper than sorting them, three times a step
             hits |= answer == token
@@ -161,12 +171,12 @@ class RowState:
     def answer(self) -> IntArray:
         """Final ids after `start`, up to the first that may still change or the first end token."""
         end = self.end
-        return self.ids[self.start : self.final if end is None else end]
+        return self.ids[self.start : min(self.final, self.limit) if end is None else end]
 
     @property
     def finished(self) -> bool:
         """True when everything that matters is decided for good."""
-        return self.final >= self.length or self.end is not None
+        return self.final >= self.limit or self.end is not None
 
     def advance(
         self,
@@ -234,18 +244,19 @@ class RowState:
 
     def holes(self) -> tuple[tuple[int, int], ...]:
         """Returns the runs of positions that were not given: first and one after the last."""
-        open_ = np.concatenate([[False], self.masked | (self.commit_step >= 0), [False]])
+        open_ = (self.masked | (self.commit_step >= 0))[: self.limit]
+        open_ = np.concatenate([[False], open_, [False]])
         edges = np.flatnonzero(open_[1:] != open_[:-1]).tolist()
         return tuple(zip(edges[::2], edges[1::2], strict=True))
 
     def trace(self) -> tuple[Commit, ...]:
-        """Returns all decisions so far, by step and then by position."""
-        positions = np.flatnonzero(self.commit_step >= 0)
+        """Returns all decisions of the answer so far, by step and then by position."""
+        positions = np.flatnonzero(self.commit_step[: self.limit] >= 0)
         return self._commits(positions[np.argsort(self.commit_step[positions], kind="stable")])
 
     def last_commits(self) -> tuple[Commit, ...]:
         """Returns the decisions of the last step, by position."""
-        return self._commits(np.flatnonzero(self.commit_step == self.step - 1))
+        return self._commits(np.flatnonzero(self.commit_step[: self.limit] == self.step - 1))
 
     def _commits(self, ordered: IntArray) -> tuple[Commit, ...]:
         return tuple(

@@ -16,7 +16,8 @@ def decoding_findings(manifest: Manifest, length: int) -> list[Finding]:
     """
     decoding, at = manifest.decoding, f"at length {length}"
     try:
-        scheme = check_default(decoding, shift=manifest.prediction_shift)
+        shift, attention = manifest.prediction_shift, manifest.attention
+        scheme = check_default(decoding, shift=shift, attention=attention)
     except ArtifactError as error:
         return [Finding("problem", "decoding", str(error), "mend decoding in dawn.json")]
     doubt = scheme.policy.doubt(length) if isinstance(scheme, Unmask) else None

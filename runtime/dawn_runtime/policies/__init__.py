@@ -22,8 +22,10 @@ from dawn_runtime.policies.local_leap import LocalLeap
 from dawn_runtime.policies.lsp import Lsp
 from dawn_runtime.policies.one_per_step import OnePerStep
 from dawn_runtime.policies.rpd import Rpd
+from dawn_runtime.policies.sdar import Sdar
 from dawn_runtime.policies.streaming import Streaming
 from dawn_runtime.policies.threshold import Threshold
+from dawn_runtime.policies.wedlm import Wedlm
 
 __all__ = [
     "GUARDS",
@@ -53,8 +55,10 @@ __all__ = [
     "Policy",
     "RowView",
     "Rpd",
+    "Sdar",
     "Selected",
     "Streaming",
     "Threshold",
+    "Wedlm",
     "guarded",
 ]

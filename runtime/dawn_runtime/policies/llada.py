@@ -5,6 +5,12 @@ With n positions of the block to decide and S steps for it, step s = 0, 1, ... c
     k_s = floor(n / S), one more in the first n mod S steps
 
 of the undecided ones, by confidence (`low_confidence`: the others are "remasked") or at random.
+`schedule` `rounded` is that of Tiny-A2D, which runs on time like Dream's but rounds to the nearest:
+step s commits round(m (1 - (1 - a_s) / (1 - a_(s-1)))) of the m undecided ones, a_s being the part
+of the steps that is over after it; all that are left once the steps are. It is reckoned in float32,
+as there: some counts near one half depend on it. Every block has the same number of steps there,
+whatever its length: `block_steps`.
+
 The published function runs the model also for steps with k_s = 0, of which there are S - n if there
 are more steps than positions; nothing changes in them, and there are none here.
 
@@ -25,7 +31,16 @@ from dawn_runtime.arrays import FloatArray, IntArray, inverse, read_only
 from dawn_runtime.errors import OptionError
 from dawn_runtime.option_fields import option
 from dawn_runtime.policies.base import POLICIES, Needs, Policy, RowView
-from dawn_runtime.policies.order import LARGEST_SEED, MOST_STEPS, draws, due, first, scores
+from dawn_runtime.policies.order import (
+    LARGEST_SEED,
+    MOST_STEPS,
+    draws,
+    due,
+    due_of,
+    first,
+    positions_of,
+    scores,
+)
 
 _RANDOM: Final = "random"
 
@@ -45,6 +60,8 @@ class Llada(Policy):
         eos: An end token that waits for all others, 126081 in LLaDA's code; None has it wait no
             more than others.
         eot: Another, 126348 there.
+        schedule: `even`, or `rounded` as in Tiny-A2D.
+        block_steps: Of each block, whatever its length; 0 leaves that to `steps`.
 
     Raises:
         OptionError: An option is out of range.
@@ -59,6 +76,8 @@ class Llada(Policy):
     seed: int = option(0, 0, None, "of the random order", ceiling=LARGEST_SEED)
     eos: int | None = option(None, 0, None, "id of an end token that comes last", kind=int)
     eot: int | None = option(None, 0, None, "id of another", kind=int)
+    schedule: str = option("even", help="how many in each step", choices=("even", "rounded"))
+    block_steps: int = option(0, 0, MOST_STEPS, "steps of each block instead of a part; 0 is none")
 
     @property
     def needs(self) -> Needs:
@@ -73,7 +92,10 @@ class Llada(Policy):
             keys = _without(view, self._last())
         else:
             keys = scores(view, "confidence")
-        return first(view, keys, due(view, self.steps, evenly))
+        schedule = _SCHEDULES[self.schedule]
+        if not self.block_steps:
+            return first(view, keys, due(view, self.steps, schedule))
+        return first(view, keys, due_of(view, schedule(positions_of(view), self.block_steps)))
 
     def _last(self) -> list[int]:
         return [token for token in (self.eos, self.eot) if token is not None]
@@ -99,6 +121,30 @@ def evenly(positions: int, steps: int) -> IntArray:
     base, more = divmod(positions, steps)
     after = base * np.arange(1, steps + 1) + np.minimum(np.arange(1, steps + 1), more)
     return read_only(after)
+
+
+@lru_cache(maxsize=256)
+def rounded(positions: int, steps: int) -> IntArray:
+    """Returns how many are decided after each step; int64 [steps].
+
+    Args:
+        positions: To decide.
+        steps: In which.
+    """
+    one, count = np.float32(1), np.float32(steps)
+    left, after = positions, np.empty(steps, dtype=np.int64)
+    for step in range(steps):
+        # 1 - a, the part that is masked, from a = 1 - t: both differences are rounded there.
+        before = one - (one - np.float32(steps - step) / count)
+        masked = one - (one - np.float32(steps - step - 1) / count)
+        share = np.float64(one - masked / before)
+        left -= min(int(np.rint(np.float64(left) * share)), left)
+        after[step] = positions - left
+    after[-1] = positions
+    return read_only(after)
+
+
+_SCHEDULES: Final = {"even": evenly, "rounded": rounded}
 
 
 def _without(view: RowView, tokens: list[int]) -> FloatArray:

@@ -89,9 +89,18 @@ def share(view: RowView, steps: int) -> tuple[int, int]:
         view: The row.
         steps: Of the whole answer, >= 1.
     """
-    here = view.window_decided + len(view.candidates)
+    here = positions_of(view)
     every = view.decided + int(np.count_nonzero(view.masked))
     return here, max(1, steps * here // every)
+
+
+def positions_of(view: RowView) -> int:
+    """Returns the positions of the window that were to be decided.
+
+    Args:
+        view: The row.
+    """
+    return view.window_decided + len(view.candidates)
 
 
 def due(view: RowView, steps: int, schedule: Callable[[int, int], IntArray]) -> int:
@@ -107,6 +116,15 @@ def due(view: RowView, steps: int, schedule: Callable[[int, int], IntArray]) -> 
         schedule: Of positions and steps: how many are decided after each step, ascending, all of
             them after the last.
     """
-    after = schedule(*share(view, steps))
+    return due_of(view, schedule(*share(view, steps)))
+
+
+def due_of(view: RowView, after: IntArray) -> int:
+    """Returns how many candidates are due by a schedule of the window; see `due`.
+
+    Args:
+        view: The row.
+        after: int64 [steps], how many are decided after each step.
+    """
     place = int(np.searchsorted(after, view.window_decided, side="right"))
     return int(after[place]) - view.window_decided

@@ -1,5 +1,6 @@
 """What `--model` may stand for, and that it is found out without a network."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,24 @@ from dawn_export import ALIASES, SourceError
 from dawn_export.cli import main
 from dawn_export.sources.aliases import ASK_THE_CARD, alias_table
 from dawn_export.sources.find import HubRepository, LocalFolder, find_source
-from dawn_models import family_named
+from dawn_models import Told, family_named
 from dawn_runtime import OptionError
 
-NAMES = ["dream", "dream-base", "dream-coder", "diffucoder", "llada", "llada-base", "llada-1.5"]
+NAMES = [
+    *("dream", "dream-base", "dream-coder", "diffucoder", "diffucoder-instruct", "dreamon"),
+    *("d3llm-dream", "d3llm-dream-coder", "dparallel-dream"),
+    *("llada", "llada-base", "llada-1.5", "d3llm-llada", "dparallel-llada"),
+    *("illada", "illada-base", "a2d-0.6b", "a2d-coder-0.5b", "a2d-0.6b-bd3lm"),
+    *("a2d-coder-0.5b-bd3lm", "open-dcoder", "coda", "coda-base"),
+    *("sdar-1.7b", "sdar-4b", "sdar-8b", "trado-4b", "trado-8b"),
+    *("dream-reasoner", "dream-reasoner-base", "fast-dllm-v2-1.5b", "fast-dllm-v2-7b"),
+    *("wedlm-7b", "wedlm-7b-base", "wedlm-8b", "wedlm-8b-base"),
+    *("nemotron-3b", "nemotron-3b-base", "nemotron-8b", "nemotron-8b-base"),
+]
+LICENCES = (
+    *("Apache-2.0", "MIT", "CC-BY-NC-4.0", "apple-amlr", "NVIDIA Nemotron Open Model"),
+    ASK_THE_CARD,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +41,7 @@ def test_every_alias_is_a_repository_of_a_family_we_read() -> None:
         assert alias.name == name
         assert find_source(alias.repository) == HubRepository(alias.repository)
         assert family_named(alias.family).name == alias.family
-        assert alias.licence in ("Apache-2.0", "MIT", ASK_THE_CARD)
+        assert alias.licence in LICENCES
 
 
 def test_a_name_is_its_repository() -> None:
@@ -71,10 +86,25 @@ def test_the_command_lists_the_names_and_needs_nothing_else(
     out = capsys.readouterr().out
     assert out == alias_table() + "\n"
     heading, *rows = out.splitlines()
-    assert heading.split() == ["name", "repository", "family", "licence"]
-    assert [row.split()[0] for row in rows] == NAMES
-    assert rows[0].split() == ["dream", "Dream-org/Dream-v0-Instruct-7B", "dream", "Apache-2.0"]
-    assert rows[3].endswith("see the model card")
+    columns = re.split(r" {2,}", heading)
+    assert columns[:4] == ["name", "repository", "family", "size"]
+    assert columns[4:] == ["licence", "attention", "decoding", "golden"]
+    table = [re.split(r" {2,}", row) for row in rows]
+    assert [row[0] for row in table] == NAMES
+    found = {row[0]: row[2:] for row in table}
+    assert found["dream"] == ["dream", "7B", "Apache-2.0", "full", "dawn", "logits, text"]
+    assert found["a2d-0.6b"] == ["a2d-mdlm", "0.6B", ASK_THE_CARD, "full", "llada", "logits, text"]
+    assert found["sdar-4b"] == ["sdar", "4B", "Apache-2.0", "block-causal", "not yet", "logits"]
+    assert found["illada"][-1] == "-"
+
+
+def test_a_release_says_what_its_files_do_not() -> None:
+    told = find_source("a2d-0.6b-bd3lm").told_by(Told()).told
+    assert told == Told(family="a2d-bd3lm")
+    repository = find_source("JetLM/SDAR-4B-Chat").told_by(Told(mask_token_id=5)).told
+    assert repository == Told("sdar", 5, usual_block=4)
+    assert find_source("somebody/else").told_by(Told(family="coda")).told == Told("coda")
+    assert find_source("coda").told_by(Told(family="sdar")).told == Told("sdar")
 
 
 def test_a_revision_of_a_folder_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:

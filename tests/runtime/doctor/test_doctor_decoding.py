@@ -8,7 +8,7 @@ import pytest
 from dawn_runtime import Dawn
 from dawn_runtime.doctor.decoding import decoding_findings
 from dawn_runtime.engine.fake import fake_manifest
-from dawn_runtime.manifest import DecodingDefaults, Manifest, Measured, Score
+from dawn_runtime.manifest import Attention, DecodingDefaults, Manifest, Measured, Score
 
 
 def recommending(policy: str, **options: Any) -> Manifest:
@@ -77,3 +77,12 @@ def test_a_scheme_that_cannot_decode_the_model_is_a_problem() -> None:
     (found,) = decoding_findings(shifted, 64)
     assert found.level == "problem"
     assert decoding_findings(replace(shifted, prediction_shift=0), 64)[0].level == "ok"
+
+
+def test_a_rule_in_a_model_that_decides_block_by_block_is_judged_as_it_decodes() -> None:
+    manifest = replace(recommending("sdar", threshold=0.9), attention=Attention("block-causal", 4))
+    (found,) = decoding_findings(manifest, 64)
+    assert found.level == "ok"
+    assert "cache causal" in found.found
+    (found,) = decoding_findings(replace(recommending("wino"), attention=Attention("causal")), 64)
+    assert found.level == "problem"

@@ -1,5 +1,6 @@
 """Rules that count: one in each of the orders, and the schedules of LLaDA and Dream."""
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,9 +25,10 @@ from dawn_runtime.decoding import RowState, Window
 from dawn_runtime.engine.fake import FakeEngine
 from dawn_runtime.policies import Budget, Needs
 from dawn_runtime.policies.dream import times, with_time
-from dawn_runtime.policies.llada import evenly
+from dawn_runtime.policies.llada import evenly, rounded
 from dawn_runtime.policies.order import draws, share
 from support.decoding import MANIFEST, batch_of, begin, states
+from support.golden import GOLDEN
 
 MakeView = Callable[..., RowView]
 
@@ -173,6 +175,21 @@ def test_an_even_schedule_gives_what_is_left_to_the_first_steps() -> None:
     assert commits(Llada(3), 8, Single()) == [3, 3, 2]
     assert commits(Llada(4), 16, Blocks(8)) == [4, 4, 4, 4]
     assert commits(Llada(3, "random"), 8, Single()) == [3, 3, 2]
+
+
+def test_a_rounded_schedule_is_the_published_one() -> None:
+    published = json.loads((GOLDEN / "a2d-qwen3-random" / "transfer.json").read_text())
+    for key, counts in published.items():
+        positions, steps = map(int, key.split(","))
+        found = np.diff(rounded(positions, steps), prepend=0)
+        assert found[found > 0].tolist() == counts, key
+
+
+def test_blocks_of_any_length_may_have_the_same_number_of_steps() -> None:
+    rule = Llada(schedule="rounded", block_steps=4)
+    assert commits(rule, 10, Blocks(8)) == [2, 2, 2, 2, 1, 1]
+    assert commits(Llada(block_steps=2), 10, Blocks(8)) == [4, 4, 1, 1]
+    assert commits(Llada(2, schedule="rounded"), 5, Single()) == [2, 3]
 
 
 def test_blocks_share_the_steps_by_their_size_and_get_one_at_least() -> None:

@@ -9,16 +9,17 @@ options, and one import in `dawn_runtime.decoding.schemes`.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from dawn_runtime.decoding.ask import Answer, Ask, Decision
-from dawn_runtime.decoding.caches import Cache
+from dawn_runtime.decoding.caches import Cache, Causal
 from dawn_runtime.decoding.row import RowState
 from dawn_runtime.decoding.sampling import Sampling
 from dawn_runtime.decoding.windows import Blocks, Single, Window
 from dawn_runtime.errors import OptionError
+from dawn_runtime.manifest_records import Attention
 from dawn_runtime.option_fields import Options
 from dawn_runtime.policies import KernelView
 from dawn_runtime.registry import Registry
@@ -29,12 +30,17 @@ class Scheme(Options, ABC):
 
     Attributes:
         name: Name in the registry.
+        attends: Kinds of attention under which it decodes, of
+            `dawn_runtime.manifest_records.ATTENTIONS`.
+        in_blocks: Whether it decodes only models that decide in blocks of a length.
     """
 
     __slots__ = ()
 
     kind: ClassVar[str] = "scheme"
     name: ClassVar[str]
+    attends: ClassVar[tuple[str, ...]] = ("full",)
+    in_blocks: ClassVar[bool] = False
 
     @abstractmethod
     def ask(self, row: RowState) -> tuple[Ask, ...]:
@@ -77,6 +83,15 @@ class Scheme(Options, ABC):
         """
         return None
 
+    def length(self, start: int, wanted: int) -> int:
+        """Returns the positions of a row: those of prompt and answer, or more to end a last block.
+
+        Args:
+            start: First position of the answer.
+            wanted: Positions of prompt and answer.
+        """
+        return wanted
+
     def most_asks(self) -> int:
         """Returns how many asks a step has at most, for those who plan memory."""
         return 1
@@ -90,6 +105,33 @@ class Scheme(Options, ABC):
         Raises:
             OptionError: It cannot, and why.
         """
+
+    def text_kind(self, row: RowState) -> Hashable | None:
+        """Returns what the keys of a row's text depend on besides the tokens before them.
+
+        None if they depend on what follows, so that no other row can use them.
+
+        Args:
+            row: The row.
+        """
+        return None
+
+    def text_keys(self, row: RowState) -> int:
+        """Returns how many positions from the left keep a key that nothing changes any more."""
+        return 0
+
+    def reusable(self, row: RowState, count: int) -> int:
+        """Returns how many leading keys of another text a row can begin with.
+
+        Args:
+            row: The row before its first step.
+            count: How many leading tokens the texts have in common.
+        """
+        return 0
+
+    def prefilled(self, row: RowState) -> int:
+        """Returns how many leading positions keep a final key after the first step of a row."""
+        return 0
 
     def options(self) -> dict[str, Any]:
         """Returns the options by name, those of its window, cache and sampling apart."""
@@ -117,15 +159,43 @@ def only_blocks(name: str, window: Window) -> None:
         )
 
 
-SHARED = ("window", "cache", "sampling")
-"""Fields that are settings of their own, for every scheme that has them."""
+def only_looking_ahead(owner: str, cache: Cache) -> None:
+    """Refuses a cache that is of models that do not look ahead.
+
+    Args:
+        owner: Who has the cache.
+        cache: What was given.
+
+    Raises:
+        OptionError: It is one.
+    """
+    if isinstance(cache, Causal):
+        raise OptionError(
+            f"{owner}: cache 'causal' is for models that never look ahead of what is finished; "
+            "this one does, use none, prefix or dual"
+        )
+
+
+CAUSAL_TEXT: Final = "causal"
+"""The kind of keys that depend on the tokens before them alone, see `Scheme.text_kind`."""
+
+_OF_THE_MODEL: Final = ("block_length", "origin")
+"""Fields of a scheme that the artifact says."""
+
+SHARED: Final = ("window", "cache", "sampling", *_OF_THE_MODEL)
+"""Fields that are settings of their own or of the model, for every scheme that has them."""
 
 SCHEMES: Registry[Scheme] = Registry("scheme")
 """All schemes by name but `Unmask`, which is named by its policy."""
 
 
 def fitted(
-    scheme: Scheme | str, options: dict[str, Any], window: Window, cache: Cache, sampling: Sampling
+    scheme: Scheme | str,
+    options: dict[str, Any],
+    window: Window,
+    cache: Cache,
+    sampling: Sampling,
+    attention: Attention,
 ) -> Scheme:
     """Returns a scheme made from its name and options, with as much of the rest as it has.
 
@@ -135,6 +205,7 @@ def fitted(
         window: For a scheme with a window.
         cache: For a scheme with a cache.
         sampling: For a scheme that draws tokens.
+        attention: For a scheme that follows the blocks of the model.
 
     Raises:
         OptionError: An option is unknown or out of range, or a cache, a temperature, a forbidden
@@ -157,9 +228,13 @@ def fitted(
         raise OptionError(
             f"scheme {scheme!r} has no guidance; leave guidance at 0, or name a policy that has"
         )
-    given = {"window": window, "cache": cache, "sampling": sampling}
+    given: dict[str, Any] = {"window": window, "cache": cache, "sampling": sampling}
     for name in options:
         if name in given:
             raise OptionError(f"{name} is a setting of its own, no option of scheme {scheme!r}")
+        if name in _OF_THE_MODEL:
+            raise OptionError(f"{name} is what the model was trained for; leave it out")
+    if attention.block_length is not None:
+        given.update({name: getattr(attention, name) for name in _OF_THE_MODEL})
     shared = {name: value for name, value in given.items() if name in known}
     return SCHEMES.make(scheme, {**options, **shared})

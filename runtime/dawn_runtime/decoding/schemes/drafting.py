@@ -17,7 +17,7 @@ from dawn_runtime.arrays import BoolArray, FloatArray, IntArray
 from dawn_runtime.decoding.ask import Answer, Ask, Decision, nothing
 from dawn_runtime.decoding.caches import Cache, NoCache
 from dawn_runtime.decoding.row import RowState
-from dawn_runtime.decoding.schemes.base import Scheme, only_blocks
+from dawn_runtime.decoding.schemes.base import Scheme, only_blocks, only_looking_ahead
 from dawn_runtime.decoding.schemes.predictions import all_masks, without_mask
 from dawn_runtime.decoding.windows import Window
 from dawn_runtime.errors import OptionError
@@ -92,6 +92,7 @@ class Drafting(Scheme):
     def check_together(self) -> None:
         """Refuses windows and caches that drafts cannot be checked with."""
         only_blocks(self.name, self.window)
+        only_looking_ahead(f"scheme {self.name!r}", self.cache)
         if getattr(self.cache, "refresh", "block") != "block":
             raise OptionError(
                 f"scheme {self.name!r}: a cache is refreshed at each block; got {self.cache}"

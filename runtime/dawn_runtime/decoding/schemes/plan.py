@@ -20,14 +20,16 @@ class RowPlan:
     Attributes:
         window: First position of the window and the one after its last.
         candidates: int64 [n] undecided positions of the window, ascending.
-        fed: int64 [S] positions fed, ascending.
+        fed: int64 [S] positions fed, in the order of the rows.
         predicted: int64 [R] positions whose predictions are wanted, candidates included.
         evidence: int64 [Q] positions whose attention rows are wanted; all of them fed.
         attended: int64 [N] positions that are not fed but looked at, through their kept keys.
         slots: int64 [N] where those keys are.
         stored: int64 [n] fed positions whose keys are kept.
         layout: In a full pass the positions that have a slot from now on, in their order; None in a
-            cached step, which leaves the slots as they are.
+            step that leaves the slots as they are.
+        sees: bool [S, N+S] who looks at whom, as in `Ask`; None if all look at all.
+        shift: By how much the row that predicts a position stands before it.
     """
 
     window: tuple[int, int]
@@ -39,6 +41,8 @@ class RowPlan:
     slots: IntArray
     stored: IntArray
     layout: IntArray | None
+    sees: BoolArray | None = None
+    shift: int = 0
 
     def rows(self, positions: IntArray) -> IntArray:
         """Returns which rows of the step stand at some positions.
@@ -46,8 +50,8 @@ class RowPlan:
         Raises:
             OptionError: A position is not fed.
         """
-        end = int(self.fed[-1]) + 1
-        if len(self.fed) == end and positions.max(initial=0) < end:
+        end = int(self.fed.max()) + 1
+        if self.sees is None and len(self.fed) == end and positions.max(initial=0) < end:
             return positions  # everything up to there is fed: row and position are the same
         rows = inverse(self.fed, 1 + max(end, int(positions.max(initial=0))))[positions]
         if (rows < 0).any():
@@ -98,7 +102,7 @@ def make_plan(
     attended = nothing() if kept is None else kept.positions[(visible & ~fed)[kept.positions]]
     positions = np.flatnonzero(fed)
     every = positions if layout is not None else candidates
-    wanted = _wanted(row, end, needs, visible, candidates) & _seen(fed, row.shift)
+    wanted = _wanted(row, end, needs, visible, candidates) & seen(fed, row.shift)
     return RowPlan(
         window=span,
         candidates=candidates,
@@ -109,6 +113,7 @@ def make_plan(
         slots=attended if kept is None else kept.slots(attended),
         stored=stored,
         layout=layout,
+        shift=row.shift,
     )
 
 
@@ -125,6 +130,11 @@ def _wanted(
     return wanted
 
 
-def _seen(fed: BoolArray, shift: int) -> BoolArray:
-    """Tells which positions are predicted by a fed row, [L]; position 0 by row 0 at any shift."""
+def seen(fed: BoolArray, shift: int) -> BoolArray:
+    """Tells which positions are predicted by a fed row, [L]; position 0 by row 0 at any shift.
+
+    Args:
+        fed: bool [L].
+        shift: 0 if row i of the model predicts token i, 1 if row i-1 does.
+    """
     return np.concatenate([fed[:shift], fed[: len(fed) - shift]])

@@ -25,7 +25,7 @@ from dawn_runtime.decoding.caches import Cache, FullPass, NoCache
 from dawn_runtime.decoding.guidance import guided, unprompted
 from dawn_runtime.decoding.row import RowState
 from dawn_runtime.decoding.sampling import GREEDY, Sampling
-from dawn_runtime.decoding.schemes.base import Scheme
+from dawn_runtime.decoding.schemes.base import Scheme, only_looking_ahead
 from dawn_runtime.decoding.schemes.plan import RowPlan, make_plan
 from dawn_runtime.decoding.schemes.predictions import without_mask
 from dawn_runtime.decoding.windows import Window
@@ -83,9 +83,19 @@ class Unmask(Scheme):
         """What the policy and its guards read."""
         return reduce(or_, (guard.needs for guard in self.guards), self.policy.needs)
 
+    def plan(self, row: RowState) -> RowPlan:
+        """Plans the next step of an unfinished row."""
+        past: Past = row.memory or _NO_PAST
+        return make_plan(row, self.window, self.cache, self.needs, past.full)
+
     def check_together(self) -> None:
+        """Refuses a cache of other models, and one beside guidance."""
+        only_looking_ahead(f"policy {self.policy.name!r}", self.cache)
+        self.check_guidance()
+
+    def check_guidance(self) -> None:
         """Refuses to keep keys where each run has the row without its prompt too."""
-        if self.sampling.guidance and not isinstance(self.cache, NoCache):
+        if self.sampling.guidance and self.cache.name != NoCache.name:
             raise OptionError(
                 "guidance feeds the row without its prompt too, of which no keys are kept; set "
                 f"cache to 'none', got {self.cache.name!r}"
@@ -97,13 +107,12 @@ class Unmask(Scheme):
 
     def ask(self, row: RowState) -> tuple[Ask, ...]:
         """Asks for one pass, full or cached, and with guidance for the same without the prompt."""
-        past: Past = row.memory or _NO_PAST
-        needs = self.needs
-        plan = make_plan(row, self.window, self.cache, needs, past.full)
-        predicting = np.maximum(plan.predicted - row.shift, 0) if row.shift else plan.predicted
+        needs, plan = self.needs, self.plan(row)
+        predicting = np.maximum(plan.predicted - plan.shift, 0) if plan.shift else plan.predicted
         asked = Ask(
             tokens=row.ids[plan.fed],
             positions=plan.fed,
+            sees=plan.sees,
             kept=plan.slots,
             predict=plan.rows(predicting),
             evidence=plan.rows(plan.evidence),
@@ -123,7 +132,7 @@ class Unmask(Scheme):
         plan: RowPlan = answer.ask.note
         view, selected = self.view(row, answer), answer.selected
         if selected is None:
-            chosen, linked = self._choice(view, row.mask_id)
+            chosen, linked = self.choice(view, row.mask_id)
         else:
             chosen, linked = plan.candidates[selected.chosen], selected.linked
         # Without a stored key there is nothing to keep slots for.
@@ -134,7 +143,7 @@ class Unmask(Scheme):
             confidence=view.confidence[chosen],
             keep=(0,),
             layout=nothing() if forget else plan.layout,
-            memory=self._past(row, answer, view),
+            memory=self.past(row, answer, view),
             linked=linked,
         )
 
@@ -217,10 +226,10 @@ class Unmask(Scheme):
             view: As from `view`.
             mask_id: Id of an undecided position.
         """
-        return self._choice(view, mask_id)[0]
+        return self.choice(view, mask_id)[0]
 
-    def _choice(self, view: RowView, mask_id: int) -> tuple[IntArray, bool]:
-        """The same, and whether the policy's graph had an edge."""
+    def choice(self, view: RowView, mask_id: int) -> tuple[IntArray, bool]:
+        """Returns the same, and whether the policy's graph had an edge."""
         real: IntArray = view.candidates[view.tokens[view.candidates] != mask_id]
         answer, linked = self.policy.select_linked(view)
         answer = np.asarray(answer, dtype=np.int64)
@@ -232,8 +241,8 @@ class Unmask(Scheme):
             chosen = real[best : best + 1]
         return guarded(view, chosen, real, self.guards) if self.guards else chosen, linked
 
-    def _past(self, row: RowState, answer: Answer, view: RowView) -> Past:
-        """What the next step has to know of this one."""
+    def past(self, row: RowState, answer: Answer, view: RowView) -> Past:
+        """Returns what the next step has to know of this one."""
         plan: RowPlan = answer.ask.note
         past: Past = row.memory or _NO_PAST
         needs = self.needs
