@@ -113,7 +113,7 @@ def test_every_error_of_reading_a_checkpoint_is_translated(
 ) -> None:
     for error in (CheckpointError, ConfigError, WeightsError):
 
-        def failing(folder: Path, error: type[Exception] = error) -> None:
+        def failing(folder: Path, told: Any, error: type[Exception] = error) -> None:
             raise error("one clear line")
 
         monkeypatch.setattr(exporter.Checkpoint, "open", failing)

@@ -52,7 +52,9 @@ def test_a_model_that_must_see_less_is_not_calibrated_by_showing_it_more(
     (tmp_path / "data.jsonl").write_text('{"input_ids": [1, 2]}\n')
     words = ["ranges", "--model", str(model), "--output", str(tmp_path / "c.json"), "--quiet"]
     assert calibrate([*words, "--data", str(tmp_path / "data.jsonl")]) == 2
-    assert "attends block by block, in blocks of 4; this version" in capsys.readouterr().err
+    assert (
+        "attends block by block, in blocks of 4; export it with --target" in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(
@@ -94,5 +96,6 @@ def test_a_checkpoint_that_sees_in_blocks_is_described_with_them(tmp_path: Path)
     (tmp_path / "empty").mkdir()
     manifest = describe(checkpoint, options, tmp_path / "empty", FileEntry(0, "0" * 64))
     assert manifest.attention == Attention("block-causal", 32, "start", carry=True)
-    assert (manifest.prediction_shift, manifest.decoding.block_length) == (1, 32)
+    # Its sub-blocks, which its authors decode one after the other.
+    assert (manifest.prediction_shift, manifest.decoding.block_length) == (1, 8)
     assert json.loads(manifest.to_json())["attention"]["kind"] == "block-causal"

@@ -31,6 +31,7 @@ from dawn_export.quantization.fingerprint import fingerprint
 from dawn_models import Checkpoint
 from dawn_runtime.arrays import IntArray
 from dawn_runtime.checks import check_integer, check_kind
+from dawn_runtime.errors import OptionError
 from dawn_runtime.files import reason_of
 from dawn_runtime.interruption import held
 from dawn_runtime.settings import make_plan
@@ -119,6 +120,12 @@ class Calibrator:
         self._surroundings = read_surroundings(checkpoint)
         manifest = self._surroundings.manifest
         make_plan(options.decoding(), manifest.decoding, manifest.attention)
+        if manifest.attention.kind != "full":
+            raise OptionError(
+                "ranges are recorded of passes that see everything, and this model attends "
+                f"{manifest.attention.words()}; export it with --target cpu or cuda, whose INT8 "
+                "and INT4 need no calibration"
+            )
         self._prompts = encode_all(
             lambda prompt: self._surroundings.encode(prompt, options.max_new_tokens), questions
         )

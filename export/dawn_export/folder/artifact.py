@@ -83,11 +83,13 @@ def _is_mounted(folder: Path) -> bool:
 def _check_room(output: Path) -> None:
     """Refuses a place beside which no folder can be made, or whose name cannot be had."""
     above = next(folder for folder in output.parents if folder.exists())
-    # The name that it has while it is written is longer than its own.
-    trial = above / f".{output.name}.{secrets.token_hex(4)}.trial__"
+    # The name that it has while it is written is longer than its own. A trial that a kill leaves
+    # behind is a leftover like others, and whoever clears those may be faster than we are.
+    trial = above / f".{output.name}.{secrets.token_hex(4)}.partial"
     try:
         trial.mkdir()
-        trial.rmdir()
+        with suppress(FileNotFoundError):
+            trial.rmdir()
     except OSError as error:
         raise OutputError(
             f"{output}: {above} cannot be written to: {reason_of(error)}; choose another place"

@@ -10,14 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dawn_models import FAMILIES, Family, Told, family_named
-from dawn_runtime.decoding import SCHEMES, Unmask
 
 ASK_THE_CARD = "see the model card"
 """Stands where the licence is not known to us."""
 
-
-NOT_YET = "not yet"
-"""Stands where the runtime has no scheme for what a model sees."""
 
 UNKNOWN = "-"
 """Stands where a size is not known to us, and where there is no golden data."""
@@ -104,8 +100,5 @@ def _row(alias: Alias) -> tuple[str, ...]:
 
 
 def _decoding(family: Family) -> str:
-    """The policy of its artifacts; the schemes where policies see too much."""
-    if family.attention in Unmask.attends:
-        return "dawn" if family.decoding is None else family.decoding.policy
-    able = [name for name in SCHEMES.names() if family.attention in SCHEMES.class_of(name).attends]
-    return ", ".join(able) or NOT_YET
+    """The policy of its artifacts."""
+    return "dawn" if family.decoding is None else family.decoding.policy

@@ -94,7 +94,7 @@ def test_the_command_lists_the_names_and_needs_nothing_else(
     found = {row[0]: row[2:] for row in table}
     assert found["dream"] == ["dream", "7B", "Apache-2.0", "full", "dawn", "logits, text"]
     assert found["a2d-0.6b"] == ["a2d-mdlm", "0.6B", ASK_THE_CARD, "full", "llada", "logits, text"]
-    assert found["sdar-4b"] == ["sdar", "4B", "Apache-2.0", "block-causal", "not yet", "logits"]
+    assert found["sdar-4b"] == ["sdar", "4B", "Apache-2.0", "block-causal", "sdar", "logits, text"]
     assert found["illada"][-1] == "-"
 
 

@@ -1,6 +1,6 @@
 """Models that predict the mask itself: no rule commits it, and every answer ends."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,6 +14,7 @@ from dawn_runtime.decoding import SCHEMES, Batch, NoCache, Packer, Single, Unmas
 from dawn_runtime.decoding.device_batch import DeviceBatch
 from dawn_runtime.engine.fake import FakeEngine, HashModel
 from dawn_runtime.generation import begin_batch
+from dawn_runtime.manifest import Attention
 from dawn_runtime.policies import Dapd, Dawn, Factor, Klass, LocalLeap, OnePerStep, Threshold
 from dawn_runtime.request import Limits, Request
 from support.decoding import (
@@ -93,9 +94,9 @@ def test_no_rule_commits_the_mask_and_every_answer_ends(
 
 
 SCHEME_OPTIONS: list[tuple[str, dict[str, Any]]] = [
-    *((name, {}) for name in SCHEMES.names()),
-    *(("verify", {"tries": 4, "how": how}) for how in ("rows", "copies")),
-    *(("verify", {"tries": 4, "threshold": 0.0, "how": how}) for how in ("rows", "copies")),
+    *((name, {}) for name in SCHEMES.names() if "full" in SCHEMES.class_of(name).attends),
+    *(("verify", {"tries": 4, "how": how}) for how in ("rows", "shared")),
+    *(("verify", {"tries": 4, "threshold": 0.0, "how": how}) for how in ("rows", "shared")),
     ("verify", {"tries": 4, "threshold": 1.0}),
     *((name, {"threshold": 0.0}) for name in ("credit", "freedave", "wino")),
     *(("info-gain", {"threshold": threshold}) for threshold in (0.0, 1.0)),
@@ -111,6 +112,33 @@ def test_no_scheme_commits_the_mask_and_every_answer_ends(
     scheme: str, options: dict[str, Any], share: float, seed: int
 ) -> None:
     for result in run_fond(scheme, share, seed, options=options, stop_at_eos=False):
+        assert len(result.tokens) == 14
+        assert MASK not in result.tokens
+        assert all(0 < commit.confidence <= 1 for commit in result.trace)
+
+
+SEES_LESS = [
+    (Attention("block-causal", 4), "self-verify"),
+    (Attention("block-causal", 4), "threshold"),
+    (Attention("block-causal", 5, "prompt"), "dawn"),
+    (Attention("causal"), "wedlm"),
+    (Attention("causal"), "autoregressive"),
+    (Attention("causal", 4, "prompt", carry=True), "threshold"),
+    (Attention("causal", 4, "prompt", carry=True), "linear-speculation"),
+]
+
+
+@pytest.mark.parametrize(("attention", "policy"), SEES_LESS, ids=str)
+@given(share=st.sampled_from([0.3, 0.8, 1.0]), seed=st.integers(0, 1000))
+@settings(max_examples=25)
+def test_nor_does_a_model_that_sees_less(
+    attention: Attention, policy: str, share: float, seed: int
+) -> None:
+    manifest = replace(MANIFEST, attention=attention)
+    decoder = Decoder(manifest, FakeEngine(manifest, Fond(share, seed)))
+    for result in decoder.generate_batch(
+        [[1, 2], [3, 4, 5]], max_new_tokens=14, policy=policy, stop_at_eos=False
+    ):
         assert len(result.tokens) == 14
         assert MASK not in result.tokens
         assert all(0 < commit.confidence <= 1 for commit in result.trace)
