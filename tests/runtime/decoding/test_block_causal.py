@@ -16,7 +16,18 @@ from dawn_runtime.decoding.schemes.block_causal import BlockCausal
 from dawn_runtime.decoding.schemes.block_plan import BlockGrid
 from dawn_runtime.engine import StepInputs
 from dawn_runtime.engine.fake import FakeEngine
-from support.decoding import DAWN, END, MANIFEST, MASK, POLICIES, Steady, batch_of, finished, states
+from support.decoding import (
+    DAWN,
+    END,
+    MANIFEST,
+    MANY,
+    MASK,
+    POLICIES,
+    Steady,
+    batch_of,
+    finished,
+    states,
+)
 
 
 def begun(scheme: BlockCausal, prompt: list[int], new: int, *, shift: int = 0) -> RowState:
@@ -95,7 +106,7 @@ class Slow:
     share=st.sampled_from([0.0, 0.7, 1.0]),
     seed=st.integers(0, 10000),
 )
-@settings(max_examples=1000)
+@settings(max_examples=MANY)
 def test_it_decides_what_the_slow_reference_decides(
     prompt: list[int],
     new: int,

@@ -13,7 +13,17 @@ from dawn_runtime.decoding.schemes.causal_rows import CausalRows
 from dawn_runtime.engine import StepInputs
 from dawn_runtime.engine.fake import FakeEngine
 from dawn_runtime.policies import Wedlm
-from support.decoding import DAWN, MANIFEST, MASK, POLICIES, Steady, batch_of, finished, states
+from support.decoding import (
+    DAWN,
+    MANIFEST,
+    MANY,
+    MASK,
+    POLICIES,
+    Steady,
+    batch_of,
+    finished,
+    states,
+)
 
 
 def begun(scheme: CausalRows, prompt: list[int], new: int) -> RowState:
@@ -71,7 +81,7 @@ class Slow:
     share=st.sampled_from([0.0, 0.7, 1.0]),
     seed=st.integers(0, 10000),
 )
-@settings(max_examples=1000)
+@settings(max_examples=MANY)
 def test_it_decides_what_the_slow_reference_decides(
     prompt: list[int], new: int, width: int, policy: Any, cache: Cache, share: float, seed: int
 ) -> None:

@@ -12,7 +12,7 @@ from dawn_runtime.decoding import Cache, Causal, RowState, Scheme
 from dawn_runtime.decoding.schemes import Autoregressive, LinearSpeculation
 from dawn_runtime.engine import StepInputs
 from dawn_runtime.engine.fake import FakeEngine
-from support.decoding import MANIFEST, MASK, OLDER, Steady, batch_of, finished, states
+from support.decoding import MANIFEST, MANY, MASK, OLDER, Steady, batch_of, finished, states
 
 TEMPLATES = st.lists(st.sampled_from([1, 2, 3, MASK, MASK, MASK]), min_size=1, max_size=16)
 
@@ -42,7 +42,7 @@ def greedy(ids: list[int], model: Any) -> list[int]:
     share=st.sampled_from([0.0, 0.5, 0.9, 1.0]),
     seed=st.integers(0, 10000),
 )
-@settings(max_examples=1000)
+@settings(max_examples=MANY)
 def test_it_is_lossless(
     prompt: list[int],
     template: list[int],

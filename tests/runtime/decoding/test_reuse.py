@@ -55,7 +55,7 @@ def answers(batch: Batch, scheme: Scheme, prompts: list[list[int]], new: int) ->
     share=st.sampled_from([0.0, 0.7]),
     seed=st.integers(0, 1000),
 )
-@settings(max_examples=300)
+@settings(max_examples=100)
 def test_an_answer_is_what_it_is_alone(
     scheme: Scheme, common: list[int], tails: list[list[int]], new: int, share: float, seed: int
 ) -> None:

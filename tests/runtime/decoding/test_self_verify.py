@@ -12,7 +12,7 @@ from dawn_runtime.decoding import Cache, Causal, RowState
 from dawn_runtime.decoding.schemes import SelfVerify
 from dawn_runtime.engine import StepInputs
 from dawn_runtime.engine.fake import FakeEngine
-from support.decoding import MANIFEST, MASK, OLDER, Steady, batch_of, finished, states
+from support.decoding import MANIFEST, MANY, MASK, OLDER, Steady, batch_of, finished, states
 
 
 def begun(scheme: SelfVerify, prompt: list[int], new: int) -> RowState:
@@ -89,7 +89,7 @@ class Slow:
     share=st.sampled_from([0.0, 0.6, 0.9, 1.0]),
     seed=st.integers(0, 10000),
 )
-@settings(max_examples=1000)
+@settings(max_examples=MANY)
 def test_it_decides_what_the_slow_reference_decides(
     prompt: list[int],
     new: int,

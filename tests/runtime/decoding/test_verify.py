@@ -16,7 +16,7 @@ from dawn_runtime.decoding.schemes.drafting import Hand, in_hand
 from dawn_runtime.decoding.schemes.verify import _Past, worth_trying
 from dawn_runtime.engine import StepInputs
 from dawn_runtime.engine.fake import FakeEngine, HashModel, fake_manifest
-from support.decoding import END, MANIFEST, MASK, Steady, batch_of, finished, states
+from support.decoding import END, MANIFEST, MANY, MASK, Steady, batch_of, finished, states
 
 TEMPLATES = st.lists(st.sampled_from([1, 2, 3, MASK, MASK, MASK]), min_size=1, max_size=24)
 SHARES = st.sampled_from([0.0, 0.5, 0.8, 0.95, 1.0])
@@ -114,7 +114,7 @@ class Slow:
     share=SHARES,
     seed=st.integers(0, 10000),
 )
-@settings(max_examples=1000)
+@settings(max_examples=MANY)
 def test_it_decides_what_the_slow_reference_decides(
     template: list[int],
     tries: int,
