@@ -4,7 +4,7 @@ import math
 import os
 import reprlib
 from pathlib import Path
-from typing import TypeGuard
+from typing import Final, TypeGuard
 
 import numpy as np
 
@@ -19,13 +19,18 @@ _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
 
 
+_LONGEST_SHOWN: Final = 160
+"""Characters of a value in a message; what is nested shortens each level, not the whole."""
+
+
 def shown(value: object) -> str:
     """Returns a value of any kind as one short line, for messages."""
     try:
         text = _SHORT.repr(value)
     except Exception:  # more digits than Python prints, or a `__repr__` that fails
         text = f"a value of type {type(value).__name__}"
-    return " ".join(text.split())
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST_SHOWN else f"{line[: _LONGEST_SHOWN - 3]}..."
 
 
 def is_integer(value: object) -> TypeGuard[int]:

@@ -22,6 +22,7 @@ from dawn_runtime import (
     Settings,
     open_engine,
 )
+from dawn_runtime.checks import shown
 from dawn_runtime.decoding import Blocks, Dual, Pruned, Sampling, Sliding
 from dawn_runtime.policies import Dapd, Dawn, Factor, Klass, LocalLeap, Threshold
 from dawn_runtime.request import Limits
@@ -422,3 +423,12 @@ def test_missing_entries_of_a_masked_array_are_no_ids(decoder: Decoder) -> None:
     for prompt in ({"input_ids": masked}, {"prompt": masked}):
         with pytest.raises(PromptError, match=r"a masked array of NumPy.*; give the ids alone"):
             decoder.generate(**prompt, max_new_tokens=2)
+
+
+def test_a_value_of_many_parts_is_shown_in_a_short_line_all_the_same() -> None:
+    parts = {f"name {number}": ["x" * 70] * 6 for number in range(6)}
+    line = shown(parts)
+    assert len(line) == 160
+    assert line.startswith("{'name 0': ['xxx")
+    assert line.endswith("...")
+    assert shown({"policy": 3}) == "{'policy': 3}"
