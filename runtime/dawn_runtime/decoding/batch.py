@@ -86,8 +86,9 @@ class Batch:
         self._members: dict[int, _Member] = {}
         self._next_key = 0
         self._memory = BatchMemory(engine, packer, self._max_rows, self._max_tokens)
-        own = isinstance(engine, ResidentEngine)
-        self._reuse = None if prefixes is None or own else TextReuse(prefixes, self._memory)
+        self._reuse = None
+        if prefixes is not None and prefixes.holds and not isinstance(engine, ResidentEngine):
+            self._reuse = TextReuse(prefixes, self._memory)
         self.forwards = 0
         self.engine_seconds = 0.0
 

@@ -78,6 +78,11 @@ class PrefixCache:
         self._lock = Lock()
 
     @property
+    def holds(self) -> bool:
+        """Whether it may hold anything at all."""
+        return self._max_bytes > 0
+
+    @property
     def reuse(self) -> Reuse:
         """What it has done so far."""
         with self._lock:

@@ -108,8 +108,16 @@ def test_rows_that_look_ahead_take_nothing_over_and_do_not_wait() -> None:
 
 def test_a_row_waits_once_for_another_and_never_for_ever() -> None:
     """Nothing can be held, so waiting was in vain: it begins in the next step all the same."""
-    batch = batch_with(PrefixCache(0), Steady(0.5, 1))
+    batch = batch_with(PrefixCache(1), Steady(0.5, 1))
     scheme = SCHEMES[3]
     one, two = (batch.admit(begun(scheme, [1, 2, 3, last], 3), scheme) for last in (4, 5))
     assert batch.step() == (one,)
     assert two in batch.step()
+
+
+def test_where_nothing_may_be_held_nobody_looks_or_waits() -> None:
+    prefixes = PrefixCache(0)
+    batch = batch_with(prefixes, Steady(0.5, 1))
+    keys = [batch.admit(begun(SCHEMES[3], [1, 2, 3, last], 3), SCHEMES[3]) for last in (4, 5)]
+    assert batch.step() == tuple(keys)
+    assert prefixes.reuse.lookups == 0
