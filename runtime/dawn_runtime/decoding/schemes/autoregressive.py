@@ -16,12 +16,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from dawn_runtime.arrays import BoolArray, FloatArray, IntArray
+from dawn_runtime.arrays import IntArray
 from dawn_runtime.decoding.ask import Answer, Ask, Decision, nothing
 from dawn_runtime.decoding.caches import Cache, Causal, NoCache
 from dawn_runtime.decoding.row import RowState
 from dawn_runtime.decoding.schemes.base import CAUSAL_TEXT, SCHEMES, Scheme
-from dawn_runtime.decoding.schemes.predictions import without_mask
+from dawn_runtime.decoding.schemes.plan import causal
+from dawn_runtime.decoding.schemes.predictions import first_without_mask
 from dawn_runtime.errors import OptionError
 
 
@@ -102,29 +103,9 @@ class CausalText(Scheme):
             store=rows if isinstance(self.cache, Causal) else nothing(),
         )
 
-    def next_tokens(self, row: RowState, answer: Answer) -> tuple[IntArray, FloatArray]:
-        """Returns what is predicted: tokens int64 [n], the first never the mask, float32 [n]."""
-        first = None if answer.logits is None else answer.logits[:1]
-        token, sure = without_mask(answer.tokens[:1], answer.confidence[:1], first, row.mask_id)
-        return (
-            np.concatenate([token, answer.tokens[1:]]),
-            np.concatenate([sure, answer.confidence[1:]]),
-        )
-
     def stuck(self, row: RowState, answers: Sequence[Answer]) -> bool:
         """Tells whether the mask itself is predicted to come next."""
         return bool(answers[0].tokens[0] == row.mask_id)
-
-
-def causal(kept: int, fed: int) -> BoolArray:
-    """Returns who looks at whom: all kept keys, the row itself, the rows before; bool [S, N+S].
-
-    Args:
-        kept: N.
-        fed: S.
-    """
-    sees: BoolArray = np.tri(fed, kept + fed, kept, dtype=bool)
-    return sees
 
 
 @SCHEMES.register
@@ -149,5 +130,5 @@ class Autoregressive(CausalText):
 
     def decide(self, row: RowState, answers: Sequence[Answer]) -> Decision:
         """Commits it."""
-        tokens, confidence = self.next_tokens(row, answers[0])
+        tokens, confidence = first_without_mask(answers[0], row.mask_id)
         return Decision(np.array([row.settled]), tokens, confidence, keep=(0,))

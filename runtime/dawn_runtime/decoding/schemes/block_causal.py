@@ -109,6 +109,10 @@ class BlockCausal(Unmask):
                 "this one predicts its own position"
             )
 
+    def grid(self, start: int) -> BlockGrid:
+        """Returns where the blocks of a row begin whose answer begins at `start`."""
+        return BlockGrid.of(self.block_length, self.origin, start)
+
     def length(self, start: int, wanted: int) -> int:
         """Returns the positions of a row whose last block is whole, where blocks begin at 0.
 
@@ -117,13 +121,13 @@ class BlockCausal(Unmask):
         """
         if self.origin == "prompt":
             return wanted
-        return BlockGrid.of(self.block_length, self.origin, start).rounded(wanted)
+        return self.grid(start).rounded(wanted)
 
     def text_kind(self, row: RowState) -> Hashable | None:
         """Returns where blocks begin, or that text is causal; None if no keys are kept."""
         if _KEEPS[self.cache.name] == "nothing":
             return None
-        grid = BlockGrid.of(self.block_length, self.origin, row.start)
+        grid = self.grid(row.start)
         return CAUSAL_TEXT if self.causal else (grid.length, grid.offset)
 
     def text_keys(self, row: RowState) -> int:
@@ -137,7 +141,7 @@ class BlockCausal(Unmask):
 
         The row that says a token that is carried is fed.
         """
-        grid = BlockGrid.of(self.block_length, self.origin, row.start)
+        grid = self.grid(row.start)
         begin, _ = grid.span(row.settled)
         carried = self.carry and begin == row.settled
         most = min(count, begin - 1 if carried else begin)
@@ -145,14 +149,14 @@ class BlockCausal(Unmask):
 
     def prefilled(self, row: RowState) -> int:
         """Returns what goes before the block under way."""
-        return BlockGrid.of(self.block_length, self.origin, row.start).span(row.settled)[0]
+        return self.grid(row.start).span(row.settled)[0]
 
     def plan(self, row: RowState) -> RowPlan:
         """Plans the next step of an unfinished row."""
         past: Past | None = row.memory
         sub = self.window.block_length if isinstance(self.window, Blocks) else self.block_length
         step = BlockStep(
-            grid=BlockGrid.of(self.block_length, self.origin, row.start),
+            grid=self.grid(row.start),
             sub_length=min(sub, self.block_length),
             carry=self.carry,
             causal=self.causal,
@@ -178,7 +182,7 @@ class BlockCausal(Unmask):
         needs, plan = self.needs, answer.ask.note
         last = None if row.memory is None else row.memory.full
         if _KEEPS[self.cache.name] == "block" and plan.stored.size:
-            block = BlockGrid.of(self.block_length, self.origin, row.start).span(plan.window[0])
+            block = self.grid(row.start).span(plan.window[0])
             carried = plan.stored[-1] < block[0]  # nothing of the block has a key yet
             last = None if carried else FullPass(block, row.decided)
         return Past(

@@ -26,12 +26,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from dawn_runtime.arrays import BoolArray
 from dawn_runtime.decoding.ask import Answer, nothing
 from dawn_runtime.decoding.caches import Causal, NoCache
 from dawn_runtime.decoding.row import RowState
 from dawn_runtime.decoding.schemes.base import CAUSAL_TEXT
-from dawn_runtime.decoding.schemes.plan import RowPlan
+from dawn_runtime.decoding.schemes.plan import RowPlan, causal
 from dawn_runtime.decoding.schemes.unmask import Past, Unmask
 from dawn_runtime.decoding.windows import Blocks
 from dawn_runtime.errors import OptionError
@@ -127,7 +126,7 @@ class CausalRows(Unmask):
             slots=text if row.kept is None else row.kept.slots(text),
             stored=known,
             layout=None,
-            sees=_before(len(text), len(fed)),
+            sees=causal(len(text), len(fed)),
         )
 
     def past(self, row: RowState, answer: Answer, view: RowView) -> Past:
@@ -136,9 +135,3 @@ class CausalRows(Unmask):
             policy=view.memory if self.needs.history else None,
             confidence=view.confidence if self.needs.known_predictions else None,
         )
-
-
-def _before(kept: int, fed: int) -> BoolArray:
-    """All kept keys, the row itself and the rows before it; bool [S, N+S]."""
-    sees: BoolArray = np.tri(fed, kept + fed, kept, dtype=bool)
-    return sees

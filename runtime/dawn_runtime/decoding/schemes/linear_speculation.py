@@ -22,8 +22,10 @@ import numpy as np
 from dawn_runtime.decoding.ask import Answer, Ask, Decision, nothing
 from dawn_runtime.decoding.caches import Cache, Causal
 from dawn_runtime.decoding.row import RowState
-from dawn_runtime.decoding.schemes.autoregressive import CausalText, causal
+from dawn_runtime.decoding.schemes.autoregressive import CausalText
 from dawn_runtime.decoding.schemes.base import SCHEMES
+from dawn_runtime.decoding.schemes.plan import causal
+from dawn_runtime.decoding.schemes.predictions import first_without_mask
 from dawn_runtime.option_fields import option
 
 _DRAFTS: Final = "drafts"
@@ -63,7 +65,7 @@ class LinearSpeculation(CausalText):
     def decide(self, row: RowState, answers: Sequence[Answer]) -> Decision:
         """Commits what is agreed on and the token after it; of drafts it commits nothing."""
         (answer,) = answers
-        tokens, confidence = self.next_tokens(row, answer)
+        tokens, confidence = first_without_mask(answer, row.mask_id)
         if answer.ask.note is _DRAFTS:
             here = row.settled + np.arange(len(tokens))
             drafts = np.where(row.masked[here], tokens, row.ids[here])

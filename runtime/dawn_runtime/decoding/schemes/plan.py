@@ -138,3 +138,14 @@ def seen(fed: BoolArray, shift: int) -> BoolArray:
         shift: 0 if row i of the model predicts token i, 1 if row i-1 does.
     """
     return np.concatenate([fed[:shift], fed[: len(fed) - shift]])
+
+
+def causal(kept: int, fed: int) -> BoolArray:
+    """Returns who looks at whom: all kept keys, the row itself, the rows before; bool [S, N+S].
+
+    Args:
+        kept: N.
+        fed: S.
+    """
+    sees: BoolArray = np.tri(fed, kept + fed, kept, dtype=bool)
+    return sees

@@ -70,3 +70,18 @@ def without_mask_in(block: BoolArray, answer: Answer, mask_id: int) -> tuple[Int
         tokens[block], confidence[block], logits, mask_id
     )
     return tokens, confidence
+
+
+def first_without_mask(answer: Answer, mask_id: int) -> tuple[IntArray, FloatArray]:
+    """Returns what is predicted, the first never the mask: tokens int64 [n], float32 [n].
+
+    For what is committed from the left as far as it is agreed on.
+
+    Args:
+        answer: With logits, if the first is the mask.
+        mask_id: Id of an undecided position.
+    """
+    logits = None if answer.logits is None else answer.logits[:1]
+    token, sure = without_mask(answer.tokens[:1], answer.confidence[:1], logits, mask_id)
+    tokens = np.concatenate([token, answer.tokens[1:]])
+    return tokens, np.concatenate([sure, answer.confidence[1:]])

@@ -34,7 +34,7 @@ from dawn_runtime.decoding.row import RowState
 from dawn_runtime.decoding.schemes.base import SCHEMES, Scheme
 from dawn_runtime.decoding.schemes.block_causal import BlockCausal
 from dawn_runtime.decoding.schemes.block_plan import BlockGrid
-from dawn_runtime.decoding.schemes.predictions import without_mask
+from dawn_runtime.decoding.schemes.predictions import first_without_mask
 from dawn_runtime.decoding.schemes.unmask import Past
 from dawn_runtime.decoding.windows import Single
 from dawn_runtime.errors import OptionError
@@ -170,7 +170,7 @@ class SelfVerify(Scheme):
 
     def _checking(self, row: RowState, drafts: _Drafts) -> Ask:
         """Text without keys, the block with its drafts, and a mask for each position checked."""
-        grid = BlockGrid.of(self.block_length, self.origin, row.start)
+        grid = self._rule.grid(row.start)
         (begin, _), (first, end) = grid.span(row.settled), drafts.span
         kept = nothing() if row.kept is None else row.kept.positions
         text = np.setdiff1d(np.arange(begin), kept)
@@ -188,10 +188,7 @@ class SelfVerify(Scheme):
 
     def _accepted(self, row: RowState, drafts: _Drafts, answer: Answer) -> Decision:
         first, end = drafts.span
-        logits = None if answer.logits is None else answer.logits[:1]
-        token, sure = without_mask(answer.tokens[:1], answer.confidence[:1], logits, row.mask_id)
-        tokens = np.concatenate([token, answer.tokens[1:]])
-        confidence = np.concatenate([sure, answer.confidence[1:]])
+        tokens, confidence = first_without_mask(answer, row.mask_id)
         agrees = tokens == drafts.tokens[first:end]
         taken = int(np.argmin(np.append(agrees, False))) + 1
         here = np.arange(first, min(first + taken, end))
