@@ -10,9 +10,9 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from dawn_models.config import Attention, ModelConfig
+from dawn_models.config import BLOCK_CAUSAL, Attention, ModelConfig
 from dawn_models.families import rope
-from dawn_models.families.family import MAX_LAYERS, head_dim_of, stored_head
+from dawn_models.families.family import MAX_LAYERS, block_length_of, head_dim_of, stored_head
 from dawn_models.families.ids import eos_token_ids, mask_token_id, pad_token_id
 from dawn_models.fields import Fields
 
@@ -111,6 +111,21 @@ def qwen_config(
         eos_token_ids=eos_token_ids(config, generation),
         pad_token_id=pad_token_id(config, generation),
         attention=attention or Attention(),
+    )
+
+
+def block_config(config: Fields, generation: Fields, *, family: str, field: str) -> ModelConfig:
+    """Qwen3 geometry that is denoised in blocks from position 0 on, row i predicting token i.
+
+    Args:
+        config: fields of config.json.
+        generation: fields of generation_config.json.
+        family: its name.
+        field: field of config.json with the length of a block.
+    """
+    attention = Attention(BLOCK_CAUSAL, block_length_of(config, field))
+    return qwen_config(
+        config, generation, family=family, shift=0, qk_norm=True, attention=attention
     )
 
 

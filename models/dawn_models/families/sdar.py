@@ -6,9 +6,9 @@ lengths are 4, 8, 16, 32 and 64.
 
 from __future__ import annotations
 
-from dawn_models.config import BLOCK_CAUSAL, Attention, ModelConfig
+from dawn_models.config import BLOCK_CAUSAL, ModelConfig
 from dawn_models.families import qwen
-from dawn_models.families.family import LOGITS_AND_TEXT, Decoding, Family, Release, block_length_of
+from dawn_models.families.family import LOGITS_AND_TEXT, Decoding, Family, Release
 from dawn_models.families.namesakes import is_sdar
 from dawn_models.families.table import FieldTable
 from dawn_models.fields import Fields
@@ -17,10 +17,7 @@ _BLOCK_FIELD = "block_size"
 
 
 def _parse(config: Fields, generation: Fields) -> ModelConfig:
-    attention = Attention(BLOCK_CAUSAL, block_length_of(config, _BLOCK_FIELD))
-    return qwen.qwen_config(
-        config, generation, family="sdar", shift=0, qk_norm=True, attention=attention
-    )
+    return qwen.block_config(config, generation, family="sdar", field=_BLOCK_FIELD)
 
 
 SDAR = Family(
