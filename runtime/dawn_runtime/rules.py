@@ -60,7 +60,8 @@ def make_guards(given: Any) -> tuple[Guard, ...]:
             f"guard is {shown(given)}; expected a name ({', '.join(GUARDS.names())}), a guard, or "
             "several in a list"
         )
-    made = () if list(given) == [NO_GUARD] else tuple(GUARDS.parse(one) for one in given)
+    none = len(given) == 1 and isinstance(given[0], str) and given[0] == NO_GUARD
+    made = () if none else tuple(GUARDS.parse(one) for one in given)
     names = [one.name for one in made]
     for name in names:
         if names.count(name) > 1:

@@ -76,13 +76,13 @@ def test_permissions_are_known_before_anything_is_read(
     make = Path.mkdir
 
     def forbidden(self: Path, *arguments: Any, **options: Any) -> None:
-        if self.name.endswith(".partial"):
+        if self.parent.name == "above":  # where it is allowed beside what is there already
             raise PermissionError(13, "Permission denied", str(self))
         make(self, *arguments, **options)
 
     monkeypatch.setattr(Path, "mkdir", forbidden)
     message = refused(small, tmp_path / "above" / "out")
-    assert "above: cannot be written to: Permission denied" in message
+    assert "above cannot be written to: Permission denied; choose another place" in message
     assert not (tmp_path / "above").exists()
 
 

@@ -339,6 +339,8 @@ def test_settings_take_a_guard_by_name_as_an_object_or_several() -> None:
         ([5], "guard is 5; expected a name"),
         (Budget, "guard is .*; expected a name"),
         ([Threshold(0.5)], "guard is Threshold.*; expected a name"),
+        ([np.array([], bool)], r"guard is array\(\[\].*; expected a name"),
+        ([np.array(["none", "none"])], r"guard is array\(\['none'.*; expected a name"),
     ],
 )
 def test_a_guard_that_is_none_is_refused(guard: Any, message: str) -> None:
