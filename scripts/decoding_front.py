@@ -11,9 +11,10 @@ the tables again.
 
 Standard output gets a table for all tasks and one for each group of them, with intervals of 95 %,
 and which rule is ahead of the usual ones with intervals apart; or one JSON document with --json.
-Wall time is that of an answer's batch divided by the answers in it, measured once, in this run: of
-two wall times only differences of a fifth or more are called one, and none is if the machine was
-busy with something else.
+Time is that of an answer's batch divided by the answers in it, measured once, in this run: with
+--threads 1 that of the processor, which is what the clock shows on a free core and stays it where
+other programs run beside; with more threads that of the clock, on a machine that must be quiet.
+Of two times only differences of a fifth or more are called one.
 """
 
 from __future__ import annotations

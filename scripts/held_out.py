@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dawn_calibration.tasks import LEARNED, TASKS, Item, items
+from dawn_calibration.tasks import TASKS, Item, items
 from dawn_calibration.tasks.base import Verdict
 from dawn_runtime import Decoder, Result
 from dawn_runtime.cli.common import Parser, count
@@ -39,7 +39,7 @@ def add_item_flags(parser: Parser, *, batch: int, of: str = "task") -> None:
         batch: Items decoded together unless said otherwise.
         of: What `--items` are of.
     """
-    parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(LEARNED))
+    parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS))
     parser.add_argument("--items", type=count, default=100, help=f"held-out items of each {of}")
     parser.add_argument("--max-new-tokens", type=count, default=64)
     parser.add_argument("--block-length", type=count, default=32)

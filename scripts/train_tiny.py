@@ -66,7 +66,6 @@ LATE_SHARES = {
     "coupled-tables": 3.5,
     "coupled-story": 2.0,
     "coupled-sudoku": 3.0,
-    "coupled-board": 2.5,
 }
 """How often a task is drawn, 1 for those not named: in the second half of a run, and in all of one
 that begins with a checkpoint, those that take long to learn more often."""

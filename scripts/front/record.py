@@ -68,7 +68,8 @@ class Outcome:
         right: Whether the answer is right.
         forwards: Runs of the engine it took part in.
         rows: Positions fed.
-        seconds: Wall time, that of its batch divided by the items in it.
+        seconds: Time of its batch divided by the items in it: of the processor with one thread,
+            which is that of the clock on a free core, and else of the clock.
     """
 
     right: tuple[bool, ...]

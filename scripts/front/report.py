@@ -9,7 +9,7 @@ from typing import Any
 from front.estimates import Interval
 from front.summary import BASELINES, COSTS, Ahead, Row
 
-_NAMES = {"forwards": "forwards", "rows": "rows fed", "ms": "wall time"}
+_NAMES = {"forwards": "forwards", "rows": "rows fed", "ms": "time"}
 _HEAD = ("rule", "setting", "right %", "95 %", "forwards", "rows", "ms", "on the front by")
 
 

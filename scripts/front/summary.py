@@ -8,7 +8,7 @@ A setting is *ahead* of a rule by a cost if
   more cost.
 
 The first alone would call the slowest and the fastest rule ahead of everything; the second alone
-would count what a better setting of the same rule does as well. Of wall time whole batches are
+would count what a better setting of the same rule does as well. Of time whole batches are
 resampled, at least five, and *surely* means by a fifth besides: other work on the machine comes and
 goes more slowly than batches, and no interval knows of it.
 """
@@ -36,10 +36,10 @@ BASELINES: Final = ("threshold", "local-leap", "eb")
 """What a rule has to be ahead of to be worth its name."""
 
 _LEAST_RATIO: Final = 1.2
-"""Of two wall times that differ for sure."""
+"""Of two times that differ for sure."""
 
 _LEAST_BATCHES: Final = 5
-"""That tell wall times apart at all."""
+"""That tell times apart at all."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -64,7 +65,7 @@ class Sweep:
         """Decodes what is not in the record.
 
         All settings answer a task before the next task begins: what else the machine does changes
-        from hour to hour, and their wall times are compared with each other.
+        from hour to hour, and their times are compared with each other.
 
         Args:
             decoder: The artifact.
@@ -145,9 +146,12 @@ def decoded(
     given = setting.settings(conditions.max_new_tokens, conditions.block_length)
     results: list[Result] = []
     seconds: list[float] = []
+    started = time.process_time()
     for batch in batches(decoder, asked, conditions.batch, given):
         results += batch
-        seconds += [batch[0].seconds / len(batch)] * len(batch)  # a result has those of all
+        spent = time.process_time() - started if conditions.threads == 1 else batch[0].seconds
+        seconds += [spent / len(batch)] * len(batch)  # a result has those of all
+        started = time.process_time()
     return Outcome(
         right=tuple(verdict.correct for verdict in judged(asked[0].task, asked, results)),
         forwards=tuple(result.forwards for result in results),

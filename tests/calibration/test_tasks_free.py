@@ -3,7 +3,6 @@
 import json
 import random
 import re
-from collections.abc import Callable
 from itertools import islice
 
 import pytest
@@ -11,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dawn_calibration.tasks import GROUPS, TASKS, Item, Verdict, items
-from dawn_calibration.tasks.coupled_board import Board
 from dawn_calibration.tasks.coupled_calls import ARGUMENTS, FUNCTIONS, Call
 from dawn_calibration.tasks.coupled_record import Request
 from dawn_calibration.tasks.coupled_story import Sale, pronoun_of
@@ -28,7 +26,6 @@ TABLES = "Write a table of any three people with an id each, "
 TABLES += "and a table of who buys the box, cup and map."
 STORY = "Write how any person sells the box in May and gets coins in Rome."
 SUDOKU = "Fill this sudoku:\n1...\n..3.\n....\n...."
-BOARD = "Put one x on a free place:\n.#...\n..#..\n.....\n....#\n....."
 
 RIGHT_RECORD = '{"id": 47, "name": "Ann", "key": "Ann47", "job": "baker", "age": 34}'
 RIGHT_CALL = "def area(my_item, new_count): return my_item - new_count\n"
@@ -37,7 +34,6 @@ RIGHT_TABLES = "id, name\n4, Ann\n7, Tom\n2, Ida\nid, item\n7, box\n2, cup\n4, m
 RIGHT_STORY = "In May Ann sells the box to Tom for 47 coins. In Rome Tom gives Ann the 47 coins. "
 RIGHT_STORY += "Now he has the box."
 RIGHT_SUDOKU = "1324\n2431\n3142\n4213"
-RIGHT_BOARD = ".#...\n..#..\n.....\n.x..#\n....."
 
 people = st.sampled_from(PEOPLE)
 two_people = st.lists(people, min_size=2, max_size=2, unique=True)
@@ -69,7 +65,7 @@ def test_two_answers_cut_together_are_hardly_ever_right(name: str) -> None:
     assert right <= 30
 
 
-@pytest.mark.parametrize("name", [name for name in GROUPS["free"] if name != "coupled-board"])
+@pytest.mark.parametrize("name", GROUPS["free"])
 def test_writing_one_word_of_an_answer_over_another_makes_it_wrong(name: str) -> None:
     rng = random.Random(0)
     for item in islice(items(TASKS[name], "train", 0), 100):
@@ -349,38 +345,3 @@ def test_a_latin_square_with_a_digit_twice_in_a_box_is_wrong() -> None:
 @pytest.mark.parametrize("grid", ["11..\n....\n....\n....", "12..\n..3.\n..4.\n....", RIGHT_SUDOKU])
 def test_sudokus_without_a_solution_or_a_gap_are_not_read(grid: str) -> None:
     assert TASKS["coupled-sudoku"].read(f"Fill this sudoku:\n{grid}") is None
-
-
-# Boards
-
-
-@given(taken=st.sets(st.integers(0, 24), min_size=1, max_size=8), data=st.data())
-@settings(max_examples=50)
-def test_one_mark_on_any_free_place_is_right(taken: set[int], data: st.DataObject) -> None:
-    board = Board("".join("#" if i in taken else "." for i in range(25)))
-    prompt = f"Put one x on a free place:\n{written(board.places)}"
-    marks = data.draw(st.sets(st.integers(0, 24), max_size=3))
-    cells = "".join("x" if i in marks else cell for i, cell in enumerate(board.places))
-    right = len(marks) == 1 and not marks & taken
-    assert check("coupled-board", prompt, written(cells)).correct == right
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        (lambda text: text.replace("x", "."), "expected one x, got 0"),
-        (lambda text: text.replace(".....", "....x", 1), "expected one x, got 2"),
-        (lambda text: text.replace("#", "x", 1), "the # of row 1, column 2 is changed"),
-        (lambda text: text.replace(".....", "....#", 1), "a # is put where there was none"),
-        (lambda text: text[:-1], "five lines of five places"),
-        (lambda text: text.replace("x", "y"), "five lines of five places"),
-    ],
-)
-def test_boards_name_the_fault(change: Callable[[str], str], reason: str) -> None:
-    assert check("coupled-board", BOARD, RIGHT_BOARD).correct
-    assert reason in check("coupled-board", BOARD, change(RIGHT_BOARD)).reason
-
-
-def test_a_full_board_is_not_read() -> None:
-    board = written("#" * 25)
-    assert TASKS["coupled-board"].read(f"Put one x on a free place:\n{board}") is None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dawn_calibration.tasks import LEARNED, TASKS, items
+from dawn_calibration.tasks import TASKS, items
 from dawn_models import Checkpoint
 from dawn_runtime import Decoder, Manifest
 
@@ -47,7 +47,7 @@ def test_its_end_tokens_are_those_of_its_chat_format(decoder: Decoder) -> None:
 def test_it_answers_held_out_items(decoder: Decoder, policy: str) -> None:
     drawn = [
         item
-        for task in LEARNED
+        for task in TASKS
         for item in itertools.islice(items(TASKS[task], "heldout", 11), ITEMS)
     ]
     prompts = [[{"role": "user", "content": item.prompt}] for item in drawn]

@@ -14,7 +14,7 @@ from dawn_calibration.prompts import (
     questions_of_tasks,
     repeated,
 )
-from dawn_calibration.tasks import LEARNED, TASKS, Split
+from dawn_calibration.tasks import TASKS, Split
 from dawn_calibration.thresholds.tune import divide
 from dawn_runtime import Decoder
 from dawn_runtime.cli.common import Parser, count, place
@@ -47,8 +47,7 @@ def add_data_flags(parser: Parser, *, required: bool = True) -> None:
         nargs="?",
         const=_ALL,
         metavar="NAME,NAME",
-        help=f"of {', '.join(TASKS)}; without a value those that the small models know: "
-        f"{', '.join(LEARNED)}",
+        help=f"of {', '.join(TASKS)}; all of them without a value",
     )
     group.add_argument(
         "--items",
@@ -76,7 +75,7 @@ def questions(args: argparse.Namespace, split: Split) -> list[Question]:
         return questions_of_file(args.data)
     if args.items is not None and args.items > MOST_ITEMS:
         raise OptionError(f"--items is {args.items}; expected at most {MOST_ITEMS} of each task")
-    names = list(LEARNED) if args.tasks == _ALL else args.tasks.split(",")
+    names = list(TASKS) if args.tasks == _ALL else args.tasks.split(",")
     found = questions_of_tasks(names, args.items or _ITEMS, split, args.seed or 0)
     for line in repeated(found):
         note(f"warning: {split} side: {line}", args)

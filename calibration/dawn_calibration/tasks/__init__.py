@@ -16,7 +16,6 @@ from typing import Any
 from dawn_calibration.tasks.arithmetic import Arithmetic
 from dawn_calibration.tasks.base import Item, ItemError, Task, Verdict
 from dawn_calibration.tasks.brackets import Brackets
-from dawn_calibration.tasks.coupled_board import CoupledBoard
 from dawn_calibration.tasks.coupled_calls import CoupledCalls
 from dawn_calibration.tasks.coupled_code import CoupledCode
 from dawn_calibration.tasks.coupled_names import CoupledNames
@@ -32,7 +31,6 @@ from dawn_calibration.tasks.split import Split, SplitError, items, split_of
 
 __all__ = [
     "GROUPS",
-    "LEARNED",
     "TASKS",
     "Item",
     "ItemError",
@@ -47,14 +45,7 @@ __all__ = [
 _GROUPS: dict[str, tuple[Task[Any], ...]] = {
     "plain": (Arithmetic(), Sort(), Reverse(), JsonRecord(), Brackets()),
     "coupled": (CoupledNames(), CoupledPhrases(), CoupledCode()),
-    "free": (
-        CoupledRecord(),
-        CoupledCalls(),
-        CoupledTables(),
-        CoupledStory(),
-        CoupledSudoku(),
-        CoupledBoard(),
-    ),
+    "free": (CoupledRecord(), CoupledCalls(), CoupledTables(), CoupledStory(), CoupledSudoku()),
 }
 
 TASKS: Mapping[str, Task[Any]] = MappingProxyType(
@@ -71,6 +62,3 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 parts make no choice. In ``free`` ones many more answers are right than could be listed, and parts
 that stand apart must agree.
 """
-
-LEARNED = (*GROUPS["plain"], *GROUPS["coupled"])
-"""Names of the tasks that the small models of models/ were trained on."""
