@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 Point = tuple[float, ...]
 """The share of right answers, then one cost or several."""
@@ -24,6 +24,11 @@ def front(points: Sequence[Point]) -> list[int]:
         if point not in points[:number] and not any(beats(other, point) for other in points)
     ]
     return sorted(kept, key=lambda number: points[number][1])
+
+
+def far_behind(point: Point, others: Iterable[Point]) -> bool:
+    """Whether another point is right as often for half of the first cost, or for less."""
+    return any(other[0] >= point[0] and 2 * other[1] <= point[1] for other in others)
 
 
 def thinned(numbers: Sequence[int], most: int) -> list[int]:

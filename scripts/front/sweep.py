@@ -13,7 +13,7 @@ from dawn_calibration.tasks import Item
 from dawn_runtime import Decoder, Result
 from dawn_runtime.errors import EngineError, OptionError
 from front.groups import group_of
-from front.pareto import front, thinned
+from front.pareto import far_behind, front, thinned
 from front.questions import Phase, questions
 from front.record import Conditions, Job, Outcome, Record
 from front.rules import Setting
@@ -93,13 +93,16 @@ class Sweep:
 
         Args:
             settings: Those that were run.
-            most: Of one rule; more are thinned out evenly by forwards.
+            most: Of one rule; more are thinned out evenly by forwards. Of a rule that is far behind
+                only the most careful is kept, as it takes hours to judge what is not in question.
         """
+        points = {one: _point(self.outcomes(one, "choose", self.tasks)) for one in settings}
         found = []
         for rule in dict.fromkeys(setting.rule for setting in settings):
             own = [setting for setting in settings if setting.rule == rule]
-            points = [_point(self.outcomes(one, "choose", self.tasks)) for one in own]
-            found += [own[number] for number in thinned(front(points), most)]
+            best = [own[number] for number in front([points[one] for one in own])]
+            far = all(far_behind(points[one], points.values()) for one in best)
+            found += [best[number] for number in thinned(range(len(best)), 1 if far else most)]
         return found
 
 

@@ -198,6 +198,19 @@ def test_the_settings_of_a_rule_that_none_of_its_own_beats_are_judged(tmp_path: 
     assert ours.chosen([*settings, slow], 1) == [settings[2], slow]
 
 
+def test_of_a_rule_that_is_far_behind_the_most_careful_setting_is_judged(tmp_path: Path) -> None:
+    record = Record(tmp_path / "r.jsonl")
+    ours = sweep(record, [])
+    quick = Setting("threshold", "threshold")
+    slow = [Setting("llada", "llada", (("steps", steps),)) for steps in (16, 32)]
+    found = ((quick, [1, 0], 4), (slow[0], [0, 0], 8), (slow[1], [1, 0], 9))
+    for setting, right, forwards in found:
+        record.add(ours.job(setting, "sort", "choose"), outcome(right, forwards))
+    assert ours.chosen([quick, *slow], 3) == [quick, slow[1]]
+    record.add(ours.job(slow[1], "sort", "choose"), outcome([1, 1], 9))
+    assert ours.chosen([quick, *slow], 3) == [quick, *slow]
+
+
 def test_what_the_model_cannot_be_decoded_by_is_named_with_the_reason() -> None:
     threshold = Line("threshold", {"threshold": (0.5,)}).settings()
     uneven = Setting("sliding", "threshold", (("window", "sliding:near=9999"),))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from front.drawing import spread
 from front.estimates import Resampled, difference_of_shares, wilson
-from front.pareto import beats, front, thinned
+from front.pareto import beats, far_behind, front, thinned
 from front.record import Outcome
 from front.rules import Setting
 from front.summary import Judged
@@ -112,6 +112,11 @@ def test_a_long_front_is_thinned_to_both_ends_and_what_is_between() -> None:
     assert thinned([3, 1, 4], 5) == [3, 1, 4]
     assert thinned(list(range(9)), 3) == [0, 4, 8]
     assert thinned([3, 1, 4], 1) == [4]
+
+
+def test_far_behind_is_what_another_does_as_well_for_half() -> None:
+    assert far_behind((0.9, 8.0), [(0.5, 1.0), (0.9, 4.0)])
+    assert not far_behind((0.9, 8.0), [(0.89, 1.0), (0.9, 4.1)])
 
 
 def judged(*found: tuple[str, list[int], list[int], float], batch: int = 20) -> Judged:
