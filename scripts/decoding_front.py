@@ -10,7 +10,9 @@ sides. Everything that is finished is in `--record`: run the same command again 
 the tables again.
 
 Standard output gets a table for all tasks and one for each group of them, with intervals of 95 %,
-and which rule is ahead of the usual ones with intervals apart; or one JSON document with --json.
+and which rule is ahead of the usual ones with intervals apart; one table an artifact with --short,
+or one JSON document with --json.
+
 Time is that of an answer's batch divided by the answers in it, measured once, in this run: with
 --threads 1 that of the processor, which is what the clock shows on a free core and stays it where
 other programs run beside; with more threads that of the clock, on a machine that must be quiet.
@@ -37,6 +39,7 @@ from front.questions import Phase
 from front.record import Conditions, Record
 from front.report import Table, text, to_dict
 from front.rules import RULES, Setting, settings_of
+from front.short import short
 from front.summary import Judged
 from front.sweep import Sweep, by_rule, progress, refusals
 from held_out import add_item_flags
@@ -58,6 +61,7 @@ def _parser() -> Parser:
     )
     parser.add_argument("--most", type=count, default=3, help="settings of a rule that are judged")
     parser.add_argument("--record", type=Path, required=True, help="file of what is finished")
+    parser.add_argument("--short", action="store_true", help="one table an artifact, no verdicts")
     parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="draw PNG and SVG there")
     return parser
 
@@ -75,6 +79,8 @@ def _work(arguments: argparse.Namespace) -> None:
         draw(table, arguments.pictures)
     if arguments.json:
         print_json(to_dict(tables, refused))
+    elif arguments.short:
+        print(short(tables), end="")
     else:
         print(text(tables, refused), end="")
 

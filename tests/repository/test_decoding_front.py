@@ -19,7 +19,10 @@ from dawn_runtime.settings import make_plan
 from front.groups import ALL, groups
 from front.questions import phase_of, questions
 from front.record import Conditions, Job, Outcome, Record
+from front.report import Table
 from front.rules import LEFT_OUT, LINES, RULES, Line, Setting, settings_of
+from front.short import short
+from front.summary import Judged
 from front.sweep import Sweep, by_rule, refusals
 
 ROOT = Path(__file__).parent.parent.parent
@@ -222,6 +225,20 @@ def test_what_the_model_cannot_be_decoded_by_is_named_with_the_reason() -> None:
     named = by_rule({settings[1]: "why", settings[2]: "why", uneven: "odd"}, settings)
     assert named == {"wino": "why", "sliding": "odd"}
     assert by_rule({settings[1]: "why"}, settings) == {"wino at threshold=0.6": "why"}
+
+
+def test_in_one_table_a_row_is_a_setting_and_a_column_a_group(tmp_path: Path) -> None:
+    tables = []
+    settings = Line("threshold", {"threshold": (0.5, 0.9)}).settings()
+    for group, second in (("all", [1, 1]), ("copied", [1, 0])):
+        judged = Judged(settings, [[outcome([1, 0], 2)], [outcome(second, 4, rows=30)]], batch=2)
+        tables.append(Table("tiny", group, ("sort",), judged.rows(), []))
+    lines = short(tables).splitlines()
+    assert lines[2] == "| rule | setting | all (2) | copied (2) | rows fed | ms |"
+    assert lines[4].startswith("| threshold | threshold=0.5 | **50.0 ± 40.5, 2.00** | **50.0 ± ")
+    assert lines[5].endswith(" | 50.0 ± 40.5, 4.00 | 30 | 10.0 |")
+    assert "| **100.0 ± 32.9, 4.00** |" in lines[5]
+    assert len(lines) == 6
 
 
 # The whole
