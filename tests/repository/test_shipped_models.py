@@ -12,10 +12,7 @@ from dawn_runtime import Decoder, Manifest
 
 ROOT = Path(__file__).parent.parent.parent
 MODELS = {"tiny-dream": "dream", "tiny-llada": "llada"}
-ITEMS = 4
-FLOOR = 0.8
-"""Least share of right answers over all tasks, well below what was measured: models/README.md has
-the real figures. A broken shift, a wrong mask or a lost tensor gives zero."""
+ITEMS = 6
 
 
 @pytest.fixture(scope="module", params=MODELS)
@@ -43,12 +40,20 @@ def test_its_end_tokens_are_those_of_its_chat_format(decoder: Decoder) -> None:
     assert manifest.tokens.mask not in manifest.tokens.eos
 
 
-# Where many answers are right and parts must agree, DAWN as published breaks a third of them.
+KNOWN = (*GROUPS["plain"], *GROUPS["coupled"])
+
+
+# Floors are well below what was measured (models/README.md has the real figures): a broken shift, a
+# wrong mask or a lost tensor gives zero. DAWN as published breaks many answers of free tasks, so that
+# it is not asked them.
 @pytest.mark.parametrize(
-    ("policy", "tasks"),
-    [("one-per-step", tuple(TASKS)), ("dawn", (*GROUPS["plain"], *GROUPS["coupled"]))],
+    ("policy", "tasks", "floor"),
+    [("one-per-step", KNOWN, 0.8), ("dawn", KNOWN, 0.8), ("one-per-step", GROUPS["free"], 0.3)],
+    ids=["one-per-step", "dawn", "free"],
 )
-def test_it_answers_held_out_items(decoder: Decoder, policy: str, tasks: tuple[str, ...]) -> None:
+def test_it_answers_held_out_items(
+    decoder: Decoder, policy: str, tasks: tuple[str, ...], floor: float
+) -> None:
     drawn = [
         item
         for task in tasks
@@ -60,7 +65,7 @@ def test_it_answers_held_out_items(decoder: Decoder, policy: str, tasks: tuple[s
         TASKS[item.task].check(item, result.text or "").correct
         for item, result in zip(drawn, results, strict=True)
     ]
-    assert sum(right) / len(right) >= FLOOR
+    assert sum(right) / len(right) >= floor
 
 
 def test_dawn_takes_fewer_forwards_than_one_token_per_step(decoder: Decoder) -> None:
