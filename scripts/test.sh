@@ -8,8 +8,9 @@ prepare_environment dev
 ruff format --check .
 ruff check .
 mypy
-# One thread a process: the workers are the parallelism.
-OMP_NUM_THREADS=1 python -m pytest --numprocesses auto "$@"
+# One thread a process: the workers are the parallelism. Each keeps to a stretch of the tests until
+# it helps out elsewhere, so what the tests of a file or package share is made by one of them.
+OMP_NUM_THREADS=1 python -m pytest --numprocesses auto --dist worksteal "$@"
 
 # One that is named is meant to be used: if it is of no use, that is an error.
 if [ -n "${PYTHON310:-}" ] || reason="$(python310 2>&1 >/dev/null)"; then

@@ -14,7 +14,6 @@ Left out: draws from a filtered distribution, whose confidence is that of the fi
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,11 +22,11 @@ import numpy as np
 import pytest
 
 from dawn_runtime import Artifact, Decoder, Result
-from dawn_runtime.engine import open_engine
+from dawn_runtime.engine import Engine, open_engine
 from dawn_runtime.manifest import Attention
 from support.golden_families import folder_of
 
-ExportedFamily = Callable[[str], Path]
+Opened = Callable[[str], tuple[Artifact, Engine]]
 MOST = 2
 """Prompts of a case that are decoded here; all were compared once by hand."""
 
@@ -146,31 +145,43 @@ def rows_of(name: str, case: str, ends: tuple[int, ...]) -> Iterator[Row]:
         yield Row(prompt, answer[:stop], wanted, data[f"{case}_rows"][row][:nfe].tolist())
 
 
-def decoded(folder: Path, asked: Asked, row: Row) -> Result:
-    artifact = Artifact.open(folder)
+@pytest.fixture(scope="module")
+def opened(exported_family: Callable[[str], Path]) -> Iterator[Opened]:
+    """Returns the artifact of a checkpoint and its engine, opened once: name -> both."""
+    found: dict[str, tuple[Artifact, Engine]] = {}
+
+    def open_once(name: str) -> tuple[Artifact, Engine]:
+        if name not in found:
+            artifact = Artifact.open(exported_family(name))
+            found[name] = artifact, open_engine(artifact, "auto", threads=1)
+        return found[name]
+
+    yield open_once
+    for _, engine in found.values():
+        engine.close()
+
+
+def decoded(artifact: Artifact, engine: Engine, asked: Asked, row: Row) -> Result:
     tokens = replace(artifact.manifest.tokens, eos=asked.ends or artifact.manifest.tokens.eos)
     manifest = replace(
         artifact.manifest, attention=asked.attention, prediction_shift=asked.shift, tokens=tokens
     )
-    with closing(open_engine(artifact, "auto", threads=1)) as engine:
-        return Decoder(manifest, engine).generate(
-            input_ids=row.prompt,
-            max_new_tokens=row.wanted,
-            stop_at_eos=bool(asked.ends),
-            fallback_length=0,
-            **asked.settings,
-        )
+    return Decoder(manifest, engine).generate(
+        input_ids=row.prompt,
+        max_new_tokens=row.wanted,
+        stop_at_eos=bool(asked.ends),
+        fallback_length=0,
+        **asked.settings,
+    )
 
 
 @pytest.mark.parametrize(("name", "case"), TRIED)
-def test_answers_are_those_of_the_authors(
-    name: str, case: str, exported_family: ExportedFamily
-) -> None:
+def test_answers_are_those_of_the_authors(name: str, case: str, opened: Opened) -> None:
     described = json.loads((folder_of(name) / "decode.json").read_text())["cases"][case]
     family = next(spoken for spoken in SPOKEN if name.startswith(spoken))
     asked = SPOKEN[family](described["options"] | {"stop_at_eos": described.get("stop_at_eos")})
     for row in rows_of(name, case, asked.ends):
-        found = decoded(exported_family(name), asked, row)
+        found = decoded(*opened(name), asked, row)
         assert found.tokens.tolist() == row.answer
         if not asked.ends:
             runs, fed = expected_cost(family, asked, row)

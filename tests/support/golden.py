@@ -102,7 +102,10 @@ def probability_of_best(logits: np.ndarray) -> np.ndarray:
 
 
 class NumpyEngine:
-    """A pre-norm RoPE transformer under the whole step contract, cached keys included."""
+    """A pre-norm RoPE transformer under the whole step contract, cached keys included.
+
+    Hundreds of decodings wait for it: large arrays are computed in place.
+    """
 
     def __init__(
         self, family: str, weights: str = "random", evidence_layers: int = EVIDENCE_LAYERS
@@ -127,37 +130,42 @@ class NumpyEngine:
     def run(self, inputs: StepInputs) -> StepOutputs:
         hidden = self.weights[self.names["embed"] + ".weight"][inputs.input_ids]
         rotation = self.rotation(inputs.position_ids)
-        evidence = np.float32(0)
+        unseen = np.where(inputs.attention_mask, np.float32(0), np.float32(-np.inf))
+        evidence: Any = np.float32(0)
         present: list[np.ndarray] = []
         for layer in range(self.layers):
             past = inputs.past[2 * layer : 2 * layer + 2]
             normed = self.norm(layer, "input_norm", hidden)
-            mixed, attention, *new = self.attend(
-                layer, normed, rotation, past, inputs.attention_mask
-            )
+            mixed, attention, *new = self.attend(layer, normed, rotation, past, unseen)
             present += new
             hidden = hidden + mixed
             hidden = hidden + self.mlp(layer, self.norm(layer, "mlp_norm", hidden))
             if layer >= self.layers - self.evidence_layers:
-                evidence = evidence + attention.mean(axis=1) / self.evidence_layers
+                evidence = evidence + self.mean_of_heads(attention, inputs.attention_rows)
         scale = self.weights[self.names["norm"] + ".weight"]
         logits = self.rms(hidden, scale) @ self.weights[self.names["head"] + ".weight"].T
         logits = np.take_along_axis(logits, inputs.logit_rows[..., None], axis=1)
         return StepOutputs(
             tokens=logits.argmax(axis=-1),
             confidence=probability_of_best(logits),
-            attention=np.take_along_axis(evidence, inputs.attention_rows[..., None], axis=1),
+            attention=evidence,
             logits=logits,
             present=tuple(present) if inputs.want_present else (),
             entropy=entropy_of(logits) if inputs.want_entropy else None,
             margin=margin_of(logits) if inputs.want_margin else None,
         )
 
+    def mean_of_heads(self, attention: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        if not rows.size:
+            return attention[:, 0, :0]
+        mean = attention.mean(axis=1) / self.evidence_layers
+        return np.take_along_axis(mean, rows[..., None], axis=1)
+
     def linear(self, layer: int, name: str, x: np.ndarray) -> np.ndarray:
         full = self.names["layer"].format(layer) + self.names[name]
-        return x @ self.weights[full + ".weight"].T + self.weights.get(
-            full + ".bias", np.float32(0)
-        )
+        made: np.ndarray = x @ self.weights[full + ".weight"].T
+        bias = self.weights.get(full + ".bias")
+        return made if bias is None else np.add(made, bias, out=made)
 
     def norm(self, layer: int, name: str, x: np.ndarray) -> np.ndarray:
         full = self.names["layer"].format(layer) + self.names[name] + ".weight"
@@ -173,7 +181,7 @@ class NumpyEngine:
         return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
 
     def attend(
-        self, layer: int, x: np.ndarray, rotation: Any, past: Any, mask: np.ndarray
+        self, layer: int, x: np.ndarray, rotation: Any, past: Any, unseen: np.ndarray
     ) -> tuple[np.ndarray, ...]:
         cos, sin = rotation
 
@@ -181,25 +189,35 @@ class NumpyEngine:
             return self.linear(layer, name, x).reshape(*x.shape[:2], count, -1).swapaxes(1, 2)
 
         def rotate(y: np.ndarray) -> np.ndarray:
-            left, right = np.split(y, 2, axis=-1)
-            return y * cos + np.concatenate([-right, left], axis=-1) * sin
+            half = y.shape[-1] // 2
+            turned = y * cos
+            turned[..., :half] -= y[..., half:] * sin[..., :half]
+            turned[..., half:] += y[..., :half] * sin[..., half:]
+            return turned
 
         new = rotate(heads("k", self.kv_heads)), heads("v", self.kv_heads)
         joined = (
             [np.concatenate(pair, axis=2) for pair in zip(past, new, strict=True)] if past else new
         )
-        k, v = (array.repeat(self.heads // self.kv_heads, axis=1) for array in joined)
+        groups = self.heads // self.kv_heads
+        k, v = (array.repeat(groups, axis=1) if groups > 1 else array for array in joined)
         q = rotate(heads("q", self.heads))
-        scores = q @ k.swapaxes(2, 3) / np.sqrt(np.float32(q.shape[-1]))
-        scores = np.where(mask, scores, np.float32(-np.inf))
-        weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        weights = q @ k.swapaxes(2, 3)
+        weights /= np.sqrt(np.float32(q.shape[-1]))
+        weights += unseen
+        weights -= weights.max(axis=-1, keepdims=True)
+        np.exp(weights, out=weights)
         weights /= weights.sum(axis=-1, keepdims=True)
         mixed = (weights @ v).swapaxes(1, 2).reshape(x.shape)
         return self.linear(layer, "o", mixed), weights, *new
 
     def mlp(self, layer: int, x: np.ndarray) -> np.ndarray:
         gate = self.linear(layer, "gate", x)
-        return self.linear(layer, "down", gate / (1 + np.exp(-gate)) * self.linear(layer, "up", x))
+        beside = np.exp(-gate)
+        beside += 1
+        gate /= beside
+        gate *= self.linear(layer, "up", x)
+        return self.linear(layer, "down", gate)
 
 
 def decode_case(decoder: Decoder, family: str, case: str) -> list[Result]:

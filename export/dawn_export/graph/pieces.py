@@ -12,8 +12,8 @@ the step contract.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 import torch
@@ -30,17 +30,19 @@ LEFT: Final = ("tokens", "confidence", "attention", "logits", "entropy", "margin
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One module to trace.
+    """One module to trace. Equal pieces have equal traces.
 
     Attributes:
         module: What to trace; takes the inputs in order.
         inputs: Its inputs; names of axes are those of the step contract.
         outputs: Names of what it returns.
+        source: What the module is made from: with equal sources, modules compute the same.
     """
 
-    module: nn.Module
+    module: nn.Module = field(compare=False)
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[str, ...]
+    source: Hashable
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ def cut(config: ModelConfig, dtype: str, evidence_layers: int) -> Pieces:
     """
     model = _weightless(config, TORCH_DTYPES[dtype])
     return Pieces(
-        enter=_enter(model),
+        enter=_enter(model, dtype),
         layers={kind: _layer(model, i, dtype) for i, kind in enumerate(config.kinds)},
         evidence=_evidence(config, dtype),
         leave=_leave(model, config, dtype, evidence_layers),
@@ -90,14 +92,14 @@ def _weightless(config: ModelConfig, dtype: torch.dtype) -> Transformer:
     return model.eval().requires_grad_(False)
 
 
-def _enter(model: Transformer) -> Piece:
+def _enter(model: Transformer, dtype: str) -> Piece:
     inputs = (
         TensorSpec("input_ids", "int64", ("B", "S")),
         TensorSpec("position_ids", "int64", ("B", "S")),
         TensorSpec("attention_mask", "bool", ("B", 1, "S", "P+S")),
         TensorSpec("attention_rows", "int64", ("B", "Q")),
     )
-    return Piece(Enter(model), inputs, ("x", "cos", "sin", "seen"))
+    return Piece(Enter(model), inputs, ("x", "cos", "sin", "seen"), (Enter, model.config, dtype))
 
 
 def _layer(model: Transformer, number: int, dtype: str) -> Piece:
@@ -113,7 +115,7 @@ def _layer(model: Transformer, number: int, dtype: str) -> Piece:
         TensorSpec("past_value", *past),
     )
     outputs = ("x", "present_key", "present_value", "query", "keys")
-    return Piece(RunLayer(model, number), inputs, outputs)
+    return Piece(RunLayer(model, number), inputs, outputs, (RunLayer, config, number))
 
 
 def _evidence(config: ModelConfig, dtype: str) -> Piece:
@@ -123,7 +125,7 @@ def _evidence(config: ModelConfig, dtype: str) -> Piece:
         TensorSpec("attention_rows", "int64", ("B", "Q")),
         TensorSpec("seen", "bool", ("B", "Q", "P+S")),
     )
-    return Piece(MeanAttention(), inputs, ("attention",))
+    return Piece(MeanAttention(), inputs, ("attention",), MeanAttention)
 
 
 def _leave(model: Transformer, config: ModelConfig, dtype: str, evidence_layers: int) -> Piece:
@@ -134,7 +136,7 @@ def _leave(model: Transformer, config: ModelConfig, dtype: str, evidence_layers:
         TensorSpec("entropy_rows", "int64", ("B", "E")),
         *(TensorSpec(f"attention.{i}", *attention) for i in range(evidence_layers)),
     )
-    return Piece(Leave(model), inputs, LEFT)
+    return Piece(Leave(model), inputs, LEFT, (Leave, model.config))
 
 
 class Enter(nn.Module):

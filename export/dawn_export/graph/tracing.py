@@ -10,7 +10,8 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import onnx_ir as ir
 import onnxscript
@@ -50,9 +51,19 @@ class Trace:
 def trace(piece: Piece, opset: int, dialect: str) -> Trace:
     """Exports one piece and optimises its graph; call it under `FakeTensorMode`.
 
+    A piece takes seconds and has a graph of some kilobytes, which is kept: the graph of the first
+    layers that is verified, for one, is made of the pieces of the whole. What is returned is a copy
+    that may be changed.
+
     Raises:
         ExportError: The exporter failed, or fixed an axis that must stay dynamic.
     """
+    traced = _traced(piece, opset, dialect)
+    return replace(traced, graph=traced.graph.clone())
+
+
+@lru_cache(maxsize=64)
+def _traced(piece: Piece, opset: int, dialect: str) -> Trace:
     model = _exported(piece, opset, dialect)
     _weights_to_inputs(model.graph)
     onnxscript.optimizer.optimize_ir(model)

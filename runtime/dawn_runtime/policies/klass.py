@@ -27,6 +27,8 @@ _LARGEST_DIVERGENCE = 100.0
 _LONGEST_HISTORY = 1024
 """A row keeps as many numbers for each of its positions."""
 _EPSILON = np.float32(1e-12)
+_AT_ONCE = 1 << 18
+"""Numbers that are worked on together."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,19 +93,19 @@ class Klass(Policy):
         if view.logits is None:
             raise OptionError(f"{_OWNER} reads logits; run it on an engine that returns them")
         before: Changes | None = view.memory
-        probabilities = _softmax(view.logits)
-        logs = np.log(probabilities + _EPSILON)
-        changes = np.full((len(view.masked), self.history), np.inf, dtype=np.float32)
-        steps = 1
+        length, steps = len(view.masked), 1
+        divergences = np.full((length, self.history), np.inf, dtype=np.float32)
+        old = None
+        rows = np.full(len(view.predicted), -1)
         if before is not None:
-            changes[:, :-1] = before.divergences[:, 1:]
-            rows = inverse(before.positions, len(view.masked))[view.predicted]
-            seen = rows >= 0
-            moved = probabilities[seen] * (logs[seen] - before.log_probabilities[rows[seen]])
-            changes[view.predicted[seen], -1] = moved.sum(axis=1)
+            divergences[:, :-1] = before.divergences[:, 1:]
+            old = before.log_probabilities
+            rows = inverse(before.positions, length)[view.predicted]
             if view.window[0] < before.window[1]:
                 steps += before.window_steps
-        return Changes(view.predicted, read_only(logs), read_only(changes), view.window, steps)
+        logs, changes = _compared(view.logits, old, rows)
+        divergences[view.predicted, -1] = changes
+        return Changes(view.predicted, read_only(logs), read_only(divergences), view.window, steps)
 
     def select(self, view: RowView) -> IntArray:
         """Chooses the ready candidates, or the most confident one."""
@@ -115,8 +117,33 @@ class Klass(Policy):
         return view.candidates[ready] if ready.any() else view.most_confident()
 
 
-def _softmax(logits: FloatArray) -> FloatArray:
-    """Probabilities over the last axis."""
-    weights: FloatArray = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    weights /= weights.sum(axis=-1, keepdims=True)
-    return weights
+def _compared(
+    logits: FloatArray, old: FloatArray | None, rows: IntArray
+) -> tuple[FloatArray, FloatArray]:
+    """Returns log(p + 1e-12), float32 [N, V], and how far each p has moved, float32 [N].
+
+    Some rows at a time: what is between logits and logarithms then needs little memory, and none
+    that has to be had anew, which takes longer than the arithmetic.
+
+    Args:
+        logits: float32 [N, V].
+        old: float32 [M, V] log(p + 1e-12) of the step before, if there was one.
+        rows: int64 [N] which row of `old` is of the same position, -1 where none is.
+    """
+    logs, changes = np.empty_like(logits), np.full(len(logits), np.inf, dtype=np.float32)
+    count = min(len(logits), max(1, _AT_ONCE // logits.shape[1]))
+    work = np.empty((2, count, logits.shape[1]), dtype=np.float32)
+    for first in range(0, len(logits), count):
+        part = slice(first, first + count)
+        log = logs[part]
+        p, moved = work[:, : len(log)]
+        np.subtract(logits[part], logits[part].max(axis=1, keepdims=True), out=p)
+        np.exp(p, out=p)
+        p /= p.sum(axis=1, keepdims=True)
+        np.log(np.add(p, _EPSILON, out=log), out=log)
+        if old is not None and (rows[part] >= 0).any():
+            old.take(rows[part], axis=0, out=moved, mode="clip")
+            np.subtract(log, moved, out=moved)
+            moved *= p
+            changes[part] = np.where(rows[part] < 0, np.inf, moved.sum(axis=1))
+    return logs, changes

@@ -66,15 +66,15 @@ def first(view: RowView, keys: NDArray[np.floating], count: int) -> IntArray:
     return view.candidates[np.argsort(-keys, kind="stable")[:count]]
 
 
-def draws(seed: int, step: int, positions: IntArray) -> NDArray[np.float64]:
-    """Returns a number from [0, 1) for each position that looks random, [n].
+def draws(seed: int, step: int | IntArray, positions: IntArray) -> NDArray[np.float64]:
+    """Returns a number from [0, 1) for each position that looks random, [n] or [m, n].
 
     Args:
         seed: Another gives other numbers, from 0 to 2^64 - 1.
-        step: The same.
+        step: The same; or int64 [m, 1], for as many rows of numbers.
         positions: int64 [n].
     """
-    start = mix(mix(np.array([seed], dtype=np.uint64)) + np.uint64(step))
+    start = mix(mix(np.array([seed], dtype=np.uint64)) + np.asarray(step, dtype=np.uint64))
     return unit(mix(start + positions.astype(np.uint64)))
 
 

@@ -1,5 +1,6 @@
 """From a module to a graph, by the exporter of torch."""
 
+import onnx_ir as ir
 import pytest
 import torch
 from torch import Tensor, nn
@@ -31,7 +32,8 @@ class TakesNothingElse(nn.Module):
 
 def traced(module: type[nn.Module], *shape: int | str) -> Trace:
     with FakeTensorMode():
-        return trace(Piece(module(), (TensorSpec("x", "float32", shape),), ("y",)), 20, "portable")
+        piece = Piece(module(), (TensorSpec("x", "float32", shape),), ("y",), module)
+        return trace(piece, 20, "portable")
 
 
 def test_weights_become_inputs_and_only_constants_stay(capfd: pytest.CaptureFixture[str]) -> None:
@@ -47,3 +49,21 @@ def test_weights_become_inputs_and_only_constants_stay(capfd: pytest.CaptureFixt
 def test_an_axis_that_the_exporter_fixes_is_an_error() -> None:
     with pytest.raises(ExportError, match=r"TakesNothingElse: .*S"):
         traced(TakesNothingElse, "B", "S")
+
+
+def test_an_equal_piece_is_traced_once_and_each_has_a_graph_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = traced(Project, "B", "S", 3)
+    written = serialized(first)
+    for node in list(first.graph):
+        first.graph.remove(node)  # as passes do
+    first.graph.inputs[0].shape = None
+    monkeypatch.setattr(torch.onnx, "export", lambda *_, **__: pytest.fail("traced again"))
+    assert serialized(traced(Project, "B", "S", 3)) == written
+    with pytest.raises(pytest.fail.Exception, match="traced again"):
+        traced(Project, "B", "P", 3)
+
+
+def serialized(found: Trace) -> bytes:
+    return ir.to_proto(found.graph).SerializeToString(deterministic=True)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from dawn_runtime import Blocks, Decoder, Dual, OptionError, Single, Sliding
 from dawn_runtime.decoding import RowState, Window
 from dawn_runtime.decoding.schemes import Wino
+from dawn_runtime.decoding.schemes.wino import probability_beside_best
 from dawn_runtime.engine.fake import FakeEngine, HashModel, fake_manifest
 from support.decoding import END, MANIFEST, MASK, batch_of, states
 
@@ -89,6 +90,20 @@ def test_the_ask_of_the_docstring() -> None:
     assert asked.sees[:5].tolist() == [[True] * 5 + [False] * 3] * 5, "nobody sees the shadow"
     assert np.flatnonzero(~asked.sees[6]).tolist() == [3], "the shadow of 3 sees all but 3"
     assert asked.logits
+
+
+def test_a_probability_is_one_in_the_models_own_distribution() -> None:
+    """Ids that are never predicted have no logit in an answer and keep their share all the same."""
+    own = np.random.default_rng(0).normal(size=(50, 9)).astype(np.float32) * 3
+    shares = np.exp(own.astype(np.float64))
+    shares /= shares.sum(axis=1, keepdims=True)
+    barred = own.copy()
+    barred[:, 8] = -np.inf
+    rows, best, tokens = np.arange(50), barred.argmax(axis=1), np.arange(50) % 8
+    confidence = shares[rows, best].astype(np.float32)
+    found = probability_beside_best(barred, tokens, best, confidence)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, shares[rows, tokens], rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from dawn_runtime import Blocks, Klass, NoCache, OptionError, RowView, Threshold
 from dawn_runtime.decoding import RowState, Unmask
 from dawn_runtime.engine.fake import FakeEngine, HashModel, fake_manifest
+from dawn_runtime.policies import klass
 from support.decoding import batch_of, states
 
 MakeView = Callable[..., RowView]
@@ -116,6 +117,23 @@ def test_choices_equal_those_of_a_slow_reference_in_1000_random_states(
         states += len(steps)
         several += sum(len(answer) > 1 for answer in answers)
     assert several > 50, "the states must exercise more than the fallback"
+
+
+def test_rows_that_are_worked_on_in_turn_come_to_the_same(
+    make_view: MakeView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = random_steps(np.random.default_rng(3), make_view)
+    memories: list[Any] = []
+    for at_once in (1, 10, 1 << 18):  # one row of five tokens, two, all of them
+        monkeypatch.setattr(klass, "_AT_ONCE", at_once)
+        memory = None
+        for view in steps:
+            memory = Klass().remember(replace(view, memory=memory))
+        memories.append(memory)
+    assert np.isfinite(memories[0].divergences[:, -1]).any()
+    for other in memories[1:]:
+        np.testing.assert_array_equal(other.log_probabilities, memories[0].log_probabilities)
+        np.testing.assert_array_equal(other.divergences, memories[0].divergences)
 
 
 CALM = [[0.9, 0.1], [0.7, 0.3], [0.8, 0.2]]

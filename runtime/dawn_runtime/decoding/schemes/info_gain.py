@@ -168,8 +168,7 @@ class InfoGain(Scheme):
             positions: int64 [n] open positions of the block.
         """
         numbers = step * _MOST_CANDIDATES + np.arange(self.candidates - 1)
-        each = [draws(self.seed, number, positions) for number in numbers.tolist()]
-        return np.array(each, dtype=np.float64).reshape(len(each), len(positions))
+        return draws(self.seed, numbers[:, None], positions)
 
     def gains(self, price: FloatArray, outlooks: Sequence[Outlook]) -> FloatArray:
         """Returns J of the module for each candidate, float32 [m].

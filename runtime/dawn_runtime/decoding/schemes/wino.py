@@ -32,7 +32,6 @@ import numpy as np
 from dawn_runtime.arrays import BoolArray, FloatArray, IntArray
 from dawn_runtime.decoding.ask import Answer, Ask, Decision, nothing
 from dawn_runtime.decoding.row import RowState
-from dawn_runtime.decoding.sampling import probability
 from dawn_runtime.decoding.schemes.base import SCHEMES, Scheme, only_blocks
 from dawn_runtime.decoding.schemes.predictions import all_masks, without_mask
 from dawn_runtime.decoding.windows import Blocks, Window
@@ -118,7 +117,12 @@ class Wino(Scheme):
         last: _Last | None = row.memory
         revoked = nothing()
         if len(taken) > 1 and accepted.size and answer.logits is not None:
-            quality = probability(answer.logits[count:], row.ids[accepted])
+            quality = probability_beside_best(
+                answer.logits[count:],
+                row.ids[accepted],
+                answer.tokens[count:],
+                answer.confidence[count:],
+            )
             before = last.accepted if last and last.block == begin else _OPENING
             revoked = accepted[doubted(quality, self.revoke_threshold, before)]
         ends = count == len(taken) and not revoked.size
@@ -166,6 +170,24 @@ def choose(confidence: FloatArray, threshold: float, most: int) -> IntArray:
         order = np.argsort(-confidence, kind="stable")
         return np.sort(order[:most])
     return sure if sure.size else np.array([int(confidence.argmax())])
+
+
+def probability_beside_best(
+    logits: FloatArray, tokens: IntArray, best: IntArray, confidence: FloatArray
+) -> FloatArray:
+    """Returns the probability of one token at each position, float32 [n].
+
+    It is in the model's own distribution, as the confidence is, and takes no sum over it.
+
+    Args:
+        logits: float32 [n, V].
+        tokens: int64 [n] ids.
+        best: int64 [n] ids predicted.
+        confidence: float32 [n] their probabilities.
+    """
+    rows = np.arange(len(tokens))
+    found: FloatArray = confidence * np.exp(logits[rows, tokens] - logits[rows, best])
+    return found
 
 
 def doubted(quality: FloatArray, threshold: float, before: int) -> IntArray:
