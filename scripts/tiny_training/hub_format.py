@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
-from dawn_models import Transformer, family_named
+from dawn_models import ModelConfig, Transformer, family_named, read_config
 from tiny_training.batches import LONGEST_FILL
 from tiny_training.recipes import Recipe
 
@@ -19,6 +20,13 @@ def config_of(recipe: Recipe, tokenizer: Tokenizer) -> dict[str, Any]:
     """The contents of config.json; the vocabulary is padded to a multiple of 64 rows."""
     ids = {token: tokenizer.token_to_id(token) for token in recipe.special_tokens}
     return recipe.config(-(-tokenizer.get_vocab_size() // 64) * 64, ids)
+
+
+def model_config(recipe: Recipe, tokenizer: Tokenizer) -> ModelConfig:
+    """The model that the written files will describe."""
+    with TemporaryDirectory() as folder:
+        write_tokenizer_files(Path(folder), recipe, tokenizer)
+        return read_config(Path(folder))[1]
 
 
 def write_tokenizer_files(folder: Path, recipe: Recipe, tokenizer: Tokenizer) -> None:

@@ -1,0 +1,104 @@
+"""What a run begins with: new weights and a new vocabulary, or those of a checkpoint.
+
+A checkpoint of another family will do where its tensors are the same: attention masks and what a
+row predicts are no part of them. Its vocabulary is kept, and its mask called as the new family
+calls its own.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from dawn_models import (
+    Checkpoint,
+    CheckpointError,
+    ModelConfig,
+    Transformer,
+    make_transformer,
+    parameter_shapes,
+)
+from tiny_training.hub_format import model_config
+from tiny_training.recipes import Recipe
+
+FILES = ("tokenizer.json", "model.safetensors")
+
+
+class StartError(ValueError):
+    """A run cannot begin with a checkpoint; one line says why."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """A checkpoint to begin with.
+
+    Attributes:
+        checkpoint: its weights.
+        tokenizer: its vocabulary, special tokens called as the recipe has them.
+    """
+
+    checkpoint: Checkpoint
+    tokenizer: Tokenizer
+
+    @classmethod
+    def open(cls, folder: Path, recipe: Recipe) -> Start:
+        """Look at a checkpoint before anything is written.
+
+        Raises:
+            StartError: it is none of a small model, or its weights do not fit the recipe.
+        """
+        for name in FILES:
+            if not (folder / name).is_file():
+                raise StartError(f"no {name} there; give the folder of a small model")
+        try:
+            checkpoint = Checkpoint.open(folder)
+        except CheckpointError as error:
+            raise StartError(str(error)) from None
+        tokenizer = _renamed(folder / FILES[0], checkpoint.config.mask_token_id, recipe.mask)
+        lacking = [t for t in recipe.special_tokens if tokenizer.token_to_id(t) is None]
+        if lacking:
+            raise StartError(f"its vocabulary lacks {lacking[0]!r}, which {recipe.name} has")
+        _compare(checkpoint.config, model_config(recipe, tokenizer), recipe.name)
+        return cls(checkpoint, tokenizer)
+
+    def model(self, config: ModelConfig) -> Transformer:
+        """A model to train with the weights of the checkpoint, in float32."""
+        weights = {name: tensor.float() for name, tensor in self.checkpoint}
+        return make_transformer(config, weights).train().requires_grad_(True)
+
+
+def _renamed(path: Path, mask: int, name: str) -> Tokenizer:
+    """The tokenizer of a file, its mask called `name`."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    for token in content["added_tokens"]:
+        if token["id"] == mask:
+            token["content"] = name
+    return Tokenizer.from_str(json.dumps(content))
+
+
+_ALIKE = ("num_heads", "num_kv_heads", "head_dim", "rope_theta", "yarn")
+"""What tells models apart whose tensors have the same shapes."""
+
+
+def _compare(begun: ModelConfig, made: ModelConfig, name: str) -> None:
+    """Refuses weights that a model has no place for, or would read otherwise."""
+    found, wanted = parameter_shapes(begun), parameter_shapes(made)
+    for parameter in sorted({*found, *wanted}):
+        if found.get(parameter) != wanted.get(parameter):
+            raise StartError(
+                f"{parameter} is {_shape(found.get(parameter))}, {name} wants "
+                f"{_shape(wanted.get(parameter))}; its tensors do not fit"
+            )
+    for field in _ALIKE:
+        is_yarn_of_one = field == "yarn" and made.yarn is not None and made.yarn.factor == 1
+        if getattr(begun, field) != getattr(made, field) and not is_yarn_of_one:
+            raise StartError(
+                f"its {field} is {getattr(begun, field)}, {name} has {getattr(made, field)}"
+            )
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    return "not there" if shape is None else " x ".join(map(str, shape))
