@@ -30,7 +30,7 @@ from tokenizers import Tokenizer
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dawn_calibration.tasks import TASKS
-from dawn_models import ModelConfig, Transformer, read_config
+from dawn_models import ModelConfig, Transformer
 from dawn_models.config import FULL
 from tiny_training import drills
 from tiny_training.batches import (
@@ -41,7 +41,7 @@ from tiny_training.batches import (
     masked_batch,
     mixed_items,
 )
-from tiny_training.hub_format import write_tokenizer_files, write_weights
+from tiny_training.hub_format import model_configs, write_tokenizer_files, write_weights
 from tiny_training.objective import initialise, learning_rate_factor, optimisers, weighted_loss
 from tiny_training.progress import StopRequest, load_state, save_state
 from tiny_training.recipes import RECIPES
@@ -175,9 +175,9 @@ def _train(arguments: argparse.Namespace, settings: Settings) -> float | None:
     recipe = RECIPES[arguments.model]
     tokenizer = _tokenizer(arguments, settings)
     write_tokenizer_files(arguments.output, recipe, tokenizer)
-    _, config = read_config(arguments.output)
+    formats = model_configs(recipe, tokenizer)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = _first_model(arguments, config, settings).to(device)
+    model = _first_model(arguments, formats[0], settings).to(device)
     optimiser_list = optimisers(model, settings.learning_rate)
     step = 0
     if arguments.state.exists():
@@ -188,7 +188,7 @@ def _train(arguments: argparse.Namespace, settings: Settings) -> float | None:
     encoder = Encoder(recipe, tokenizer)
     late_shares = LATE_SHARES | dict(arguments.share)
     early_shares = EARLY_SHARES if arguments.start is None else late_shares
-    batches = _batches(encoder, config, settings, (early_shares, late_shares), step)
+    batches = _batches(encoder, formats, settings, (early_shares, late_shares), step)
     stop = StopRequest()
     for batch in itertools.islice(batches, settings.steps - step):
         loss = _step(model, batch.to(device), optimiser_list, step, settings)
@@ -243,14 +243,15 @@ def _tokenizer(arguments: argparse.Namespace, settings: Settings) -> Tokenizer:
 
 def _batches(
     encoder: Encoder,
-    config: ModelConfig,
+    formats: tuple[ModelConfig, ...],
     settings: Settings,
     halves: tuple[Mapping[str, float], ...],
     first: int,
 ) -> Iterator[Batch]:
     """Batches `first`, first + 1, ...: a resumed run continues with data it has not seen.
 
-    Tasks are drawn in the shares `halves` of the first and of the second half of the run.
+    Tasks are drawn in the shares `halves` of the first and of the second half of the run; formats
+    take turns.
     """
     for pool in itertools.count(first // POOL):
         seed = settings.seed * 1_000_003 + pool
@@ -261,16 +262,16 @@ def _batches(
         for number, batch in enumerate(batches, start=pool * POOL):
             if number >= first:  # a generator of its own: a resumed run draws the same masks
                 masks = random.Random(f"masks {settings.seed} {number}")
-                yield _batch(batch, encoder, config, masks)
+                yield _batch(batch, encoder, formats[number % len(formats)], masks)
 
 
 def _batch(
     examples: list[Example], encoder: Encoder, config: ModelConfig, rng: random.Random
 ) -> Batch:
-    """What the family of a model learns from some examples."""
+    """What a family learns from some examples."""
     if config.attention.kind == FULL:
         return masked_batch(examples, encoder, config.shift, rng)
-    streams = Streams(config.attention, config.shift, encoder.mask, encoder.pad)
+    streams = Streams(config.attention, config.shift, config.mask_token_id, encoder.pad)
     return stream_batch(examples, encoder, streams, rng)
 
 

@@ -45,6 +45,17 @@ def fast_dllm(vocab_size: int, ids: Mapping[str, int]) -> dict[str, Any]:
     }
 
 
+def a2d(vocab_size: int, ids: Mapping[str, int]) -> dict[str, Any]:
+    """A2D on Qwen2, trained block by block (bd3lm)."""
+    return _qwen2(vocab_size, ids) | {
+        "architectures": ["A2DQwen2LMHeadModel"],
+        "model_type": "a2d-qwen2",
+        "block_size": BLOCK,
+        "layer_types": ["full_attention"] * LAYERS,
+        "mask_token_id": ids["<|mask|>"],
+    }
+
+
 def _qwen2(vocab_size: int, ids: Mapping[str, int]) -> dict[str, Any]:
     """What configurations of Qwen2's geometry share."""
     return {

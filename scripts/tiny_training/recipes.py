@@ -27,6 +27,26 @@ _LLADA_CHAT = (
 
 
 @dataclass(frozen=True)
+class Format:
+    """Another family whose format the same weights serve, told apart by a mask of its own.
+
+    Attributes:
+        family: its name.
+        mask: the token that stands for a mask in it.
+        config: as in `Recipe`.
+    """
+
+    family: str
+    mask: str
+    config: Callable[[int, Mapping[str, int]], dict[str, Any]]
+
+    @property
+    def file(self) -> str:
+        """Written beside config.json; in its place it makes the folder one of this family."""
+        return f"config.{self.family}.json"
+
+
+@dataclass(frozen=True)
 class Recipe:
     """What is peculiar to one small model.
 
@@ -37,6 +57,7 @@ class Recipe:
         bos: the token that opens a text, or None.
         chat_template: Jinja source, as in Hugging Face repositories.
         config: vocabulary size and token ids -> the contents of config.json.
+        others: further formats that are learned in turn with the first.
     """
 
     name: str
@@ -47,6 +68,7 @@ class Recipe:
     bos: str | None
     chat_template: str
     config: Callable[[int, Mapping[str, int]], dict[str, Any]]
+    others: tuple[Format, ...] = ()
 
 
 _DREAM = Recipe(
@@ -79,9 +101,10 @@ _LLADA = Recipe(
 _BLOCK = replace(
     _DREAM,
     name="tiny-block",
-    special_tokens=("<|endoftext|>", "<|im_start|>", "<|im_end|>", "|<MASK>|"),
+    special_tokens=("<|endoftext|>", "<|im_start|>", "<|im_end|>", "|<MASK>|", "<|mask|>"),
     mask="|<MASK>|",
     config=configs.fast_dllm,
+    others=(Format("a2d-bd3lm", "<|mask|>", configs.a2d),),
 )
 
 RECIPES = {

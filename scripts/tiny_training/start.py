@@ -2,16 +2,17 @@
 
 A checkpoint of another family will do where its tensors are the same: attention masks and what a
 row predicts are no part of them. Its vocabulary is kept, and its mask called as the new family
-calls its own.
+calls its own; a mask of a second format is added, and begins as the first.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tokenizers import Tokenizer
+import torch
+from tokenizers import AddedToken, Tokenizer
 
 from dawn_models import (
     Checkpoint,
@@ -21,10 +22,13 @@ from dawn_models import (
     make_transformer,
     parameter_shapes,
 )
-from tiny_training.hub_format import model_config
+from tiny_training.hub_format import model_configs
 from tiny_training.recipes import Recipe
 
 FILES = ("tokenizer.json", "model.safetensors")
+
+TABLES = ("embedding.weight", "head.weight")
+"""Parameters with a row for each token, which may get more of them."""
 
 
 class StartError(ValueError):
@@ -58,15 +62,22 @@ class Start:
         except CheckpointError as error:
             raise StartError(str(error)) from None
         tokenizer = _renamed(folder / FILES[0], checkpoint.config.mask_token_id, recipe.mask)
+        others = (other.mask for other in recipe.others)
+        tokenizer.add_special_tokens([AddedToken(mask, special=True) for mask in others])
         lacking = [t for t in recipe.special_tokens if tokenizer.token_to_id(t) is None]
         if lacking:
             raise StartError(f"its vocabulary lacks {lacking[0]!r}, which {recipe.name} has")
-        _compare(checkpoint.config, model_config(recipe, tokenizer), recipe.name)
+        _compare(checkpoint.config, model_configs(recipe, tokenizer)[0], recipe.name)
         return cls(checkpoint, tokenizer)
 
     def model(self, config: ModelConfig) -> Transformer:
         """A model to train with the weights of the checkpoint, in float32."""
         weights = {name: tensor.float() for name, tensor in self.checkpoint}
+        for name, rows in weights.items():
+            if name in TABLES:
+                mask = rows[self.checkpoint.config.mask_token_id]
+                added = mask.expand(config.vocab_size - len(rows), -1)
+                weights[name] = torch.cat([rows, added])
         return make_transformer(config, weights).train().requires_grad_(True)
 
 
@@ -85,7 +96,8 @@ _ALIKE = ("num_heads", "num_kv_heads", "head_dim", "rope_theta", "yarn")
 
 def _compare(begun: ModelConfig, made: ModelConfig, name: str) -> None:
     """Refuses weights that a model has no place for, or would read otherwise."""
-    found, wanted = parameter_shapes(begun), parameter_shapes(made)
+    more = max(begun.vocab_size, made.vocab_size)
+    found, wanted = parameter_shapes(replace(begun, vocab_size=more)), parameter_shapes(made)
     for parameter in sorted({*found, *wanted}):
         if found.get(parameter) != wanted.get(parameter):
             raise StartError(

@@ -4,18 +4,18 @@ A sequence is ``[text | copy | copy]``, all with the positions of the text. A bl
 the clean text before it and itself, as the block under way does in decoding, so that one pass
 trains every block of an answer behind text that is right; nothing of the text sees a copy.
 
-| | Fast-dLLM v2 | WeDLM | Nemotron-Labs-Diffusion |
-| --- | --- | --- | --- |
-| text | block-causal | causal | causal |
-| blocks | from position 0 | from the prompt, the first of any length | the same |
-| a block of a copy sees of itself | all | known rows, then masks: those before | all |
-| two copies | complementary | complementary | masks alone; some |
-| first token of a block | from the text before it | masked as others | known |
-| text predicts | first tokens of blocks | every token | every token |
+| | SDAR, A2D | Fast-dLLM v2 | WeDLM | Nemotron-Labs-Diffusion |
+| --- | --- | --- | --- | --- |
+| text | block-causal | block-causal | causal | causal |
+| blocks begin | at 0, at the prompt's end | at 0 | anywhere behind the prompt | the same |
+| a block of a copy sees of itself | all | all | known rows, then masks: those before | all |
+| two copies | complementary | complementary | complementary | some masks; masks alone |
+| first token of a block | masked as others | from the text | masked as others | known |
+| text predicts | nothing | first tokens of blocks | every token | every token |
 
 Masks are drawn block by block, each with a share of its own. Complementary copies predict every
 token once, which stands in for the weight 1 / share of the published losses. Blocks of the causal
-families begin anywhere in an answer, as windows and drafts do.
+families begin anywhere in an answer, as windows and drafts do; a draft is masks behind one token.
 """
 
 from __future__ import annotations
@@ -37,6 +37,10 @@ TEXT, FILLER = 0, -1
 
 _BEFORE_ALL = -1
 """Block of a prompt that no block reaches into."""
+
+_WHOLE_SHARE = 0.5
+"""Share of answers, of causal families, whose first block has its full length: the first window and
+the first draft of every answer are such."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +83,9 @@ class Streams:
         """The block of each position, int64 [length], of a text whose answer begins at `start`."""
         positions = torch.arange(length)
         if self.attention.kind == BLOCK_CAUSAL:
-            return positions // self.block
-        first = rng.randint(1, self.block)
+            offset = -start % self.block if self.attention.origin == "prompt" else 0
+            return (positions + offset) // self.block
+        first = self.block if rng.random() < _WHOLE_SHARE else rng.randint(1, self.block)
         numbers = (positions - start - first).div(self.block, rounding_mode="floor") + 1
         return numbers.where(positions >= start, _BEFORE_ALL)
 
@@ -192,8 +197,10 @@ def laid_out(streams: Streams, clean: Tensor, blocks: Tensor, worth: Tensor, mas
 
 
 def _text(streams: Streams, clean: Tensor, blocks: Tensor, worth: Tensor) -> Rows:
-    """Clean text, whose rows predict the next token: all of them, or those before a block."""
-    predicted = worth if streams.causal else worth * first_of_blocks(blocks)
+    """Clean text, whose rows predict the next token: all, or those before a block, or none."""
+    predicted = worth
+    if not streams.causal:
+        predicted = worth * first_of_blocks(blocks) * streams.attention.carry
     positions = torch.arange(len(clean))
     copies = torch.full_like(positions, TEXT)
     return Rows(clean, positions, copies, blocks, _ahead(clean, 1), _ahead(predicted, 1))
