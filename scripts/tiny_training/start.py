@@ -90,7 +90,7 @@ def _renamed(path: Path, mask: int, name: str) -> Tokenizer:
     return Tokenizer.from_str(json.dumps(content))
 
 
-_ALIKE = ("num_heads", "num_kv_heads", "head_dim", "rope_theta", "yarn")
+_ALIKE = ("num_heads", "num_kv_heads", "head_dim", "rope_theta")
 """What tells models apart whose tensors have the same shapes."""
 
 
@@ -105,11 +105,17 @@ def _compare(begun: ModelConfig, made: ModelConfig, name: str) -> None:
                 f"{_shape(wanted.get(parameter))}; its tensors do not fit"
             )
     for field in _ALIKE:
-        is_yarn_of_one = field == "yarn" and made.yarn is not None and made.yarn.factor == 1
-        if getattr(begun, field) != getattr(made, field) and not is_yarn_of_one:
+        if getattr(begun, field) != getattr(made, field):
             raise StartError(
                 f"its {field} is {getattr(begun, field)}, {name} has {getattr(made, field)}"
             )
+    if begun.yarn != made.yarn and {_factor(begun), _factor(made)} != {1.0}:
+        raise StartError(f"its RoPE is scaled by {_factor(begun)}, {name}'s by {_factor(made)}")
+
+
+def _factor(config: ModelConfig) -> float:
+    """What slow rotary frequencies are divided by."""
+    return 1.0 if config.yarn is None else config.yarn.factor
 
 
 def _shape(shape: tuple[int, ...] | None) -> str:
