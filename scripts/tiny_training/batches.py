@@ -61,8 +61,13 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device."""
-        parts = (self.inputs, self.targets, self.weights, self.positions, self.sees)
-        return Batch(*(part if part is None else part.to(device) for part in parts))
+        return Batch(
+            inputs=self.inputs.to(device),
+            targets=self.targets.to(device),
+            weights=self.weights.to(device),
+            positions=None if self.positions is None else self.positions.to(device),
+            sees=None if self.sees is None else self.sees.to(device),
+        )
 
 
 class Encoder:
