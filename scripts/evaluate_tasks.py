@@ -2,10 +2,14 @@
 
     python scripts/evaluate_tasks.py build/tiny-dream --items 200
     python scripts/evaluate_tasks.py build/tiny-dream --policy dawn --set tau_edge=0.05
+    python scripts/evaluate_tasks.py build/tiny-wedlm --policy default
+    python scripts/evaluate_tasks.py build/tiny-nemotron --policy linear-speculation
 
 Items are held out by construction (see dawn_calibration.tasks) and judged by the task's own
 checker, not by comparison with one answer. By default one token is decided per step, the slowest
-and most careful rule. Standard output gets a table, or one JSON document with --json.
+and most careful rule, under the attention the model was trained with and in the artifact's blocks;
+`--policy default` is what the artifact records, which is how the authors of its family decode.
+Standard output gets a table, or one JSON document with --json.
 """
 
 from __future__ import annotations
@@ -22,6 +26,9 @@ from dawn_runtime import Decoder
 from dawn_runtime.cli.common import Parser, key_value, print_json, run_command
 from dawn_runtime.settings import Settings
 from held_out import add_item_flags, answer
+
+ARTIFACTS_OWN = "default"
+"""The policy that an artifact records."""
 
 HEAD = f"{'task':<17}{'exact %':>8}{'+-':>6}{'items':>7}{'forwards':>10}{'tokens/forward':>16}"
 
@@ -66,8 +73,12 @@ def main() -> int:
 def _parser() -> Parser:
     parser = Parser("evaluate_tasks", "Share of held-out items answered exactly right.")
     parser.add_argument("artifact", type=Path, metavar="ARTIFACT", help="folder of dawn-export")
-    add_item_flags(parser, batch=25)
-    parser.add_argument("--policy", default="one-per-step")
+    add_item_flags(parser, batch=25, block_length=None)
+    parser.add_argument(
+        "--policy",
+        default="one-per-step",
+        help=f"name of a policy or scheme; {ARTIFACTS_OWN} is the artifact's own",
+    )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--show", action="store_true", help="print some wrong answers")
     return parser
@@ -86,13 +97,13 @@ def _work(arguments: argparse.Namespace) -> None:
                 print("\n".join(f"    {line}" for line in scores[-1].wrong), file=table)
     if arguments.json:
         tasks = [asdict(score) for score in scores]
-        artifact = str(arguments.artifact)
-        print_json({"artifact": artifact, **settings, "seed": arguments.seed, "tasks": tasks})
+        asked = {"policy": arguments.policy, "seed": arguments.seed}
+        print_json({"artifact": str(arguments.artifact), **settings, **asked, "tasks": tasks})
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
     return {
-        "policy": arguments.policy,
+        "policy": None if arguments.policy == ARTIFACTS_OWN else arguments.policy,
         "options": dict(map(key_value, arguments.set)),
         "max_new_tokens": arguments.max_new_tokens,
         "block_length": arguments.block_length,

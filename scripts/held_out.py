@@ -31,18 +31,21 @@ class Answers:
     seconds: float
 
 
-def add_item_flags(parser: Parser, *, batch: int, of: str = "task") -> None:
+def add_item_flags(
+    parser: Parser, *, batch: int, of: str = "task", block_length: int | None = 32
+) -> None:
     """Add the flags that say which items are decoded, and how many at once.
 
     Args:
         parser: Gets them.
         batch: Items decoded together unless said otherwise.
         of: What `--items` are of.
+        block_length: Unless said otherwise; None is the artifact's.
     """
     parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS))
     parser.add_argument("--items", type=count, default=100, help=f"held-out items of each {of}")
     parser.add_argument("--max-new-tokens", type=count, default=64)
-    parser.add_argument("--block-length", type=count, default=32)
+    parser.add_argument("--block-length", type=count, default=block_length)
     parser.add_argument("--batch", type=count, default=batch, help="items decoded together")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--threads", type=count)

@@ -1,8 +1,9 @@
-"""Train one of the small checkpoints shipped in models/: masked diffusion on exact tasks.
+"""Train one of the small checkpoints shipped in models/: diffusion on exact tasks.
 
     python scripts/train_tiny.py tiny-dream --output models/tiny-dream
     python scripts/train_tiny.py tiny-llada --output models/tiny-llada
     python scripts/train_tiny.py tiny-dream --output build/more --from models/tiny-dream
+    python scripts/train_tiny.py tiny-wedlm --output models/tiny-wedlm --from models/tiny-dream
     python scripts/train_tiny.py tiny-dream --output build/smoke --smoke
 
 A run can be stopped at any time (SIGTERM lets it save its last step); the same command takes it up
@@ -29,26 +30,23 @@ from tokenizers import Tokenizer
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dawn_calibration.tasks import TASKS
-from dawn_models import (
-    Checkpoint,
-    ConfigError,
-    ModelConfig,
-    Transformer,
-    load_transformer,
-    read_config,
-)
+from dawn_models import ModelConfig, Transformer
+from dawn_models.config import FULL
 from tiny_training import drills
 from tiny_training.batches import (
     Batch,
     Encoder,
+    Example,
     batches_of_similar_length,
     masked_batch,
     mixed_items,
 )
-from tiny_training.hub_format import write_tokenizer_files, write_weights
-from tiny_training.objective import initialise, learning_rate_factor, masked_loss, optimisers
+from tiny_training.hub_format import model_configs, write_tokenizer_files, write_weights
+from tiny_training.objective import initialise, learning_rate_factor, optimisers, weighted_loss
 from tiny_training.progress import StopRequest, load_state, save_state
 from tiny_training.recipes import RECIPES
+from tiny_training.start import Start, StartError
+from tiny_training.streams import Streams, stream_batch
 from tiny_training.vocabulary import train_tokenizer
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -127,8 +125,9 @@ def _arguments() -> argparse.Namespace:
         dest="start",
         type=Path,
         metavar="CHECKPOINT",
-        help="weights and vocabulary to begin with, the optimisers being new; give the run a "
-        "--state and a --seed of its own",
+        help="weights and vocabulary to begin with, the optimisers being new: those of the same "
+        "model, or of another one with the same tensors; give the run a --state and a --seed of "
+        "its own",
     )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--log-every", type=int, default=50, metavar="STEPS")
@@ -146,7 +145,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--smoke", action="store_true", help="a few small steps, to try the road")
     arguments = parser.parse_args()
     if arguments.start is not None:
-        _check_start(parser, arguments.start, arguments.model)
+        try:
+            arguments.start = Start.open(arguments.start, RECIPES[arguments.model])
+        except StartError as error:
+            parser.error(f"--from {arguments.start}: {error}")
     if arguments.state is None:
         kind = "smoke" if arguments.smoke else "full"
         arguments.state = REPOSITORY / "build" / "training" / f"{arguments.model}-{kind}.pt"
@@ -162,18 +164,6 @@ def _rate(text: str) -> float:
     raise argparse.ArgumentTypeError(f"got {text!r}, expected a number above 0 and below 1")
 
 
-def _check_start(parser: argparse.ArgumentParser, folder: Path, model: str) -> None:
-    for name in ("tokenizer.json", "model.safetensors"):
-        if not (folder / name).is_file():
-            parser.error(f"--from {folder}: no {name} there; give the folder of a small model")
-    try:
-        family = read_config(folder)[1].family
-    except ConfigError as error:
-        parser.error(f"--from {folder}: {error}")
-    if family != model.removeprefix("tiny-"):
-        parser.error(f"--from {folder}: is of the family {family}, {model} is not")
-
-
 def _settings(arguments: argparse.Namespace) -> Settings:
     return Settings(
         steps=arguments.steps, seed=arguments.seed, learning_rate=arguments.learning_rate
@@ -184,9 +174,9 @@ def _train(arguments: argparse.Namespace, settings: Settings) -> float | None:
     recipe = RECIPES[arguments.model]
     tokenizer = _tokenizer(arguments, settings)
     write_tokenizer_files(arguments.output, recipe, tokenizer)
-    _, config = read_config(arguments.output)
+    formats = model_configs(recipe, tokenizer)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = _first_model(arguments, config, settings).to(device)
+    model = _first_model(arguments, formats[0], settings).to(device)
     optimiser_list = optimisers(model, settings.learning_rate)
     step = 0
     if arguments.state.exists():
@@ -197,10 +187,10 @@ def _train(arguments: argparse.Namespace, settings: Settings) -> float | None:
     encoder = Encoder(recipe, tokenizer)
     late_shares = LATE_SHARES | dict(arguments.share)
     early_shares = EARLY_SHARES if arguments.start is None else late_shares
-    batches = _batches(encoder, settings, (early_shares, late_shares), step)
+    batches = _batches(encoder, formats, settings, (early_shares, late_shares), step)
     stop = StopRequest()
     for batch in itertools.islice(batches, settings.steps - step):
-        loss = _step(model, _moved(batch, device), optimiser_list, step, settings)
+        loss = _step(model, batch.to(device), optimiser_list, step, settings)
         step += 1
         log.add(step, loss, batch)
         if step % arguments.save_every == 0 or step == settings.steps or stop.asked:
@@ -216,7 +206,8 @@ def _first_model(
     arguments: argparse.Namespace, config: ModelConfig, settings: Settings
 ) -> Transformer:
     if arguments.start is not None:
-        return load_transformer(Checkpoint.open(arguments.start)).train().requires_grad_(True)
+        begun: Transformer = arguments.start.model(config)
+        return begun
     model = Transformer(config)
     initialise(model, settings.seed)
     return model
@@ -237,7 +228,8 @@ def _share(text: str) -> tuple[str, float]:
 def _tokenizer(arguments: argparse.Namespace, settings: Settings) -> Tokenizer:
     """Learn the vocabulary once; a resumed run keeps the one it began with."""
     if arguments.start is not None:
-        return Tokenizer.from_file(str(arguments.start / "tokenizer.json"))
+        begun: Tokenizer = arguments.start.tokenizer
+        return begun
     path = arguments.state.with_suffix(".tokenizer.json")
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -249,11 +241,16 @@ def _tokenizer(arguments: argparse.Namespace, settings: Settings) -> Tokenizer:
 
 
 def _batches(
-    encoder: Encoder, settings: Settings, halves: tuple[Mapping[str, float], ...], first: int
+    encoder: Encoder,
+    formats: tuple[ModelConfig, ...],
+    settings: Settings,
+    halves: tuple[Mapping[str, float], ...],
+    first: int,
 ) -> Iterator[Batch]:
     """Batches `first`, first + 1, ...: a resumed run continues with data it has not seen.
 
-    Tasks are drawn in the shares `halves` of the first and of the second half of the run.
+    Tasks are drawn in the shares `halves` of the first and of the second half of the run; formats
+    take turns.
     """
     for pool in itertools.count(first // POOL):
         seed = settings.seed * 1_000_003 + pool
@@ -264,11 +261,17 @@ def _batches(
         for number, batch in enumerate(batches, start=pool * POOL):
             if number >= first:  # a generator of its own: a resumed run draws the same masks
                 masks = random.Random(f"masks {settings.seed} {number}")
-                yield masked_batch(batch, encoder, masks)
+                yield _batch(batch, encoder, formats[number % len(formats)], masks)
 
 
-def _moved(batch: Batch, device: torch.device) -> Batch:
-    return Batch(batch.inputs.to(device), batch.targets.to(device), batch.weights.to(device))
+def _batch(
+    examples: list[Example], encoder: Encoder, config: ModelConfig, rng: random.Random
+) -> Batch:
+    """What a family learns from some examples."""
+    if config.attention.kind == FULL:
+        return masked_batch(examples, encoder, config.shift, rng)
+    streams = Streams(config.attention, config.shift, config.mask_token_id, encoder.pad)
+    return stream_batch(examples, encoder, streams, rng)
 
 
 def _step(
@@ -283,7 +286,7 @@ def _step(
     on_cpu = batch.inputs.device.type == "cpu"
     attention = sdpa_kernel(SDPBackend.MATH) if on_cpu else nullcontext()
     with attention, torch.autocast(batch.inputs.device.type, dtype=torch.bfloat16):
-        loss = masked_loss(model, batch)
+        loss = weighted_loss(model, batch)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     for optimiser in optimiser_list:

@@ -226,10 +226,23 @@ class Transformer(nn.Module):
         logits: Tensor = self.head(self.hidden(input_ids, attention_mask))
         return logits
 
-    def hidden(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """Normed hidden rows, the head's input: [B, S] -> [B, S, hidden]; as `forward`."""
-        positions = torch.arange(input_ids.shape[1], device=input_ids.device)
-        rotation = self.rotation(positions[None].expand_as(input_ids))
+    def hidden(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+    ) -> Tensor:
+        """Normed hidden rows, the head's input: [B, S] -> [B, S, hidden].
+
+        Args:
+            input_ids: int64 [B, S].
+            attention_mask: as for `forward`.
+            position_ids: int64 [B, S], logical positions; None is that of the row.
+        """
+        if position_ids is None:
+            position_ids = torch.arange(input_ids.shape[1], device=input_ids.device)
+            position_ids = position_ids[None].expand_as(input_ids)
+        rotation = self.rotation(position_ids)
         x = self.embedding(input_ids)
         for layer in self.layers:
             x = layer(x, rotation, attention_mask, None).x

@@ -46,14 +46,28 @@ class Batch:
     """What one optimiser step sees.
 
     Attributes:
-        inputs: int64 [B, L], some answer tokens replaced by the mask.
-        targets: int64 [B, L], the clean sequence.
-        weights: float32 [B, L], weight of each masked position in the loss, 0 elsewhere.
+        inputs: int64 [B, S], some answer tokens replaced by the mask.
+        targets: int64 [B, S], what each row should predict.
+        weights: float32 [B, S], weight of each prediction in the loss, 0 where none is wanted.
+        positions: int64 [B, S], where rows stand in the text; None is in their order.
+        sees: bool [B, 1, S, S], which row looks at which; None is all at all.
     """
 
     inputs: torch.Tensor
     targets: torch.Tensor
     weights: torch.Tensor
+    positions: torch.Tensor | None = None
+    sees: torch.Tensor | None = None
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on a device."""
+        return Batch(
+            inputs=self.inputs.to(device),
+            targets=self.targets.to(device),
+            weights=self.weights.to(device),
+            positions=None if self.positions is None else self.positions.to(device),
+            sees=None if self.sees is None else self.sees.to(device),
+        )
 
 
 class Encoder:
@@ -114,39 +128,48 @@ def batches_of_similar_length(
     return batches
 
 
-def masked_batch(examples: list[Example], encoder: Encoder, rng: random.Random) -> Batch:
+def masked_batch(
+    examples: list[Example], encoder: Encoder, shift: int, rng: random.Random
+) -> Batch:
     """Pad to one length and mask answers, each example twice with complementary masks.
+
+    Row ``i - shift`` predicts token i, as in decoding.
 
     The mask ratio r is drawn uniformly per example and every masked token counts the same. With
     complementary masks every token is predicted exactly once a pair, and the variance that the
     1 / r of the exact bound brings is gone; contexts with many masks weigh more than in the bound.
     Every second example is masked as block decoding meets it: known, then partly, then masked.
     """
-    longest = max(len(e.prompt) + len(e.answer) for e in examples)
-    room = rng.randint(0, LONGEST_FILL) if rng.random() < LONG_FILL_SHARE else 0
-    length = longest + room
+    length = max(len(e.prompt) + len(e.answer) for e in examples) + room_for(rng)
     generator = torch.Generator().manual_seed(rng.getrandbits(60))
-    rows = [_padded(example, length, encoder.pad) for example in examples]
-    targets = torch.tensor([row for row in rows for _ in range(2)])
+    rows = [padded(example, length, encoder.pad) for example in examples]
+    clean = torch.tensor([row for row in rows for _ in range(2)])
     mask = torch.cat([_masks(e, length, rng, generator) for e in examples])
-    worth = torch.stack([_worth(e, length) for e in examples for _ in range(2)])
-    inputs = targets.masked_fill(mask, encoder.mask)
-    weights = mask * worth
-    return Batch(inputs, targets, weights / weights.sum())
+    inputs = clean.masked_fill(mask, encoder.mask)
+    weights = mask * torch.stack([worth(e, length) for e in examples for _ in range(2)])
+    weights /= weights.sum()
+    # What the roll brings to the end comes from the prompt, which weighs nothing.
+    return Batch(inputs, clean.roll(-shift, dims=1), weights.roll(-shift, dims=1))
 
 
-def _padded(example: Example, length: int, pad: int) -> list[int]:
+def room_for(rng: random.Random) -> int:
+    """How many end tokens follow the longest answer of a batch."""
+    return rng.randint(0, LONGEST_FILL) if rng.random() < LONG_FILL_SHARE else 0
+
+
+def padded(example: Example, length: int, pad: int) -> list[int]:
+    """Prompt, answer and padding."""
     ids = example.prompt + example.answer
     return ids + [pad] * (length - len(ids))
 
 
-def _worth(example: Example, length: int) -> torch.Tensor:
-    """How much a position counts: answers fully, the padding behind them a little."""
-    worth = torch.full((length,), 0.05)
+def worth(example: Example, length: int) -> torch.Tensor:
+    """How much a position counts, float32 [L]: answers fully, the padding behind them a little."""
+    counted = torch.full((length,), 0.05)
     start = len(example.prompt)
-    worth[:start] = 0.0
-    worth[start : start + len(example.answer)] = torch.tensor(example.asked, dtype=torch.float32)
-    return worth
+    counted[:start] = 0.0
+    counted[start : start + len(example.answer)] = torch.tensor(example.asked, dtype=torch.float32)
+    return counted
 
 
 def _masks(

@@ -1,4 +1,4 @@
-"""The masked-diffusion loss, and the two optimisers it is minimised with."""
+"""The loss, and the two optimisers it is minimised with."""
 
 from __future__ import annotations
 
@@ -10,17 +10,13 @@ from dawn_models import Transformer
 from tiny_training.batches import Batch
 
 
-def masked_loss(model: Transformer, batch: Batch) -> Tensor:
-    """Weighted cross entropy of the masked positions.
-
-    Row ``i - shift`` predicts token i: Dream's shift is applied here, to the targets, as its
-    decoding applies it to the rows.
-    """
-    positions = batch.weights.nonzero(as_tuple=True)
-    hidden_rows = (positions[0], positions[1] - model.config.shift)
-    logits = model.head(model.hidden(batch.inputs)[hidden_rows]).float()
-    losses = F.cross_entropy(logits, batch.targets[positions], reduction="none")
-    return (losses * batch.weights[positions]).sum()
+def weighted_loss(model: Transformer, batch: Batch) -> Tensor:
+    """Weighted cross entropy of the rows that predict something."""
+    rows = batch.weights.nonzero(as_tuple=True)
+    hidden = model.hidden(batch.inputs, batch.sees, batch.positions)
+    logits = model.head(hidden[rows]).float()
+    losses = F.cross_entropy(logits, batch.targets[rows], reduction="none")
+    return (losses * batch.weights[rows]).sum()
 
 
 def optimisers(model: Transformer, peak: float) -> list[torch.optim.Optimizer]:
