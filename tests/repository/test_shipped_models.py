@@ -44,8 +44,8 @@ KNOWN = (*GROUPS["plain"], *GROUPS["coupled"])
 
 
 # Floors are well below what was measured (models/README.md has the real figures): a broken shift, a
-# wrong mask or a lost tensor gives zero. DAWN as published breaks many answers of free tasks, so that
-# it is not asked them.
+# wrong mask or a lost tensor gives zero. DAWN as published breaks many answers of free tasks, so it
+# is not asked them.
 @pytest.mark.parametrize(
     ("policy", "tasks", "floor"),
     [("one-per-step", KNOWN, 0.8), ("dawn", KNOWN, 0.8), ("one-per-step", GROUPS["free"], 0.3)],
