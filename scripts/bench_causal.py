@@ -9,7 +9,8 @@ run decides. Random weights agree with nothing, which is the worst case and no o
 `--decide` that number is told: a denoising run of `block-causal`, and a draft with its check of
 `linear-speculation`, decide so many tokens of each row. All else is real (see told_engine.py): runs
 feed and keep what they would, and the answers are held against the text that was told. Any artifact
-is read there as a model whose text is causal, as its graph takes masks as they come.
+will do: its graph takes masks as they come, so that it is read as a model whose text is causal, and
+only `block-causal` follows the artifact's own blocks if it has such.
 
 Without `--decide` the weights decide, on held-out items of the tasks: with the artifact's own rule,
 and with linear speculation if it is for that.
@@ -140,7 +141,7 @@ class Bench:
 
     def _together(self, case: Case, group: Sequence[Any]) -> Turn:
         """Decodes some prompts in one batch."""
-        decoder = self._own if self._engine.found is None else self._told
+        decoder = self._decoder(case)
         longest = max(len(decoder.encode(prompt)) for prompt in group)
         room = longest + self._arguments.new_tokens + self._block
         with decoder.batch(max_rows=len(group), max_tokens=room * len(group)) as batch:
@@ -155,6 +156,11 @@ class Bench:
         self._check_text(results)
         decided = sum(len(result.tokens) for result in results) - first
         return Turn(ended - begun, decided, tuple(self._engine.runs[before:]), begun - started)
+
+    def _decoder(self, case: Case) -> Decoder:
+        """That of the artifact where it decodes so by itself, else that of causal text."""
+        own = case.scheme == BLOCK and self._own.manifest.attention.kind == BLOCK
+        return self._own if own or self._engine.found is None else self._told
 
     def _settings(self, case: Case) -> Settings:
         """How a case decodes; the artifact's own rule unless it says another."""

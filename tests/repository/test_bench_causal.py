@@ -53,6 +53,24 @@ def test_so_many_runs_decide_the_text_as_were_told(
     assert turn.seconds > sum(run.seconds for run in turn.runs)
 
 
+@pytest.mark.parametrize(
+    ("origin", "first", "runs"),
+    [
+        ("prompt", 2, 8),  # of 4 blocks of 4 the first run is apart; the last block has 1 token
+        ("start", 2, 8),  # 3 tokens end the block of the prompt, 2 begin the last one
+    ],
+)
+def test_blocks_are_those_of_the_artifact(origin: str, first: int, runs: int) -> None:
+    attention = Attention("block-causal", 4, origin)
+    manifest = replace(fake_manifest(vocab_size=64, max_length=96), attention=attention)
+    arguments = asked("--prompt-tokens", "5", "--new-tokens", "17", "--decide", "2")
+    bench = Bench(manifest, FakeEngine(manifest, HashModel(64, 4)), arguments)
+    turn = bench._turn(Case(BLOCK, 2, 2))
+    assert (len(turn.runs), turn.tokens) == (runs, 2 * (17 - first))
+    assert max(run.fed for run in turn.runs) == 8, "a block that ends goes with the next"
+    assert len(bench._turn(Case(SPECULATION, 2, 2)).runs) == 16
+
+
 def test_an_answer_that_was_not_told_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TimedEngine, "text", lambda self, positions: 0 * positions)
     timed(Case(PLAIN, None, 1))
