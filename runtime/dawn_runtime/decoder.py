@@ -304,8 +304,8 @@ class Decoder:
     def prefixes(self) -> PrefixCache:
         """Keys of finished texts that requests may begin with: what it did, and a way to empty it.
 
-        Nothing is in it of models that look at everything, whose keys depend on what follows, nor
-        where keys lie in memory of the engine's own.
+        It is in host memory, also where an engine keeps its keys on a device. Nothing is in it of
+        models that look at everything, whose keys depend on what follows.
         """
         return self._prefixes
 

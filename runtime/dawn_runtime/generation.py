@@ -198,8 +198,10 @@ def open_batch(
         packer: Arrays of the same model.
         max_rows: As for `Batch`.
         max_tokens: As for `Batch`.
-        prefixes: As for `Batch`; taken over into NumPy only.
+        prefixes: As for `Batch`.
     """
     if isinstance(engine, DeviceEngine):
-        return DeviceBatch(engine, packer, max_rows=max_rows, max_tokens=max_tokens)
+        return DeviceBatch(
+            engine, packer, max_rows=max_rows, max_tokens=max_tokens, prefixes=prefixes
+        )
     return Batch(engine, packer, max_rows=max_rows, max_tokens=max_tokens, prefixes=prefixes)

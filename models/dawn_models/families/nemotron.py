@@ -55,10 +55,11 @@ def _longest(config: Fields, stated: int, scaled: rope.Rope) -> int:
 
 
 def _settle(config: ModelConfig, fields: Fields, tensors: Collection[str]) -> ModelConfig:
-    if (fields.path.parent / _DRAFT).exists():
-        fields.notes.append(
-            f"{_DRAFT}: the adapter for drafts is not read; drafts come from the weights themselves"
-        )
+    # Said whether or not it is there: of a repository only the top folder is fetched.
+    fields.notes.append(
+        f"{_DRAFT}: the adapter for drafts, which instruct models have, is not read; drafts come "
+        "from the weights themselves, which changes no text and may take more runs"
+    )
     return _stored_head(config, fields, tensors)
 
 

@@ -1,17 +1,18 @@
 """Keys and values of a batch that stay on a device; the twin of `dawn_runtime.decoding.KvStore`."""
 
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 
-from dawn_runtime.arrays import IntArray
+from dawn_runtime.arrays import IntArray, KvArray
 from dawn_runtime.cuda.arrays import DeviceArray, aligned, item_bytes
 from dawn_runtime.cuda.device import Device
 from dawn_runtime.engine_info import EngineInfo
 from dawn_runtime.errors import EngineError
 from dawn_runtime.places import rearrangement
 
-_WORD = 4
+_WORD, _WORDS = 4, "uint32"
 _THREADS = 256
 
 
@@ -100,6 +101,25 @@ class DeviceKv:
             ),
         )
 
+    def save(self, row: int, slots: IntArray) -> tuple[KvArray, ...]:
+        """Copies slots of a row to the host; arguments as for `KvStore.save`.
+
+        Numbers come as words, as there are some that NumPy has no type for: uint32 [1, Hkv, n, W]
+        for each part, W the words of a head.
+        """
+        blocks = [np.empty(self._block_shape, dtype=_WORDS) for _ in range(self._parts)]
+        for part, block in enumerate(blocks):
+            self._device.download(block, self._block(row, part))
+        self._device.synchronize()
+        return tuple(block[None, :, slots] for block in blocks)
+
+    def restore(self, row: int, saved: Sequence[KvArray], count: int) -> None:
+        """Copies slots of a row back; arguments as for `KvStore.restore`."""
+        block = np.zeros(self._block_shape, dtype=_WORDS)
+        for part, array in enumerate(saved):
+            block[:, :count] = array[0, :, :count]
+            self._device.upload(self._block(row, part), block)
+
     def arrange(self, slots: dict[int, int], rewritten: Sequence[int]) -> None:
         """Gives rows their places; arguments and errors as for `KvStore.arrange`."""
         move = rearrangement(self.rows, self.slots, slots, rewritten, self._tokens)
@@ -129,6 +149,20 @@ class DeviceKv:
             ),
         )
         return self._spare
+
+    @property
+    def _block_shape(self) -> tuple[int, int, int]:
+        """What a row keeps of a part, in words."""
+        return self._info.kv_heads, self.slots, self._words
+
+    def _block(self, row: int, part: int) -> DeviceArray:
+        """Where a row keeps it."""
+        words = DeviceArray(
+            self._memory.pointer, (self._parts * int(self._part_words()),), _WORDS, self._memory
+        )
+        (place,) = self._places_of([row])
+        skip = part * int(self._part_words()) + place * prod(self._block_shape)
+        return words.view(self._block_shape, skip=skip)
 
     def _part_words(self) -> np.int64:
         words: np.int64 = np.int64(self._part * item_bytes(self._memory.dtype) // _WORD)

@@ -34,7 +34,6 @@ from dawn_runtime.decoding.row import RowState
 from dawn_runtime.decoding.run import Run
 from dawn_runtime.decoding.schemes.base import Scheme
 from dawn_runtime.engine.checks import check_outputs
-from dawn_runtime.engine.device import ResidentEngine
 from dawn_runtime.engine.exclusive import exclusive
 from dawn_runtime.engine.protocol import Engine, StepInputs
 from dawn_runtime.errors import BatchFullError, DawnError, OptionError
@@ -60,8 +59,7 @@ class Batch:
         packer: Turns asks into arrays.
         max_rows: Most rows at a time, >= 1.
         max_tokens: Most rows times tokens of the longest, >= 1.
-        prefixes: Keys of texts that rows may begin with, and theirs go to; None takes over nothing,
-            as is so where keys lie in memory of the engine's own.
+        prefixes: Keys of texts that rows may begin with, and theirs go to; None takes over nothing.
 
     Attributes:
         forwards: Runs of the engine so far.
@@ -87,7 +85,7 @@ class Batch:
         self._next_key = 0
         self._memory = BatchMemory(engine, packer, self._max_rows, self._max_tokens)
         self._reuse = None
-        if prefixes is not None and prefixes.holds and not isinstance(engine, ResidentEngine):
+        if prefixes is not None and prefixes.holds:
             self._reuse = TextReuse(prefixes, self._memory)
         self.forwards = 0
         self.engine_seconds = 0.0

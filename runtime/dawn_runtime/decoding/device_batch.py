@@ -19,6 +19,7 @@ from dawn_runtime.cuda.pool import Pool
 from dawn_runtime.decoding.ask import Answer, Ask
 from dawn_runtime.decoding.batch import Batch
 from dawn_runtime.decoding.packing import Packer
+from dawn_runtime.decoding.prefixes import PrefixCache
 from dawn_runtime.decoding.run import Run
 from dawn_runtime.engine.checks import check_finite, check_present, check_tokens, not_finite
 from dawn_runtime.engine.device import DeviceEngine, DeviceOutputs
@@ -35,9 +36,17 @@ class DeviceBatch(Batch):
     """
 
     def __init__(
-        self, engine: DeviceEngine, packer: Packer, *, max_rows: int, max_tokens: int
+        self,
+        engine: DeviceEngine,
+        packer: Packer,
+        *,
+        max_rows: int,
+        max_tokens: int,
+        prefixes: PrefixCache | None = None,
     ) -> None:
-        super().__init__(engine, packer, max_rows=max_rows, max_tokens=max_tokens)
+        super().__init__(
+            engine, packer, max_rows=max_rows, max_tokens=max_tokens, prefixes=prefixes
+        )
         self._next_to = engine
         self._chooser = Chooser(engine.device)
         self._pool = Pool(engine.device)

@@ -130,6 +130,28 @@ class KvStore:
         for view, array in zip(self._views(), present, strict=True):
             view[place][:, slots] = array[index][:, fed]
 
+    def save(self, row: int, slots: IntArray) -> tuple[KvArray, ...]:
+        """Returns copies of the keys and values in some slots of a row, each [1, Hkv, n, D].
+
+        Args:
+            row: Key of the row.
+            slots: int64 [n] which.
+        """
+        place = self.rows.index(row)
+        return tuple(view[place : place + 1][:, :, slots] for view in self._views())
+
+    def restore(self, row: int, saved: Sequence[KvArray], count: int) -> None:
+        """Writes what `save` returned into the first slots of a row that has nothing yet.
+
+        Args:
+            row: Key of the row.
+            saved: Of a row of this memory or of another one.
+            count: How many of its slots, from the first on.
+        """
+        place = self.rows.index(row)
+        for view, array in zip(self._views(), saved, strict=True):
+            view[place, :, :count] = array[0, :, :count]
+
     def arrange(self, slots: dict[int, int], rewritten: Sequence[int]) -> None:
         """Gives rows their places: those that have one keep their order, new ones follow.
 

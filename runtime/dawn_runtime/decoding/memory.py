@@ -6,8 +6,6 @@ at most is known before anything has joined.
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from dawn_runtime.arrays import IntArray, KvArray
 from dawn_runtime.decoding.ask import Ask
 from dawn_runtime.decoding.kv import KvStore, kv_bytes
@@ -88,8 +86,17 @@ class BatchMemory:
             count: How many of the n.
         """
         assert self._store is not None
-        slots = np.arange(count)
-        self._store.write(key, slots, arrays, 0, slots)
+        self._store.restore(key, arrays, count)
+
+    def save(self, key: int, slots: IntArray) -> tuple[KvArray, ...]:
+        """Returns copies of what is in some slots of a row, in host memory; as `fill` takes them.
+
+        Args:
+            key: Of the row, which keeps something.
+            slots: int64 [n] which.
+        """
+        assert self._store is not None
+        return self._store.save(key, slots)
 
     def write(
         self, key: int, row: RowState, ask: Ask, present: Sequence[KvArray], place: int, begin: int

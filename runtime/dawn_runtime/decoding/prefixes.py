@@ -29,7 +29,7 @@ class _Entry:
     Attributes:
         kind: What else its keys depend on.
         ids: int64 [n] its tokens, from position 0 on.
-        arrays: Keys and values of each layer, each [1, Hkv, n, D].
+        arrays: Keys and values of each layer, each [1, Hkv, n, D], as `KvMemory.save` returns them.
     """
 
     kind: Hashable
@@ -113,6 +113,16 @@ class PrefixCache:
         with self._lock:
             self._hits += tokens > 0
             self._tokens += tokens
+
+    def has(self, kind: Hashable, ids: IntArray) -> bool:
+        """Tells whether a text that is held begins with these tokens, which is a use of it.
+
+        Args:
+            kind: As for `find`.
+            ids: int64 [n] tokens from position 0 on.
+        """
+        with self._lock:
+            return self._holds(kind, ids)
 
     def put(self, kind: Hashable, ids: IntArray, arrays: Sequence[KvArray]) -> None:
         """Takes in keys of a text, unless it holds them or they alone exceed the bound.

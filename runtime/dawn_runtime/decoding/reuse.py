@@ -55,7 +55,8 @@ class Taken:
 
     Attributes:
         row: With these keys.
-        arrays: Keys and values of each layer, each [1, Hkv, n, D], n at least `row.reused`.
+        arrays: Keys and values of each layer, each [1, Hkv, n, D], n at least `row.reused`; as
+            `KvMemory.save` returns them.
     """
 
     row: RowState
@@ -67,7 +68,7 @@ class TextReuse:
 
     Args:
         prefixes: What is held.
-        memory: Of the batch; in NumPy, as keys next to an engine are not read back.
+        memory: Of the batch. What it keeps next to an engine is copied to the host to be held.
     """
 
     def __init__(self, prefixes: PrefixCache, memory: BatchMemory) -> None:
@@ -119,9 +120,10 @@ class TextReuse:
         kind, count = scheme.text_kind(row), scheme.text_keys(row)
         if kind is None or not count or row.kept is None:
             return
-        slots = row.kept.slots(np.arange(count))
-        arrays = [array[:, :, slots] for array in self._memory.read([key])]
-        self._prefixes.put(kind, row.ids[:count], arrays)
+        ids = row.ids[:count]
+        if not self._prefixes.has(kind, ids):
+            slots = row.kept.slots(np.arange(count))
+            self._prefixes.put(kind, ids, self._memory.save(key, slots))
 
 
 def _starts(rows: Mapping[int, tuple[RowState, Scheme]]) -> dict[int, _Start]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from dawn_runtime.arrays import IntArray
+from dawn_runtime.arrays import IntArray, KvArray
 from dawn_runtime.engine.protocol import Engine, StepInputs
 
 if TYPE_CHECKING:
@@ -33,6 +33,15 @@ class KvMemory(Protocol):
         self, row: int, slots: IntArray, present: Sequence[Any], index: int, fed: IntArray
     ) -> None:
         """Takes fed tokens of batch row `index` of `StepOutputs.present` into slots of a row."""
+
+    def save(self, row: int, slots: IntArray) -> tuple[KvArray, ...]:
+        """Returns copies of the keys and values in some slots of a row, in host memory.
+
+        Each is [1, Hkv, n, D], or of words of any kind in place of the D numbers, for `restore`.
+        """
+
+    def restore(self, row: int, saved: Sequence[KvArray], count: int) -> None:
+        """Writes what `save` returned, so many slots of it, into a row that has nothing yet."""
 
     def arrange(self, slots: dict[int, int], rewritten: Sequence[int]) -> None:
         """Gives rows their places; see `KvStore.arrange`."""

@@ -1,5 +1,7 @@
 """Keys on a device move as they do in NumPy, and decoding with a cache decides the same."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -139,6 +141,30 @@ def test_keys_of_two_bytes_need_no_type_of_numpy(host: HostDevice) -> None:
     key, _ = memory.read([0])
     words = DeviceArray(key.pointer, key.shape, "uint16", key.owner)
     assert get(host, words)[0, 0].tolist() == [[2, 3], [0, 0], [0, 1]]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_slots_of_a_row_go_to_the_host_and_into_another_row(dtype: str, any_device: Device) -> None:
+    words = {"bfloat16": "uint16"}.get(dtype, dtype)
+    info = EngineInfo("test", 3, 2, 4, 32, 96, dtype)
+    first, other = DeviceKv(any_device, info, 40), DeviceKv(any_device, info, 40)
+    here = KvStore(replace(info, kv_dtype=words), 40)
+    fed = [np.arange(40).reshape(1, 2, 5, 4).astype(words) + 40 * part for part in range(6)]
+    chosen, slots = np.arange(5), np.array([3, 0, 4])
+    copies = [put(any_device, array) for array in fed]
+    for memory, source in ((first, copies), (here, fed)):
+        memory.arrange({7: 5, 8: 5}, [7, 8])  # type: ignore[attr-defined]
+        memory.write(8, chosen, source, 0, chosen)  # type: ignore[attr-defined]
+    saved = first.save(8, slots)
+    expected = here.save(8, slots)
+    assert [array.view(words).tolist() for array in saved] == [a.tolist() for a in expected]
+    first.arrange({}, [])
+    for memory, kept in ((other, saved), (here, expected)):
+        memory.arrange({1: 4, 2: 6}, [1, 2])  # type: ignore[attr-defined]
+        memory.restore(2, kept, 2)  # type: ignore[attr-defined]
+    for array, wanted in zip(other.read([2]), here.read([2]), strict=True):
+        found = get(any_device, DeviceArray(array.pointer, array.shape, words, array.owner))
+        np.testing.assert_array_equal(found[0, :, :2], wanted[0, :, :2])
 
 
 def test_heads_of_an_odd_number_of_bytes_are_refused(host: HostDevice) -> None:

@@ -8,13 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dawn_runtime import Blocks, Dual, NoCache, Threshold
+from dawn_runtime.arrays import IntArray
+from dawn_runtime.cuda import Device, DeviceKv
 from dawn_runtime.decoding import Batch, Causal, Packer, RowState, Scheme, Unmask
+from dawn_runtime.decoding.device_batch import DeviceBatch
 from dawn_runtime.decoding.prefixes import PrefixCache
 from dawn_runtime.decoding.schemes import Autoregressive, LinearSpeculation, SelfVerify
 from dawn_runtime.decoding.schemes.block_causal import BlockCausal
 from dawn_runtime.decoding.schemes.causal_rows import CausalRows
 from dawn_runtime.engine.fake import FakeEngine
+from dawn_runtime.generation import open_batch
 from support.decoding import MANIFEST, MASK, Steady
+from support.device_engine import HostEngine
+from support.host_device import HostDevice
 
 HALF = Threshold(0.5)
 SCHEMES: list[Scheme] = [
@@ -85,6 +91,45 @@ def test_the_second_of_two_feeds_what_is_new_to_it(scheme: Any) -> None:
     (alone,) = answers(batch_with(None, model), scheme, [[*common, 2]], 4)
     assert second.fed == alone.fed - whole
     assert second.step == alone.step
+
+
+@pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: f"{scheme.name}-{scheme.cache.name}")
+def test_next_to_an_engine_on_a_device_as_much_is_taken_over(
+    scheme: Any, any_device: Device
+) -> None:
+    common = list(range(1, 13))
+    prompts = [[*common, 1], [*common, 2], [3, 4]]
+    found = []
+    for on_device in (False, True):
+        prefixes, rows = PrefixCache(10**6), list[RowState]()
+        for asked in (prompts, [[*common, 1, 5], *prompts[1:]]):
+            engine: Any = FakeEngine(MANIFEST, Steady(0.5, 1))
+            packer = Packer.for_engine(0, engine.describe())
+            engine = HostEngine(engine, any_device) if on_device else engine
+            batch = open_batch(engine, packer, max_rows=8, max_tokens=480, prefixes=prefixes)
+            assert isinstance(batch, DeviceBatch) == on_device
+            rows += answers(batch, scheme, asked, 5)
+        found.append(([(row.ids.tolist(), row.reused, row.fed) for row in rows], prefixes.reuse))
+    assert found[0] == found[1]
+    assert found[1][1].hits >= 3
+
+
+def test_what_is_held_is_not_copied_from_a_device_again(
+    host: HostDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prefixes, fake = PrefixCache(10**6), FakeEngine(MANIFEST, Steady(0.5, 1))
+    packer, save, saved = Packer.for_engine(0, fake.describe()), DeviceKv.save, list[int]()
+
+    def noted(self: DeviceKv, row: int, slots: IntArray) -> Any:
+        saved.append(len(slots))
+        return save(self, row, slots)
+
+    monkeypatch.setattr(DeviceKv, "save", noted)
+    for _ in range(2):
+        engine = HostEngine(fake, host)
+        batch = open_batch(engine, packer, max_rows=1, max_tokens=60, prefixes=prefixes)
+        answers(batch, Autoregressive(), [[1, 2, 3, 4]], 3)
+    assert saved == [4, 5], "the prompt, and with it what was fed later"
 
 
 def test_the_next_turn_of_a_chat_begins_where_this_one_ended() -> None:

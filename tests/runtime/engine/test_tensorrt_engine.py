@@ -21,6 +21,7 @@ from dawn_runtime.engine.tensorrt import engine as engine_module
 from dawn_runtime.engine.tensorrt.engine import TensorRTEngine, open_tensorrt
 from dawn_runtime.engine.tensorrt.plans import plan_files
 from dawn_runtime.errors import DependencyError, EngineError, OptionError
+from dawn_runtime.manifest import Attention
 from support.fake_driver import FakeDriver
 from support.fake_tensorrt_world import DataType, TensorIOMode, TensorLocation
 from support.tensorrt_machine import FEW, ORIN, FakeMachine, copied, small_artifact
@@ -372,6 +373,23 @@ def test_a_step_of_more_rows_than_a_profile_has_keeps_the_keys_of_both_its_runs(
                 engine.device.synchronize()
                 np.testing.assert_allclose(host, other, atol=1e-5)
         del kept
+
+
+def test_keys_of_an_earlier_text_are_taken_over(machine: FakeMachine, folder: Path) -> None:
+    machine.build(folder)
+    manifest = replace(Artifact.open(folder).manifest, attention=Attention("causal"))
+    asked = [list(range(1, 12)), [*range(1, 10), 3, 5]]
+    found = []
+    for engine in (open_tensorrt(Artifact.open(folder)), reference(folder)):
+        decoder = Decoder(manifest, engine, prefix_bytes=10**6)
+        results = [
+            decoder.generate(input_ids=ids, max_new_tokens=4, policy="autoregressive")
+            for ids in asked
+        ]
+        assert [result.reused_tokens for result in results] == [0, 9]
+        found.append([result.tokens.tolist() for result in results])
+        engine.close()
+    assert found[0] == found[1]
 
 
 def test_logits_stay_on_the_device_too(machine: FakeMachine, folder: Path) -> None:
