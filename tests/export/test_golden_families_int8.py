@@ -3,8 +3,8 @@
 Differences are told in standard deviations of the golden logits, which random weights leave without
 margins. Measured were, at most and on average, 0.83 and 0.066 with biases (Qwen2), and 1.12 and
 0.083 with norms of queries and keys (Qwen3), which stretch a small head, and what rounding did to
-it, to the size of the others; bounds are twice that. Another model's logits are off by more than 1
-on average.
+it, to the size of the others; bounds are twice that. Logits of another model are off by 1 on
+average.
 """
 
 from collections.abc import Callable
@@ -83,8 +83,8 @@ def test_logits_are_within_what_rounding_does(name: str, engine: Engine) -> None
     largest, mean = differences(out.logits, golden["logits"])
     assert 0 < largest < BOUNDS[name][0]
     assert 0.01 < mean < BOUNDS[name][1]
-    shuffled = differences(out.logits[..., ::-1], golden["logits"])
-    assert shuffled[1] > 1  # what a wrong model would be off by
+    # What a wrong model would be off by: the same numbers, of other tokens.
+    assert differences(out.logits, golden["logits"][..., ::-1])[1] > 10 * mean
 
 
 @ENGINES
