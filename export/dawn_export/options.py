@@ -171,7 +171,7 @@ class ExportOptions:
 
         Raises:
             OptionError: The model has fewer layers than evidence is asked of, or a shorter
-                context.
+                context, or longer blocks.
         """
         if self.evidence_layers > config.num_layers:
             raise OptionError(
@@ -182,6 +182,12 @@ class ExportOptions:
             raise OptionError(
                 f"context length: got {self.context_length}, but the model was made for "
                 f"{config.max_length} tokens; ask for {config.max_length} or fewer"
+            )
+        blocks = config.attention
+        if blocks.origin == "start" and self.max_length(config) < (blocks.block_length or 0):
+            raise OptionError(
+                f"context length: got {self.context_length}, but the model decides in whole blocks "
+                f"of {blocks.block_length} tokens; ask for {blocks.block_length} or more"
             )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 _ENDINGS = {
+    "compressed-tensors": (".weight_packed",),
     "GPTQ or AWQ": (".qweight", ".qzeros", ".g_idx"),
     "bitsandbytes": (".absmax", ".quant_map", ".SCB", ".quant_state.bitsandbytes__nf4"),
     "FP8": (".weight_scale_inv", ".weight_scale", ".input_scale"),
@@ -13,6 +14,8 @@ _PARTS = {
     "q_norm.": "norms of queries and keys, as Qwen3 has, are no part of this family",
     ".experts.": "mixtures of experts are not implemented",
 }
+
+_HEADS = frozenset(("lm_head.weight", "diffusion_head.weight", "model.transformer.ff_out.weight"))
 
 
 def hint(found: Collection[str], expected: Collection[str], missing: Collection[str]) -> str:
@@ -29,7 +32,8 @@ def hint(found: Collection[str], expected: Collection[str], missing: Collection[
         if any(name.endswith(endings) for name in found):
             return f"; the weights are rounded ({what}): export the checkpoint they were made from"
     for part, what in _PARTS.items():
-        if any(part in name for name in found if name not in expected):
+        known = any(part in name for name in expected)
+        if not known and any(part in name for name in found):
             return f"; {what}"
     return _prefixed(found, expected, missing)
 
@@ -45,7 +49,7 @@ def _prefixed(found: Collection[str], expected: Collection[str], missing: Collec
             return f"; names lack {first + '.'!r}: save the model with its head"
     if len(missing) == 1:
         (only,) = missing
-        if only in ("lm_head.weight", "model.transformer.ff_out.weight"):
+        if only in _HEADS and not _HEADS.intersection(found):
             return (
                 "; if the head is the embedding, config.json must say so with tie_word_embeddings "
                 "(LLaDA: weight_tying)"

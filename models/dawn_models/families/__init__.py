@@ -118,10 +118,12 @@ def _family_of(fields: Fields, told: Told) -> Family:
         named = family_named(told.family)
         if not named.describes(values):
             raise _unknown(fields, f"{_choices(named.types)} for the family {named.name}", families)
+        _check_class(fields, named, families)
         return named
     fitting = [family for family in families if family.describes(values)]
     certain = [family for family in fitting if not family.ambiguous]
     if len(certain) == 1:
+        _check_class(fields, certain[0], families)
         return certain[0]
     if fitting:
         names = " or ".join(f"--family {family.name}" for family in fitting)
@@ -132,6 +134,20 @@ def _family_of(fields: Fields, told: Told) -> Family:
         )
     types = dict.fromkeys(name for family in families for name in family.types)
     raise _unknown(fields, _choices(types), families)
+
+
+def _check_class(fields: Fields, family: Family, families: tuple[Family, ...]) -> None:
+    """Refuses a file that names the class of another family: one of the two is wrong."""
+    named = fields.values.get("architectures")
+    for name in named if isinstance(named, list) else [named]:
+        owners = [other.name for other in families if name in other.classes]
+        if owners and family.name not in owners:
+            raise fields.error(
+                "architectures",
+                named,
+                f"a class of {family.name}, which the other fields describe; {name} is one of "
+                f"{' or '.join(owners)}",
+            )
 
 
 def _unknown(fields: Fields, expected: str, families: tuple[Family, ...]) -> ConfigError:

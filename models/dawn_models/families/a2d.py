@@ -62,6 +62,7 @@ A2D_MDLM = Family(
     name="a2d-mdlm",
     model_type=_QWEN3,
     other_types=("a2d-qwen2",),
+    classes=("A2DQwen2LMHeadModel", "A2DQwen3LMHeadModel"),
     ambiguous="it may attend to everything (mdlm) or block by block (bd3lm)",
     parse=_mdlm,
     settle=qwen.settled,

@@ -20,6 +20,7 @@ def _parse(config: Fields, generation: Fields) -> ModelConfig:
 CODA = Family(
     name="coda",
     model_type="CoDA",
+    classes=("CoDALanguageModel",),
     parse=_parse,
     settle=stored_head(qwen.WEIGHT_NAMES["head.weight"], whatever_is_said=True),
     table=FieldTable(

@@ -38,6 +38,7 @@ def _growing(config: Fields, generation: Fields) -> tuple[int, ...]:
 DREAM = Family(
     name="dream",
     model_type="Dream",
+    classes=("DreamModel",),
     fits=is_dream,
     parse=_parse,
     table=_TABLE,

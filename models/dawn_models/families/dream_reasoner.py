@@ -23,6 +23,7 @@ def _parse(config: Fields, generation: Fields) -> ModelConfig:
 DREAM_REASONER = Family(
     name="dream-reasoner",
     model_type="Dream",
+    classes=("DreamForCausalLM",),
     fits=is_dream_reasoner,
     parse=_parse,
     settle=qwen.settled,

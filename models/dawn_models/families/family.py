@@ -90,6 +90,8 @@ class Family:
             vocab.json and merges.txt.
         releases: its published checkpoints that have short names.
         other_types: further values of ``model_type`` that it reads.
+        classes: what its checkpoints call themselves in ``architectures``; other names are let
+            pass unless they are another family's.
         fits: tells by the other fields of config.json whether one with such a value is of this
             family; models of several families call themselves alike.
         ambiguous: what else a checkpoint that fits may be, so that the user has to name the family;
@@ -116,6 +118,7 @@ class Family:
     tokenizer_classes: tuple[str, ...] = ()
     releases: tuple[Release, ...] = ()
     other_types: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
     fits: Callable[[Mapping[str, Any]], bool] = _every
     ambiguous: str = ""
     settle: Callable[[ModelConfig, Fields, Collection[str]], ModelConfig] = _nothing_more
@@ -171,6 +174,12 @@ def _check_geometry(config: ModelConfig, fields: Fields) -> None:
         raise ConfigError(
             f"{fields.path}: heads of width {config.head_dim}, expected an even width "
             f"(RoPE rotates halves)"
+        )
+    blocks = config.attention.block_length
+    if blocks is not None and blocks > config.max_length:
+        raise ConfigError(
+            f"{fields.path}: blocks of {blocks} tokens, expected blocks no longer than the longest "
+            f"sequence, which is of {config.max_length}"
         )
     special = (config.mask_token_id, *config.eos_token_ids, config.pad_token_id or 0)
     if max(special) >= config.vocab_size:

@@ -25,6 +25,7 @@ def _parse(config: Fields, generation: Fields) -> ModelConfig:
 FAST_DLLM_V2 = Family(
     name="fast-dllm-v2",
     model_type="Fast_dLLM_Qwen",
+    classes=("Fast_dLLM_QwenForCausalLM",),
     parse=_parse,
     settle=qwen.settled,
     table=FieldTable(

@@ -19,11 +19,16 @@ def _parse(config: Fields, generation: Fields) -> ModelConfig:
 ILLADA = Family(
     name="illada",
     model_type="illada",
+    classes=("LLaDAModelLM",),
     parse=_parse,
     settle=qwen.settled,
     table=FieldTable(
         read=qwen.FIELDS | {"head_dim"},
-        required={"hidden_act": ("silu",), "attention_bias": (False, None)},
+        required={
+            "hidden_act": ("silu",),
+            "attention_bias": (False, None),
+            "sliding_window": (None,),
+        },
         harmless=frozenset(),
     ),
     weight_names=qwen.WEIGHT_NAMES,

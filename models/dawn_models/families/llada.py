@@ -118,6 +118,7 @@ def _kv_heads(config: Fields, heads: int) -> int:
 LLADA = Family(
     name="llada",
     model_type="llada",
+    classes=("LLaDAModelLM",),
     fits=is_llada,
     parse=_parse,
     table=_TABLE,

@@ -22,7 +22,8 @@ def is_llada(values: Mapping[str, Any]) -> bool:
 
 def is_dream_reasoner(values: Mapping[str, Any]) -> bool:
     """Whether a configuration of type ``Dream`` is DreamReasoner's."""
-    return "DreamForCausalLM" in str(values.get("architectures")) or bool(values.get("block_size"))
+    blocks = values.get("block_size") is not None  # 0 is one, and wrong
+    return blocks or "DreamForCausalLM" in str(values.get("architectures"))
 
 
 def is_dream(values: Mapping[str, Any]) -> bool:

@@ -68,6 +68,7 @@ _stored_head = stored_head(_WEIGHT_NAMES["head.weight"])
 NEMOTRON = Family(
     name="nemotron",
     model_type="nemotron_labs_diffusion",
+    classes=("NemotronLabsDiffusionModel",),
     parse=_parse,
     settle=_settle,
     table=FieldTable(
@@ -75,6 +76,7 @@ NEMOTRON = Family(
         required={
             "hidden_act": ("silu",),
             "attention_bias": (False, None),
+            "sliding_window": (None,),  # the model it was made of has no switch beside it
             "dlm_paradigm": ("bidirectional", "block_diff", None),
         },
         harmless=frozenset(("dlm_loss_weight", "ar_loss_weight", "dp_varying_mask_ratio")),

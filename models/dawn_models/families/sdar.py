@@ -23,6 +23,7 @@ def _parse(config: Fields, generation: Fields) -> ModelConfig:
 SDAR = Family(
     name="sdar",
     model_type="sdar",
+    classes=("SDARForCausalLM",),
     fits=is_sdar,
     parse=_parse,
     settle=qwen.settled,

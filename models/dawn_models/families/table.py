@@ -65,9 +65,23 @@ _TELLING = re.compile(
     "rope|rotary|nope|alibi|position|scal|norm|eps|attn|attention|bias|window|sliding|causal|cap"
     "|multiplier|factor|expert|moe|router|activation|_act|hidden|residual|qk|clip|head|kv|mlp|gate"
     "|layer|block|bd_size|quant|sparse|theta|shift|embed|logit|temperature|lora|adapter|vision"
-    "|audio|text_config|softmax|conv|mamba|recurren|mixture|parallel"
+    "|audio|text_config|softmax|conv|mamba|recurren|mixture|parallel|paradigm"
 )
 """What names of fields hold that change what a model computes."""
+
+_SYNONYMS: Mapping[str, str] = {
+    "d_model": "hidden_size",
+    "n_embd": "hidden_size",
+    "n_layers": "num_layers",
+    "n_layer": "num_layers",
+    "n_heads": "num_heads",
+    "n_head": "num_heads",
+    "n_kv_heads": "num_kv_heads",
+    "mlp_hidden_size": "intermediate_size",
+    "embedding_size": "vocab_size",
+    "weight_tying": "tied_head",
+}
+"""What other families call a field -> attribute of `ModelConfig` whose value it must repeat."""
 
 _FACTOR = re.compile("factor|multiplier|scal|pct|ratio|temperature")
 """What names of fields hold that do nothing at 1; others are switched off by 0."""
@@ -125,10 +139,11 @@ class FieldTable:
         """
         known = {*self.read, *self.required, *self.harmless, *_EVERYWHERE, *_HARMLESS}
         known |= {"layer_types", "quantization_config"}
+        aliases = {n: a for n, a in _SYNONYMS.items() if n not in known} | dict(self.aliases)
         strange = []
         for name, value in config.values.items():
-            if name in self.aliases:
-                self._check_alias(config, name, getattr(parsed, self.aliases[name]))
+            if name in aliases:
+                self._check_alias(config, name, getattr(parsed, aliases[name]))
             elif not (name in known or _is_idle(name) or _is_off(name, value, parsed.head_dim)):
                 _refuse_telling(config, name, value)
                 strange.append(name)

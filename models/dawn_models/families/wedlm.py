@@ -49,6 +49,7 @@ def _compare(
 WEDLM = Family(
     name="wedlm",
     model_type="wedlm",
+    classes=("WeDLMForCausalLM",),
     parse=_parse,
     settle=_settle,
     table=FieldTable(
