@@ -5,7 +5,6 @@ import fcntl
 import os
 import signal
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -59,19 +58,14 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 
 @pytest.fixture(scope="session")
 def exported_family(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """Returns the artifact of a checkpoint of `support.golden_families`: name, precision -> folder.
-
-    Those of integers take a graph of one shape from each other, see `support.shared_graphs`.
-    """
+    """Returns the artifact of a checkpoint of `support.golden_families`: (name, precision)."""
     from support.golden_families import TOLD, folder_of
-    from support.shared_graphs import shared_graphs
 
     shared = _shared_folder(tmp_path_factory)
 
     def artifact(name: str, precision: str = "fp32") -> Path:
         folder = shared / (name if precision == "fp32" else f"{name}-{precision}")
-        with nullcontext() if precision == "fp32" else shared_graphs():
-            return _once(folder_of(name), folder, "fused", precision, 3, TOLD[name])
+        return _once(folder_of(name), folder, "fused", precision, 3, TOLD[name])
 
     return artifact
 

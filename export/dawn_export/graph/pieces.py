@@ -13,14 +13,14 @@ the step contract.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import torch
 from torch import Tensor, nn
 
 from dawn_export.dtypes import TORCH_DTYPES
-from dawn_models import KeyValue, LayerKind, ModelConfig, Transformer, parameter_shapes
+from dawn_models import Attention, KeyValue, LayerKind, ModelConfig, Transformer, parameter_shapes
 from dawn_models.transformer import Evidence, Rotation, mean_attention
 from dawn_runtime.contract import TensorSpec
 
@@ -79,9 +79,19 @@ def cut(config: ModelConfig, dtype: str, evidence_layers: int) -> Pieces:
     )
 
 
+def held_by_graphs(config: ModelConfig) -> ModelConfig:
+    """Returns a model without what no graph holds, so that models of one shape share their traces.
+
+    What a position may see, which row predicts a token and what ends an answer are the runtime's.
+    """
+    return replace(
+        config, family="", shift=0, eos_token_ids=(), pad_token_id=None, attention=Attention()
+    )
+
+
 def _weightless(config: ModelConfig, dtype: torch.dtype) -> Transformer:
     """A transformer of one layer of each kind, its parameters made by the surrounding fake mode."""
-    config = config.of_layers(config.kinds)
+    config = held_by_graphs(config.of_layers(config.kinds))
     with torch.device("meta"):
         model = Transformer(config)
     shapes = parameter_shapes(config)

@@ -17,13 +17,13 @@ import onnx_ir as ir
 import pytest
 
 from dawn_export import ExportOptions, export
+from dawn_export.graph.pieces import held_by_graphs
 from dawn_export.graph.step import build_graph
 from dawn_models import Checkpoint, family_named, read_config
 from dawn_runtime.artifact import read_manifest
 from support.calibrations import calibrate
 from support.checkpoints import CONFIGS, told_of, write_checkpoint, write_config
 from support.golden_families import TOLD
-from support.shared_graphs import held_by_graphs, shared_graphs
 
 ExportedFamily = Callable[[str], Path]
 
@@ -65,8 +65,7 @@ def exported(root: Path, family: str, precision: str) -> Path:
     ranges = calibrate(Checkpoint.open(source, told)) if precision == "int8" else None
     options = ExportOptions("tensorrt", precision, evidence_layers=2, calibration=ranges)
     folder = root / name_of(family, precision)
-    with shared_graphs():
-        export(source, folder, options, told=told)
+    export(source, folder, options, told=told)
     return folder
 
 
