@@ -2,7 +2,7 @@
 
     python scripts/compare_freedave.py build/tiny-dream build/tiny-llada --items 25 --cache dual
 
-Both answer the same held-out items, 25 of each of the eight tasks above. A line of the table is one
+Both answer the same held-out items, 25 of each task here. A line of the table is one
 artifact: items, answers that differ, and runs of the engine that either takes an item. The status
 is 1 if an answer differs. Drafts run side by side, so a tie in the last bit of a confidence may
 break the other way, and a model that predicts the next token has no row for the first position of a
