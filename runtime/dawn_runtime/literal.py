@@ -97,10 +97,13 @@ class Literal:
             part = text[begin : match.start()]
             part = part.lstrip() if strip else part
             part = part.rstrip() if token.lstrip else part
-            yield from [part, token] if part else [token]
+            if part:
+                yield part
+            yield token
             begin, strip = match.end(), token.rstrip
         rest = text[begin:].lstrip() if strip else text[begin:]
-        yield from [rest] if rest else []
+        if rest:
+            yield rest
 
     def _found(self, text: str, signed: set[int]) -> Iterator[re.Match[str]]:
         """Gives special tokens from the left, the longest first, but those at signed places."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dawn_runtime import Decoder, Filling, Manifest, OptionError, PromptError
@@ -34,11 +34,13 @@ def chat(text: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": text}]
 
 
+@settings(max_examples=40)
 @given(st.text(max_size=40))
 def test_ordinary_messages_are_read_as_ever(literal: Decoder, usual: Decoder, text: str) -> None:
     assert np.array_equal(literal.encode(chat(text)), usual.encode(chat(text)))
 
 
+@settings(max_examples=40)
 @given(st.lists(st.sampled_from([*SPECIALS, "a", " ", "<|", "|>", "\ufdd0", "\ufdd1"]), min_size=1))
 def test_no_text_becomes_a_special_token(literal: Decoder, pieces: list[str]) -> None:
     text = "".join(pieces)
