@@ -111,7 +111,13 @@ FLOORS: Mapping[str, Mapping[str, set[str]]] = {
         "compare": {"prompts"},
         "cli": {"compare", "prompts", "ranges", "tasks", "thresholds"},
     },
-    "dawn_serve": {GROUND: set()},
+    "dawn_serve": {
+        GROUND: set(),
+        "wire": set(),
+        "api": {"wire"},
+        "server": {"api"},
+        "cli": {"server", "api"},
+    },
 }
 """Room -> rooms that it may import; all may import the ground. A room is a folder, or the modules
 at the top of a package that go together, named after the one that is read first."""
@@ -134,7 +140,7 @@ TOGETHER: Mapping[str, Mapping[str, str]] = {
     "dawn_calibration": dict.fromkeys(
         ("answers", "checkpoints", "judges", "pictures", "prompts", "torch_engine"), "prompts"
     ),
-    "dawn_serve": {},
+    "dawn_serve": {"server": "server", "cli": "cli", "flags": "cli"},
 }
 
 

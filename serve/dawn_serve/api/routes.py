@@ -1,0 +1,51 @@
+"""All routes, in one table; what is added to it is served, guarded and described."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from starlette.responses import Response
+
+from dawn_serve.api import openai, status
+from dawn_serve.api.asked import Asked
+from dawn_serve.api.problems import OPENAI, Shape
+from dawn_serve.wire.openai import ChatRequest, CompletionRequest
+
+Handler = Callable[[Asked], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A path and what answers it.
+
+    Attributes:
+        method: GET or POST.
+        path: As Starlette has it.
+        handler: Answers.
+        shape: How problems are told.
+        body: Record of the body of a POST.
+        is_open: Whether it asks for no key.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    shape: Shape = OPENAI
+    body: type[Any] | None = None
+    is_open: bool = False
+
+    @property
+    def summary(self) -> str:
+        """What it does, in a line."""
+        return (self.handler.__doc__ or "").strip().split("\n")[0]
+
+
+ROUTES: Final[tuple[Route, ...]] = (
+    Route("GET", "/health", status.health, is_open=True),
+    Route("GET", "/ready", status.ready, is_open=True),
+    Route("GET", "/metrics", status.metrics),
+    Route("GET", "/v1/models", status.models),
+    Route("GET", "/v1/models/{name:path}", status.model),
+    Route("POST", "/v1/completions", openai.completions, body=CompletionRequest),
+    Route("POST", "/v1/chat/completions", openai.chat_completions, body=ChatRequest),
+)
