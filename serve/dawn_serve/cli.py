@@ -25,7 +25,9 @@ def _work(args: argparse.Namespace) -> None:
     with importing("dawn-serve needs", "starlette", "pip install 'dawn-edge[serve]'"):
         import starlette  # noqa: F401 - whether it is there
     with importing("dawn-serve needs", "uvicorn", "pip install 'dawn-edge[serve]'"):
-        from dawn_serve import server
+        import uvicorn  # noqa: F401 - the same
+    from dawn_serve import server
+
     flags.check(args)
     manifest = read_manifest(args.artifact)
     make_plan(flags.settings(args), manifest.decoding, manifest.attention)  # before all else

@@ -6,9 +6,12 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from dawn_serve.api import openai, status
+from dawn_serve.api import anthropic, fill, ollama, openai, status
 from dawn_serve.api.asked import Asked
-from dawn_serve.api.problems import OPENAI, Shape
+from dawn_serve.api.problems import ANTHROPIC, OLLAMA, OPENAI, Shape
+from dawn_serve.wire.anthropic import CountRequest, MessagesRequest
+from dawn_serve.wire.fill import FillRequest
+from dawn_serve.wire.ollama import OllamaChatRequest
 from dawn_serve.wire.openai import ChatRequest, CompletionRequest
 
 Handler = Callable[[Asked], Awaitable[Response]]
@@ -48,4 +51,10 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("GET", "/v1/models/{name:path}", status.model),
     Route("POST", "/v1/completions", openai.completions, body=CompletionRequest),
     Route("POST", "/v1/chat/completions", openai.chat_completions, body=ChatRequest),
+    Route("POST", "/v1/messages", anthropic.messages, ANTHROPIC, MessagesRequest),
+    Route("POST", "/v1/messages/count_tokens", anthropic.count_tokens, ANTHROPIC, CountRequest),
+    Route("POST", "/v1/fill", fill.fill, body=FillRequest),
+    Route("POST", "/api/chat", ollama.chat, OLLAMA, OllamaChatRequest),
+    Route("GET", "/api/tags", ollama.tags, OLLAMA),
+    Route("GET", "/api/version", ollama.version, OLLAMA),
 )

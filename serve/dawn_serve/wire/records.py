@@ -56,9 +56,8 @@ def read_record(cls: type[T], document: object, where: str = "") -> T:
     prefix = f"{where}." if where else ""
     for name in document:
         if name not in known:
-            raise RequestError(
-                unknown(f"field of {cls.__name__}", name, tuple(known)), prefix + name
-            )
+            owner = f"field of {where or 'the request'}"
+            raise RequestError(unknown(owner, name, tuple(known)), prefix + name)
     values = {name: value for name, value in document.items() if value is not None}
     for name, one in known.items():
         if name in values:
