@@ -4,10 +4,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from dawn_serve.api import anthropic, fill, ollama, openai, status
 from dawn_serve.api.asked import Asked
+from dawn_serve.api.openapi import describe
 from dawn_serve.api.problems import ANTHROPIC, OLLAMA, OPENAI, Shape
 from dawn_serve.wire.anthropic import CountRequest, MessagesRequest
 from dawn_serve.wire.fill import FillRequest
@@ -28,6 +29,8 @@ class Route:
         shape: How problems are told.
         body: Record of the body of a POST.
         is_open: Whether it asks for no key.
+        gives: Media type of what it answers.
+        streams: Whether it can answer step by step.
     """
 
     method: str
@@ -36,6 +39,8 @@ class Route:
     shape: Shape = OPENAI
     body: type[Any] | None = None
     is_open: bool = False
+    gives: str = "application/json"
+    streams: bool = False
 
     @property
     def summary(self) -> str:
@@ -43,18 +48,24 @@ class Route:
         return (self.handler.__doc__ or "").strip().split("\n")[0]
 
 
+async def openapi(asked: Asked) -> Response:
+    """Describes all of this, as OpenAPI."""
+    return JSONResponse(describe(ROUTES))
+
+
 ROUTES: Final[tuple[Route, ...]] = (
     Route("GET", "/health", status.health, is_open=True),
     Route("GET", "/ready", status.ready, is_open=True),
-    Route("GET", "/metrics", status.metrics),
+    Route("GET", "/metrics", status.metrics, gives="text/plain"),
+    Route("GET", "/openapi.json", openapi),
     Route("GET", "/v1/models", status.models),
     Route("GET", "/v1/models/{name:path}", status.model),
-    Route("POST", "/v1/completions", openai.completions, body=CompletionRequest),
-    Route("POST", "/v1/chat/completions", openai.chat_completions, body=ChatRequest),
-    Route("POST", "/v1/messages", anthropic.messages, ANTHROPIC, MessagesRequest),
+    Route("POST", "/v1/completions", openai.completions, body=CompletionRequest, streams=True),
+    Route("POST", "/v1/chat/completions", openai.chat_completions, body=ChatRequest, streams=True),
+    Route("POST", "/v1/messages", anthropic.messages, ANTHROPIC, MessagesRequest, streams=True),
     Route("POST", "/v1/messages/count_tokens", anthropic.count_tokens, ANTHROPIC, CountRequest),
-    Route("POST", "/v1/fill", fill.fill, body=FillRequest),
-    Route("POST", "/api/chat", ollama.chat, OLLAMA, OllamaChatRequest),
+    Route("POST", "/v1/fill", fill.fill, body=FillRequest, streams=True),
+    Route("POST", "/api/chat", ollama.chat, OLLAMA, OllamaChatRequest, streams=True),
     Route("GET", "/api/tags", ollama.tags, OLLAMA),
     Route("GET", "/api/version", ollama.version, OLLAMA),
 )
