@@ -25,6 +25,7 @@ VALID: dict[str, dict[str, Any]] = {
     "/v1/messages": {"messages": CHAT, "max_tokens": 2},
     "/v1/messages/count_tokens": {"messages": CHAT},
     "/v1/fill": {"template": ["a", 2]},
+    "/v1/choose": {"prompt": "a", "choices": ["a", "b"]},
     "/api/chat": {"model": "model", "messages": CHAT, "options": {"num_predict": 2}},
 }
 NAMES = sorted({name for one in POSTS for name in getattr(one.body, "__dataclass_fields__", ())})

@@ -147,18 +147,33 @@ async def begin(service: Service, wanted: Wanted) -> Answers:
         OptionError: A setting has a bad value.
         PromptError: A prompt cannot be decoded by this artifact.
     """
-    bounds = service.scheduler.bounds
-    count, most = wanted.n * len(wanted.prompts), bounds.max_batch_size + bounds.max_queued_requests
-    if count > most:
-        raise RequestError(
-            f"{count} answers are asked for at once; this server takes at most {most}", "n"
-        )
+    count = wanted.n * len(wanted.prompts)
+    check_count(service, count, "n")
     if wanted.stops and service.decoder.tokenizer is None:
         raise RequestError("stop needs text, and this model has no tokenizer; leave it out", "stop")
     service.scheduler.check_room(count)
     loop = asyncio.get_running_loop()
     requests = await loop.run_in_executor(service.readers, lambda: list(_requests(service, wanted)))
     return Answers(service, requests, wanted)
+
+
+def check_count(service: Service, count: int, param: str) -> None:
+    """Refuses more answers than are ever taken at a time.
+
+    Args:
+        service: The server.
+        count: How many are asked for.
+        param: Field that says so.
+
+    Raises:
+        RequestError: They are too many.
+    """
+    bounds = service.scheduler.bounds
+    most = bounds.max_batch_size + bounds.max_queued_requests
+    if count > most:
+        raise RequestError(
+            f"{count} answers are asked for at once; this server takes at most {most}", param
+        )
 
 
 def _requests(service: Service, wanted: Wanted) -> Iterator[Request]:
@@ -174,10 +189,10 @@ def _requests(service: Service, wanted: Wanted) -> Iterator[Request]:
             if ids is None:
                 request = service.decoder.prepare(prompt, **_of_template(settings, wanted))
             else:
-                _check_length(service, len(ids))
+                check_length(service, len(ids))
                 settings["max_new_tokens"] = _most_tokens(service, wanted, len(ids))
                 request = service.decoder.prepare(input_ids=ids, **settings)
-            _check_length(service, given_tokens(request))
+            check_length(service, given_tokens(request))
             yield request
 
 
@@ -189,7 +204,12 @@ def _of_template(settings: Settings, wanted: Wanted) -> Settings:
     return found
 
 
-def _check_length(service: Service, tokens: int) -> None:
+def check_length(service: Service, tokens: int) -> None:
+    """Refuses a prompt that is longer than this server takes.
+
+    Raises:
+        PromptError: It is.
+    """
     most = service.edges.max_input_len
     if most is not None and tokens > most:
         raise PromptError(f"the prompt has {tokens} tokens; this server takes at most {most}")

@@ -6,11 +6,12 @@ from typing import Any, Final
 
 from starlette.responses import JSONResponse, Response
 
-from dawn_serve.api import anthropic, fill, ollama, openai, status
+from dawn_serve.api import anthropic, choose, fill, ollama, openai, status
 from dawn_serve.api.asked import Asked
 from dawn_serve.api.openapi import describe
 from dawn_serve.api.problems import ANTHROPIC, OLLAMA, OPENAI, Shape
 from dawn_serve.wire.anthropic import CountRequest, MessagesRequest
+from dawn_serve.wire.choose import ChooseRequest
 from dawn_serve.wire.fill import FillRequest
 from dawn_serve.wire.ollama import OllamaChatRequest
 from dawn_serve.wire.openai import ChatRequest, CompletionRequest
@@ -65,6 +66,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("POST", "/v1/messages", anthropic.messages, ANTHROPIC, MessagesRequest, streams=True),
     Route("POST", "/v1/messages/count_tokens", anthropic.count_tokens, ANTHROPIC, CountRequest),
     Route("POST", "/v1/fill", fill.fill, body=FillRequest, streams=True),
+    Route("POST", "/v1/choose", choose.choose, body=ChooseRequest),
     Route("POST", "/api/chat", ollama.chat, OLLAMA, OllamaChatRequest, streams=True),
     Route("GET", "/api/tags", ollama.tags, OLLAMA),
     Route("GET", "/api/version", ollama.version, OLLAMA),
