@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any, Final
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from dawn_runtime.files import reason_of
 from dawn_runtime.interruption import SIGNALS
@@ -25,6 +26,31 @@ from dawn_serve.errors import ServeError
 _BACKLOG: Final = 2048
 _MARGIN_S: Final = 5
 """How much longer than decoding a response may take to be sent."""
+
+
+_HEADERS_S: Final = 30.0
+"""How long a connection may take to say what it wants."""
+
+_IDLE_S: Final = 30
+"""How long it may stay open when it has had its answer."""
+
+
+class _Protocol(H11Protocol):
+    """Closes connections that do not come to the end of their first headers."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Starts the clock."""
+        super().connection_made(transport)
+        self._late = self.loop.call_later(_HEADERS_S, self._close_if_silent)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stops it."""
+        self._late.cancel()
+        super().connection_lost(exc)
+
+    def _close_if_silent(self) -> None:
+        if self.cycle is None:
+            self.transport.close()
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -64,7 +90,7 @@ class Server(uvicorn.Server):
         grace = service.edges.grace
         config = uvicorn.Config(
             make_app(service),
-            http="h11",
+            http=_Protocol,
             ws="none",
             loop="asyncio",
             lifespan="on",
@@ -72,6 +98,7 @@ class Server(uvicorn.Server):
             access_log=False,
             server_header=False,
             proxy_headers=False,
+            timeout_keep_alive=_IDLE_S,
             timeout_graceful_shutdown=int(grace) + _MARGIN_S,
         )
         super().__init__(config)

@@ -178,6 +178,22 @@ def test_a_request_that_is_too_large_or_too_slow_is_refused(decoder: Decoder) ->
         assert "has 21 tokens; this server takes at most 20" in filled.json["error"]["message"]
 
 
+def test_a_connection_that_never_says_what_it_wants_is_closed(
+    decoder: Decoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dawn_serve.server._HEADERS_S", 0.2)
+    with serving(decoder) as running:
+        for sent in (b"", b"POST /v1/comp", b"GET /health HTTP/1.1\r\nHost: a\r\n"):
+            with socket.create_connection(running.address, PATIENCE) as slow:
+                slow.sendall(sent)
+                assert slow.recv(100) == b""
+        with socket.create_connection(running.address, PATIENCE) as kept:
+            for _ in range(2):
+                kept.sendall(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
+                read_to(kept, b"ok")
+                time.sleep(0.25)
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [

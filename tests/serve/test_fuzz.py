@@ -79,7 +79,7 @@ def check(reply: Reply) -> None:
 
 
 @pytest.mark.parametrize("path", [route.path for route in POSTS])
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_valid_request_with_any_fields_changed_is_answered_or_refused(
     running: Running, path: str, data: st.DataObject
@@ -90,14 +90,14 @@ def test_a_valid_request_with_any_fields_changed_is_answered_or_refused(
     check(running.ask(path, {**VALID[path], **changes}))
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(value=VALUES)
 def test_any_json_is_answered_or_refused(running: Running, value: Any) -> None:
     for route in POSTS:
         check(running.ask(route.path, json.dumps(value).encode()))
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(body=st.binary(max_size=60))
 def test_any_bytes_as_a_body_are_refused(running: Running, body: bytes) -> None:
     reply = running.ask("/v1/completions", body)

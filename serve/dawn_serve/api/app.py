@@ -23,7 +23,8 @@ from starlette.routing import Route as Path
 from dawn_runtime._json import is_unicode, parse_json
 from dawn_serve.api.asked import Asked
 from dawn_serve.api.problems import CLIENT_GONE, ProblemError, Shape, problem_of, shape_of
-from dawn_serve.api.routes import ROUTES, Route
+from dawn_serve.api.route import Route
+from dawn_serve.api.routes import ROUTES
 from dawn_serve.api.service import Service
 from dawn_serve.api.streams import Stream
 from dawn_serve.errors import GoneError

@@ -2,13 +2,11 @@
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from dawn_runtime import __version__
+from dawn_serve.api.route import Route
 from dawn_serve.wire.records import schema_of
-
-if TYPE_CHECKING:
-    from dawn_serve.api.routes import Route
 
 _JSON: Final = "application/json"
 _STREAMS: Final = ("text/event-stream", "application/x-ndjson")
@@ -32,7 +30,7 @@ _EVENTS: Final = {
 }
 
 
-def describe(routes: Sequence["Route"]) -> dict[str, Any]:
+def describe(routes: Sequence[Route]) -> dict[str, Any]:
     """Returns the description of a table of routes, in OpenAPI 3.1."""
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
@@ -53,7 +51,7 @@ def _plain(path: str) -> str:
     return re.sub(r"\{(\w+):\w+\}", r"{\1}", path)
 
 
-def _operation(route: "Route") -> dict[str, Any]:
+def _operation(route: Route) -> dict[str, Any]:
     name = route.handler.__module__.rpartition(".")[2]
     found: dict[str, Any] = {
         "operationId": f"{name}_{route.handler.__name__}",
@@ -68,14 +66,14 @@ def _operation(route: "Route") -> dict[str, Any]:
     return found
 
 
-def _parameters(route: "Route") -> list[dict[str, Any]]:
+def _parameters(route: Route) -> list[dict[str, Any]]:
     names = re.findall(r"\{(\w+)", route.path)
     text = {"type": "string"}
     found = [{"name": n, "in": "path", "required": True, "schema": text} for n in names]
     return [*found, _EVENTS] if route.streams else found
 
 
-def _responses(route: "Route") -> dict[str, Any]:
+def _responses(route: Route) -> dict[str, Any]:
     kinds = [route.gives, *(_STREAMS if route.streams else ())]
     answer = {"description": route.summary, "content": {kind: {} for kind in kinds}}
     told = {"content": {_JSON: {"schema": {"type": "object"}}}}

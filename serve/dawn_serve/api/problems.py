@@ -59,7 +59,9 @@ def problem_of(error: BaseException) -> ProblemError:
         return ProblemError(CLIENT_GONE, "the client has gone")
     if isinstance(error, DawnError):
         return ProblemError(500, str(error))
-    return ProblemError(500, f"unexpected {type(error).__name__}; the log of the server says more")
+    return ProblemError(
+        500, f"unexpected {type(error).__name__}; with --debug the server tells where"
+    )
 
 
 _OPENAI_KINDS: Final = {

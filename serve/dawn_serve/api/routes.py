@@ -1,52 +1,19 @@
 """All routes, in one table; what is added to it is served, guarded and described."""
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from starlette.responses import JSONResponse, Response
 
 from dawn_serve.api import anthropic, choose, fill, ollama, openai, status
 from dawn_serve.api.asked import Asked
 from dawn_serve.api.openapi import describe
-from dawn_serve.api.problems import ANTHROPIC, OLLAMA, OPENAI, Shape
+from dawn_serve.api.problems import ANTHROPIC, OLLAMA
+from dawn_serve.api.route import Route
 from dawn_serve.wire.anthropic import CountRequest, MessagesRequest
 from dawn_serve.wire.choose import ChooseRequest
 from dawn_serve.wire.fill import FillRequest
 from dawn_serve.wire.ollama import OllamaChatRequest
 from dawn_serve.wire.openai import ChatRequest, CompletionRequest
-
-Handler = Callable[[Asked], Awaitable[Response]]
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """A path and what answers it.
-
-    Attributes:
-        method: GET or POST.
-        path: As Starlette has it.
-        handler: Answers.
-        shape: How problems are told.
-        body: Record of the body of a POST.
-        is_open: Whether it asks for no key.
-        gives: Media type of what it answers.
-        streams: Whether it can answer step by step.
-    """
-
-    method: str
-    path: str
-    handler: Handler
-    shape: Shape = OPENAI
-    body: type[Any] | None = None
-    is_open: bool = False
-    gives: str = "application/json"
-    streams: bool = False
-
-    @property
-    def summary(self) -> str:
-        """What it does, in a line."""
-        return (self.handler.__doc__ or "").strip().split("\n")[0]
 
 
 async def openapi(asked: Asked) -> Response:
