@@ -112,6 +112,7 @@ def test_errors_have_the_shape_that_the_client_reads(
         ({"messages": [{"role": "system", "content": "a"}], "max_tokens": 1}, "user or assistant"),
         ({"messages": [{"role": "user", "content": [{"type": "image"}]}], "max_tokens": 1}, "text"),
         ({"messages": CHAT, "max_tokens": 1, "tools": [{}]}, "no tools"),
+        ({"messages": [*CHAT, {"role": "assistant", "content": "2"}], "max_tokens": 1}, "goes on"),
         ({"messages": CHAT, "max_tokens": 1, "thinking": {"type": "enabled"}}, "thinking is"),
     ):
         reply = served.ask("/v1/messages", body)

@@ -225,6 +225,9 @@ def test_paths_and_methods_that_there_are_not(gated: Running) -> None:
     assert (wrong.status, wrong.headers["allow"]) == (405, "POST")
     assert gated.ask("/v1/models/other").status == 404
     assert gated.ask("/v1/completions/", SLOW).status == 404
+    assert {line["route"] for line in gated.lines} == {"(none)", "/v1/models/{name:path}"}
+    counted = gated.ask("/metrics").body.decode()
+    assert 'dawn_requests_total{route="(none)",status="404"} 3' in counted
 
 
 def test_the_log_and_the_metrics_hold_counts_and_nothing_that_was_written(

@@ -31,6 +31,9 @@ from dawn_serve.errors import GoneError
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
+_NOWHERE: Final = "(none)"
+"""What the log calls a path that there is not."""
+
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 
@@ -48,8 +51,10 @@ def make_app(service: Service) -> Starlette:
 
     async def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        shape = shape_of(request.url.path)
-        return _refusal(shape, _unknown(request, error))
+        asked = Asked(service, request, _NOWHERE)
+        problem = asked.noted(_unknown(request, error), error)
+        asked.over()
+        return _refusal(shape_of(request.url.path), problem, asked.number)
 
     paths = [Path(one.path, _door(service, one), methods=[one.method]) for one in ROUTES]
     application = Starlette(

@@ -82,7 +82,17 @@ class Counted:
 
     @property
     def turns(self) -> list[dict[str, str]]:
-        """The conversation, what the model is told first included."""
+        """The conversation, what the model is told first included.
+
+        Raises:
+            RequestError: It ends with an answer.
+        """
+        if self.messages[-1]["role"] == "assistant":
+            raise RequestError(
+                "the last message is the assistant's, and no answer goes on with one here; end "
+                "with a message of the user",
+                "messages",
+            )
         first = [] if not self.system else [{"role": "system", "content": self.system}]
         return [*first, *self.messages]
 
