@@ -328,11 +328,6 @@ class Decoder:
         return self._reader.tokenizer
 
     @property
-    def takes_messages(self) -> bool:
-        """Whether the artifact has what makes a prompt of messages."""
-        return self._reader.tokenizer is not None and self._reader.chat is not None
-
-    @property
     def prefixes(self) -> PrefixCache:
         """Keys of finished texts that requests may begin with: what it did, and a way to empty it.
 

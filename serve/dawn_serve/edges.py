@@ -1,9 +1,35 @@
-"""What a single request may be, and how long it is waited for."""
+"""What a server takes in at a time, and what a single request may be."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from dawn_runtime.option_fields import Options, option
+
+_LONGEST: Final = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds(Options):
+    """How much is taken in at a time.
+
+    Attributes:
+        max_batch_size: Rows decoded together; a request takes one, with guidance two, with drafts
+            as many as it has drafts.
+        max_batch_tokens: Rows times tokens of the longest, prompt and answer; what kept keys have
+            room for.
+        max_queued_requests: Orders that may wait beside as many as are decoded together.
+        queue_timeout: Seconds that one may wait.
+
+    Raises:
+        OptionError: A bound is out of range.
+    """
+
+    kind: ClassVar[str] = "serve"
+
+    max_batch_size: int = option(8, 1, 4096, "rows decoded together")
+    max_batch_tokens: int = option(4096, 1, None, "rows times tokens of the longest of them")
+    max_queued_requests: int = option(64, 0, 2**20, "requests that may wait for room")
+    queue_timeout: float = option(60.0, 0.1, _LONGEST, "seconds that one may wait")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,7 @@ from dawn_runtime.errors import OptionError
 from dawn_runtime.manifest import Manifest
 from dawn_runtime.options import rules_help
 from dawn_runtime.settings import Settings
-from dawn_serve.edges import Edges
-from dawn_serve.scheduler import Bounds
+from dawn_serve.edges import Bounds, Edges
 
 KEY_VARIABLE: Final = "DAWN_API_KEY"
 """Where the API key is looked for if no flag gives it; flags are seen by all who list processes."""

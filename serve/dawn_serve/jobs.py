@@ -112,6 +112,7 @@ class Job:
         self._text: list[str] = []
         self._tokens: list[int] = []
         self._sure: dict[int, float] = {}
+        self._shown = 0
 
     def join(self, now: float) -> None:
         """Notes that the batch has it, and tells so."""
@@ -122,34 +123,27 @@ class Job:
         """Tells what a step did; returns whether no further one is wanted."""
         self._steps += 1
         self._sure.update({one.position: one.confidence for one in event.commits})
-        fresh = self._stop.push(event.text, final=event.finished)
-        self._text.append(fresh)
-        known = len(self._tokens)
         self._tokens += event.tokens
-        self._tell(
-            Update(
-                text=fresh,
-                tokens=event.tokens,
-                confidences=self._confidences(known),
-                commits=event.commits,
-                revoked=event.revoked,
-                step=self._steps,
-            )
-        )
+        text = self._stop.push(event.text, final=event.finished)
+        self._text.append(text)
+        tokens, sure = self._fresh(final=event.finished)
+        self._tell(Update(text, tokens, sure, event.commits, event.revoked, self._steps))
         return event.finished or self._stop.found is not None
 
     def finish(self, result: Result) -> None:
         """Ends it with what there is."""
-        if rest := self._stop.push("", final=True):  # it ended between two steps
-            self._text.append(rest)
-            self._tell(Update(text=rest, step=self._steps))
+        rest = self._stop.push("", final=True)
+        self._text.append(rest)
+        tokens, sure = self._fresh(final=True)
+        if rest or tokens:  # it ended between two steps
+            self._tell(Update(rest, tokens, sure, step=self._steps))
         text = None if result.text is None else "".join(self._text)
-        count = len(self._tokens) if self._stop.found is None else self._covering(text or "")
+        count = self._shown
         outcome = Outcome(
             result=result,
             text=text,
             tokens=tuple(self._tokens[:count]),
-            confidences=self._confidences(0)[:count],
+            confidences=self._confidences(0, count),
             finish="stop" if self._stop.found is not None else _FINISH[result.finish_reason],
             stop=self._stop.found,
             queued=self.queued,
@@ -160,10 +154,21 @@ class Job:
         """Ends it without an answer."""
         self.done.set_exception(error)
 
-    def _confidences(self, first: int) -> tuple[float | None, ...]:
-        """Of the final tokens from one of them on."""
+    def _fresh(self, *, final: bool) -> tuple[tuple[int, ...], tuple[float | None, ...]]:
+        """Returns the tokens of the text that is given out and was not told yet, and how sure.
+
+        Args:
+            final: Whether no text is held back any more.
+        """
+        first, self._shown = self._shown, len(self._tokens)
+        if self._stop.found is not None or (self.order.stops and not final):
+            self._shown = self._covering("".join(self._text))
+        return tuple(self._tokens[first : self._shown]), self._confidences(first, self._shown)
+
+    def _confidences(self, first: int, end: int) -> tuple[float | None, ...]:
+        """Of the final tokens from one of them to before another."""
         start = self.order.request.row.start
-        return tuple(self._sure.get(start + n) for n in range(first, len(self._tokens)))
+        return tuple(self._sure.get(start + number) for number in range(first, end))
 
     def _covering(self, text: str) -> int:
         """How many tokens it takes for a text that is the beginning of theirs."""

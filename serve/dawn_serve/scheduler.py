@@ -16,12 +16,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from types import TracebackType
-from typing import ClassVar, Final, Literal
+from typing import Final, Literal
 
 from dawn_runtime import BatchFullError, DawnError, Decoder, EngineError, OpenBatch
-from dawn_runtime.option_fields import Options, option
+from dawn_serve.edges import Bounds
 from dawn_serve.errors import GoneError, QueueFullError, QueueTimeoutError, StoppingError
 from dawn_serve.jobs import Job, Order
 from dawn_serve.metrics import Metrics
@@ -29,34 +28,10 @@ from dawn_serve.metrics import Metrics
 State = Literal["running", "stopping", "stopped", "failed"]
 """What a scheduler is about; only one that is running takes orders."""
 
-_LONGEST: Final = 1e9
+_NEVER: Final = 1e18
 _MOST_RETRY: Final = 60
 _REMEMBERED: Final = 32
 """Answers whose time is remembered, to guess how long it takes until there is room."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds(Options):
-    """How much is taken in at a time.
-
-    Attributes:
-        max_batch_size: Rows decoded together; a request takes one, with guidance two, with drafts
-            as many as it has drafts.
-        max_batch_tokens: Rows times tokens of the longest, prompt and answer; what kept keys have
-            room for.
-        max_queued_requests: Orders that may wait beside as many as are decoded together.
-        queue_timeout: Seconds that one may wait.
-
-    Raises:
-        OptionError: A bound is out of range.
-    """
-
-    kind: ClassVar[str] = "serve"
-
-    max_batch_size: int = option(8, 1, 4096, "rows decoded together")
-    max_batch_tokens: int = option(4096, 1, None, "rows times tokens of the longest of them")
-    max_queued_requests: int = option(64, 0, 2**20, "requests that may wait for room")
-    queue_timeout: float = option(60.0, 0.1, _LONGEST, "seconds that one may wait")
 
 
 class Scheduler:
@@ -79,7 +54,7 @@ class Scheduler:
         self._inside: dict[int, Job] = {}
         self._house = 0
         self._state: State = "running"
-        self._until = _LONGEST
+        self._until = _NEVER
         self._failures = 0
         self._seconds: deque[float] = deque(maxlen=_REMEMBERED)
         self._thread = threading.Thread(target=self._main, name="dawn-scheduler", daemon=True)

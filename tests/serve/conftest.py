@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from dawn_runtime import Decoder
-from dawn_serve.edges import Edges
-from dawn_serve.scheduler import Bounds
+from dawn_serve.edges import Bounds, Edges
 from support.gate import PATIENCE, GatedEngine
 from support.serving import Running, serving
 from support.text import TEXT_MANIFEST, write_artifact, write_tokenizer

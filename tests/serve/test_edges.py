@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from dawn_runtime import Decoder
-from dawn_serve.edges import Edges
-from dawn_serve.scheduler import Bounds
+from dawn_serve.edges import Bounds, Edges
 from support.gate import PATIENCE, GatedEngine
 from support.serving import Running, serving
 

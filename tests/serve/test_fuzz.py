@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dawn_runtime import Decoder
 from dawn_serve.api.openapi import describe
 from dawn_serve.api.routes import ROUTES
-from dawn_serve.scheduler import Bounds
+from dawn_serve.edges import Bounds
 from support.gate import PATIENCE, GatedEngine
 from support.serving import Reply, Running, serving
 from support.text import TEXT_MANIFEST

@@ -153,9 +153,12 @@ def test_a_stop_text_ends_the_work_and_cuts_what_is_told(served: Running, exact:
     assert reply["usage"]["completion_tokens"] == len(tokens)
     alone = exact.generate(messages=CHAT, max_new_tokens=16, **settings)
     assert reply["dawn"][0]["forwards"] < alone.forwards
-    streamed = served.ask("/v1/chat/completions", {**body, "stream": True}).events[:-1]
-    texts = [one["choices"][0]["delta"].get("content", "") for _, one in streamed]
-    assert "".join(texts) == "21 "
+    body |= {"stream": True, "logprobs": True}
+    streamed = [
+        one["choices"][0] for _, one in served.ask("/v1/chat/completions", body).events[:-1]
+    ]
+    assert "".join(one["delta"].get("content", "") for one in streamed) == "21 "
+    assert [t for one in streamed if one["logprobs"] for t in one["logprobs"]["content"]] == tokens
 
 
 def test_probabilities_are_those_of_the_commits(served: Running, exact: Decoder) -> None:

@@ -10,9 +10,10 @@ import pytest
 
 from dawn_runtime import Decoder, EngineError, OptionError, Result
 from dawn_runtime.engine.fake import HashModel, fake_manifest
+from dawn_serve.edges import Bounds
 from dawn_serve.errors import GoneError, QueueFullError, QueueTimeoutError, StoppingError
 from dawn_serve.jobs import Job, Order, Update
-from dawn_serve.scheduler import Bounds, Scheduler
+from dawn_serve.scheduler import Scheduler
 from support.gate import PATIENCE, GatedEngine
 
 MANIFEST = fake_manifest(vocab_size=32, max_length=96)

@@ -57,6 +57,9 @@ def test_an_answer_ends_at_a_stop_text_and_takes_no_further_step(
     assert decoder.tokenizer is not None
     assert decoder.tokenizer.decode(whole.tokens[: len(tokens)]).startswith(expected)
     assert len(outcome.confidences) == len(tokens)
+    assert [token for update in seen for token in update.tokens] == tokens
+    told = [one for update in seen for one in update.confidences]
+    assert tuple(told) == outcome.confidences
 
 
 def test_a_stop_text_that_does_not_come_changes_nothing(decoder: Decoder) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 
 from dawn_runtime import Decoder
 from dawn_serve.api.service import Service
-from dawn_serve.scheduler import Bounds, Scheduler
+from dawn_serve.edges import Bounds
+from dawn_serve.scheduler import Scheduler
 from dawn_serve.server import Server, listen, run, url_of
 from support.gate import PATIENCE
 
