@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dawn_runtime.arrays import IntArray
 from dawn_runtime.artifact import Artifact
 from dawn_runtime.chat import ChatTemplate
-from dawn_runtime.checks import check_choice, shown
+from dawn_runtime.checks import check_choice, check_flag, shown
 from dawn_runtime.companions import open_companions
 from dawn_runtime.decoding import PADDINGS, Packer, Padding, RowState, Scheme, Unmask
 from dawn_runtime.decoding.prefixes import PrefixCache
@@ -18,7 +18,7 @@ from dawn_runtime.errors import EngineError, OptionError, PromptError
 from dawn_runtime.generation import Generation, RequestBatch, open_batch
 from dawn_runtime.given import Checked, Message, listed
 from dawn_runtime.manifest import Manifest
-from dawn_runtime.open_batch import OpenBatch
+from dawn_runtime.open_batch import OpenBatch, refuse_padding
 from dawn_runtime.prompts import Filling, Prompt, PromptReader, Template, located, the_one
 from dawn_runtime.request import Request
 from dawn_runtime.results import Result
@@ -93,6 +93,7 @@ class Decoder:
         cuda_graphs: bool = False,
         verify: str = "auto",
         prefix_bytes: int = 0,
+        literal_text: bool = False,
     ) -> "Decoder":
         """Opens an artifact folder.
 
@@ -109,6 +110,8 @@ class Decoder:
                 graphs.
             verify: Which files are hashed: `auto` (up to 256 MiB each), `full` or `sizes` (none).
             prefix_bytes: As for a `Decoder`.
+            literal_text: Whether the texts of special tokens in prompts and messages are ordinary
+                text, as is right for text of strangers; see `dawn_runtime.literal`.
 
         Raises:
             ArtifactError: The folder is missing, damaged, altered or too new.
@@ -123,8 +126,9 @@ class Decoder:
                 "threads, low_memory and cuda_graphs go with an engine given by name; got an "
                 "engine object"
             )
+        literal = check_flag("decoder", "literal_text", literal_text)
         artifact = Artifact.open(folder, verify=verify)
-        tokenizer, chat = open_companions(artifact)
+        tokenizer, chat = open_companions(artifact, literal=literal)
         runner = engine
         if isinstance(runner, (str, EngineOptions)):
             runner = open_engine(
@@ -299,6 +303,29 @@ class Decoder:
             prefixes=self._prefixes,
         )
         return OpenBatch(RequestBatch(rows), self._one, self._reader.tokenizer)
+
+    def prepare(
+        self,
+        prompt: Prompt | Filling | None = None,
+        *,
+        messages: Iterable[Message] | None = None,
+        input_ids: Iterable[int] | IntArray | None = None,
+        **settings: "Unpack[Settings]",
+    ) -> Request:
+        """Returns a request that `OpenBatch.admit` takes in; may be called from any thread.
+
+        So what takes time before the first step, reading a prompt, keeps nobody waiting who is in
+        a batch already, and what is wrong is told before there is room.
+
+        Arguments and errors as for `OpenBatch.admit`.
+        """
+        refuse_padding(settings)
+        return self._one(the_one(prompt, messages, input_ids), settings)
+
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        """Text to ids and back; None if the artifact has none."""
+        return self._reader.tokenizer
 
     @property
     def prefixes(self) -> PrefixCache:

@@ -41,6 +41,7 @@ class Event:
         commits: What was decided in this step, in the order of the trace.
         revoked: Positions that were decided and are open again.
         text: Text that became certain, whole characters; empty without a tokenizer.
+        tokens: Ids that became certain, from the left, without an end token.
         finished: Whether no step follows: all is decided, a limit was reached, or it was cancelled.
     """
 
@@ -48,6 +49,7 @@ class Event:
     commits: tuple[Commit, ...]
     revoked: tuple[int, ...]
     text: str
+    tokens: tuple[int, ...]
     finished: bool
 
 
@@ -57,6 +59,7 @@ class _Told:
 
     row: RowState
     pieces: TextPieces | None
+    tokens: int = 0
     finished: bool = False
 
 
@@ -96,7 +99,7 @@ class OpenBatch:
 
     def admit(
         self,
-        prompt: Prompt | Filling | None = None,
+        prompt: Prompt | Filling | Request | None = None,
         *,
         messages: Iterable[Message] | None = None,
         input_ids: Iterable[int] | IntArray | None = None,
@@ -105,7 +108,8 @@ class OpenBatch:
         """Takes a request in; it is part of the next step.
 
         Args:
-            prompt: Text, or anything `Decoder.generate_batch` takes.
+            prompt: Text, or anything `Decoder.generate_batch` takes; or, by itself, what
+                `Decoder.prepare` made of one, once.
             messages: Turns of a chat, rendered by the artifact's template.
             input_ids: Token ids.
             **settings: See `Settings`; `padding` is that of the whole batch.
@@ -119,9 +123,12 @@ class OpenBatch:
             PromptError: The prompt cannot be decoded by this artifact.
         """
         self._check()
-        if settings.get("padding") is not None:
-            raise OptionError("padding is that of the whole batch; give it to Decoder.batch")
-        request = self._read(the_one(prompt, messages, input_ids), settings)
+        if isinstance(prompt, Request):
+            _check_alone(messages, input_ids, settings)
+            request = prompt
+        else:
+            refuse_padding(settings)
+            request = self._read(the_one(prompt, messages, input_ids), settings)
         key = self._batch.admit(request)
         pieces = None if self._tokenizer is None else TextPieces(self._tokenizer.decode)
         self._told[key] = _Told(request.row, pieces)
@@ -202,13 +209,16 @@ class OpenBatch:
         row, over = self._batch.row(key), self._batch.is_over(key)
         moved = row.step > told.row.step
         open_again = told.row.masked < row.masked
-        text = "" if told.pieces is None else told.pieces.push(row.answer, final=row.finished)
-        told.row, told.finished = row, over
+        answer = row.answer
+        text = "" if told.pieces is None else told.pieces.push(answer, final=row.finished)
+        tokens = tuple(answer[told.tokens :].tolist())
+        told.row, told.tokens, told.finished = row, told.tokens + len(tokens), over
         return Event(
             key,
             row.last_commits() if moved else (),
             tuple(map(int, open_again.nonzero()[0])),
             text,
+            tokens,
             over,
         )
 
@@ -220,3 +230,21 @@ class OpenBatch:
                 "a batch belongs to the thread that opened it; call it there, only cancel may be "
                 "called from another"
             )
+
+
+def _check_alone(messages: object, input_ids: object, settings: Settings) -> None:
+    """Refuses what is given beside a request that has all of it already."""
+    if messages is not None or input_ids is not None or settings:
+        raise OptionError(
+            "a request that was prepared has its prompt and settings; give them to Decoder.prepare"
+        )
+
+
+def refuse_padding(settings: Settings) -> None:
+    """Refuses a padding of one request, where the whole batch has one.
+
+    Raises:
+        OptionError: There is one.
+    """
+    if settings.get("padding") is not None:
+        raise OptionError("padding is that of the whole batch; give it to Decoder.batch")

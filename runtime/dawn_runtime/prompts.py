@@ -1,6 +1,6 @@
 """From what a caller may give (text, messages, ids) to checked token ids."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +20,7 @@ from dawn_runtime.given import (
     as_prompt,
     listed,
 )
+from dawn_runtime.literal import Literal, SpecialToken
 from dawn_runtime.manifest import Manifest
 from dawn_runtime.tokenizer import Tokenizer
 
@@ -205,17 +206,42 @@ class PromptReader:
         return np.full(piece, self.manifest.tokens.mask, dtype=np.int64)
 
     def _read_messages(self, messages: tuple[Message, ...]) -> IntArray:
-        self.text_tokenizer()
+        specials = self.text_tokenizer().special_tokens
         if self.chat is None:
             raise PromptError(
                 "this artifact has no chat template; give the whole prompt as text, "
                 "or export a checkpoint that has a chat_template.jinja"
             )
         # The template writes the special tokens itself.
-        return self._encode(self.chat.render(messages), special=False)
+        if specials is None:
+            return self._encode(self.chat.render(messages), special=False)
+        return self._encode_literal(self.chat, messages, specials)
+
+    def _encode_literal(
+        self, chat: ChatTemplate, messages: tuple[Message, ...], specials: Sequence[SpecialToken]
+    ) -> IntArray:
+        """Tokenizes a conversation in which special tokens are the template's alone."""
+        try:
+            literal = Literal.of(specials, messages, chat.source)
+            signed = literal.signed(messages)
+        except RecursionError as error:
+            raise PromptError("messages are nested too deeply, or hold themselves") from error
+        text = chat.render(signed)
+        self._refuse_endless(text)
+        ids = [
+            np.array([part.id], dtype=np.int64)
+            if isinstance(part, SpecialToken)
+            else self._encode(part, special=False)
+            for part in literal.parts(text)
+        ]
+        return np.concatenate(ids) if ids else np.zeros(0, dtype=np.int64)
 
     def _encode(self, text: str, *, special: bool) -> IntArray:
-        """Tokenizes a text, unless it is plain that it is far too long: that takes its time."""
+        self._refuse_endless(text)
+        return self.text_tokenizer().encode(text, add_special_tokens=special)
+
+    def _refuse_endless(self, text: str) -> None:
+        """Refuses a text that is plainly far too long before it is tokenized, which takes time."""
         tokenizer, context = self.text_tokenizer(), self.manifest.dims.max_length
         most = tokenizer.most_characters(context) if len(text) > _LONG_TEXT else None
         if most is not None and len(text) > most:
@@ -223,7 +249,6 @@ class PromptReader:
                 f"the prompt has {len(text)} characters, more than {most}, which is the most that "
                 f"the {context} tokens of the context can stand for; shorten it"
             )
-        return tokenizer.encode(text, add_special_tokens=special)
 
     def _checked(self, ids: NDArray[np.integer[Any]]) -> IntArray:
         array, mask = self._checked_ids(ids), self.manifest.tokens.mask

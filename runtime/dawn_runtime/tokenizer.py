@@ -1,7 +1,7 @@
 """Text to token ids and back, with the `tokenizers` library alone."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from dawn_runtime.artifact import Artifact
 from dawn_runtime.checks import check_flag, check_path, shown
 from dawn_runtime.errors import ArtifactError, PromptError
 from dawn_runtime.given import as_text
+from dawn_runtime.literal import SpecialToken
 from dawn_runtime.manifest import TOKENIZER_CONFIG_FILE, TOKENIZER_FILE
 from dawn_runtime.native import importing, native_errors
 from dawn_runtime.token_lengths import characters_per_token
@@ -28,6 +29,8 @@ class Tokenizer:
         path: The file.
         split_special_tokens: Whether special tokens written in a text are ordinary text, as
             `tokenizer_config.json` may say.
+        literal: The ids that are special to a model, if special tokens, these among them, are
+            ordinary text in whatever callers give; see `dawn_runtime.literal`.
 
     Raises:
         DependencyError: The `tokenizers` package is not installed.
@@ -35,7 +38,13 @@ class Tokenizer:
         OptionError: `path` is no path, or `split_special_tokens` neither True nor False.
     """
 
-    def __init__(self, path: str | Path, *, split_special_tokens: bool = False) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        split_special_tokens: bool = False,
+        literal: Collection[int] | None = None,
+    ) -> None:
         path = check_path("tokenizer", "path", path)
         split = check_flag("tokenizer", "split_special_tokens", split_special_tokens)
         with importing("text needs", "tokenizers", "pip install dawn-edge"):
@@ -46,13 +55,18 @@ class Tokenizer:
 
         with native_errors(broken, quiet=True):
             self._tokenizer = tokenizers.Tokenizer.from_file(str(path))
-            self._tokenizer.encode_special_tokens = split
+            self._tokenizer.encode_special_tokens = split or literal is not None
+            self._special = None if literal is None else self._made_special(literal)
         self._characters: int | None = None
         self._is_measured = False
 
     @classmethod
-    def from_artifact(cls, artifact: Artifact) -> "Tokenizer | None":
+    def from_artifact(cls, artifact: Artifact, *, literal: bool = False) -> "Tokenizer | None":
         """Reads the tokenizer of an artifact, None if it has none.
+
+        Args:
+            artifact: The folder.
+            literal: Whether special tokens are ordinary text in whatever callers give.
 
         Raises:
             DependencyError: The `tokenizers` package is not installed.
@@ -65,10 +79,31 @@ class Tokenizer:
             name = str(artifact.path(TOKENIZER_CONFIG_FILE))
             config = Fields.parse(artifact.read_text(TOKENIZER_CONFIG_FILE), name)
             split = _SPLIT in config.values and config.flag(_SPLIT)
-        return cls(artifact.path(TOKENIZER_FILE), split_special_tokens=split)
+        ids = artifact.manifest.tokens.all if literal else None
+        path = artifact.path(TOKENIZER_FILE)
+        return cls(path, split_special_tokens=split, literal=ids)
+
+    @property
+    def special_tokens(self) -> tuple[SpecialToken, ...] | None:
+        """What a template alone may write; None if they are recognised wherever they stand."""
+        return self._special
+
+    def _made_special(self, ids: Collection[int]) -> tuple[SpecialToken, ...]:
+        """Returns the special tokens; added ones of these ids are made such, declared or not."""
+        added = self._tokenizer.get_added_tokens_decoder()
+        for one in (added[number] for number in ids if number in added):
+            one.special = True
+            self._tokenizer.add_special_tokens([one])
+        return tuple(
+            SpecialToken(one.content, number, one.lstrip, one.rstrip)
+            for number, one in self._tokenizer.get_added_tokens_decoder().items()
+            if one.special and one.content
+        )
 
     def encode(self, text: str, *, add_special_tokens: bool = True) -> IntArray:
-        """Returns the ids of a text as int64 [N]; special tokens written in it are recognised.
+        """Returns the ids of a text as int64 [N].
+
+        Special tokens written in it are recognised, unless this tokenizer splits them.
 
         Args:
             text: What to encode.

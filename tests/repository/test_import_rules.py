@@ -14,12 +14,14 @@ PACKAGES = {
     "dawn_models": ROOT / "models" / "dawn_models",
     "dawn_export": ROOT / "export" / "dawn_export",
     "dawn_calibration": ROOT / "calibration" / "dawn_calibration",
+    "dawn_serve": ROOT / "serve" / "dawn_serve",
 }
 MAY_IMPORT = {
     "dawn_runtime": set(),
     "dawn_models": set(),
     "dawn_export": {"dawn_models", "dawn_runtime"},
     "dawn_calibration": {"dawn_export", "dawn_runtime", "dawn_models"},
+    "dawn_serve": {"dawn_runtime"},
 }
 NEVER_ON_A_DEVICE = {
     *("torch", "onnx", "onnx_ir", "onnxscript", "safetensors", "transformers", "huggingface_hub"),
@@ -109,6 +111,13 @@ FLOORS: Mapping[str, Mapping[str, set[str]]] = {
         "compare": {"prompts"},
         "cli": {"compare", "prompts", "ranges", "tasks", "thresholds"},
     },
+    "dawn_serve": {
+        GROUND: set(),
+        "wire": set(),
+        "api": {"wire"},
+        "server": {"api"},
+        "cli": {"server", "api"},
+    },
 }
 """Room -> rooms that it may import; all may import the ground. A room is a folder, or the modules
 at the top of a package that go together, named after the one that is read first."""
@@ -131,6 +140,7 @@ TOGETHER: Mapping[str, Mapping[str, str]] = {
     "dawn_calibration": dict.fromkeys(
         ("answers", "checkpoints", "judges", "pictures", "prompts", "torch_engine"), "prompts"
     ),
+    "dawn_serve": {"server": "server", "cli": "cli", "flags": "cli"},
 }
 
 

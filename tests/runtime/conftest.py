@@ -1,8 +1,6 @@
 """Shared pieces: views of made-up rows, a toy tokenizer, artifact folders without a graph."""
 
-import hashlib
 import io
-import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,8 +13,8 @@ from dawn_runtime import Decoder, RowView
 from dawn_runtime.artifact import Artifact
 from dawn_runtime.cuda import CudaDevice, Device
 from dawn_runtime.engine.fake import FakeEngine, fake_manifest
-from dawn_runtime.manifest import FileEntry, Manifest
-from support.text import TextRecorder
+from dawn_runtime.manifest import Manifest
+from support.text import TextRecorder, write_artifact, write_manifest, write_tokenizer
 
 MakeView = Callable[..., RowView]
 RunCommand = Callable[..., tuple[int, str, str]]
@@ -76,50 +74,13 @@ def random_view(make_view: MakeView) -> MakeView:
 @pytest.fixture(scope="session")
 def tokenizer_json(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A byte-level tokenizer with one token for each byte, so characters span tokens."""
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    specials = ["<|pad|>", "<|end|>", "<|mask|>"]  # 256, 257, 258: as in fake_manifest(259)
-    tokenizer.add_special_tokens([AddedToken(text, special=True) for text in specials])
-    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
-    tokenizer.save(str(path))
-    return path
-
-
-TEMPLATE = (
-    "{% for m in messages %}<{{ m.role }}>{{ m.content }}\\n{% endfor %}"
-    "{% if add_generation_prompt %}<assistant>{% endif %}"
-)
+    return write_tokenizer(tmp_path_factory.mktemp("tokenizer") / "tokenizer.json")
 
 
 @pytest.fixture
 def artifact_folder(tmp_path: Path, tokenizer_json: Path) -> Path:
     """A folder that opens, with a tokenizer, a template and a graph of four bytes."""
-    folder = tmp_path / "artifact"
-    folder.mkdir()
-    (folder / "model.onnx").write_bytes(b"onnx")
-    (folder / "model.onnx.data").write_bytes(bytes(range(200)))
-    (folder / "tokenizer.json").write_bytes(tokenizer_json.read_bytes())
-    (folder / "chat_template.jinja").write_text(TEMPLATE.encode().decode("unicode_escape"))
-    write_manifest(folder, fake_manifest(vocab_size=259, max_length=256))
-    return folder
-
-
-def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Writes `dawn.json` with the sizes and hashes of what lies in the folder."""
-    files = {
-        path.name: FileEntry(path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest())
-        for path in folder.iterdir()
-        if path.name != "dawn.json"
-    }
-    document = json.loads(manifest.to_json())
-    document["files"] = {
-        name: {"size": entry.size, "sha256": entry.sha256} for name, entry in files.items()
-    }
-    (folder / "dawn.json").write_text(json.dumps(document))
+    return write_artifact(tmp_path / "artifact", tokenizer_json)
 
 
 @pytest.fixture

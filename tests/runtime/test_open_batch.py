@@ -238,3 +238,32 @@ def test_an_abandoned_batch_frees_its_memory_without_the_collector(decoder: Deco
         assert store() is None
     finally:
         gc.enable()
+
+
+def test_a_request_that_was_prepared_elsewhere_gets_the_answer_it_gets_alone(
+    decoder: Decoder,
+) -> None:
+    settings: Any = {"max_new_tokens": 9, "policy": "threshold"}
+    with ThreadPoolExecutor(1) as other:
+        request = other.submit(decoder.prepare, input_ids=[4, 5], **settings).result()
+    with decoder.batch() as batch:
+        key = batch.admit(request)
+        told = run_to_the_end(batch)
+        result = batch.leave(key)
+    assert same(result, decoder.generate(input_ids=[4, 5], **settings))
+    assert [token for event in told for token in event.tokens] == result.tokens.tolist()
+
+
+def test_what_is_wrong_is_told_when_a_request_is_prepared(decoder: Decoder) -> None:
+    with pytest.raises(OptionError, match="unknown policy"):
+        decoder.prepare(input_ids=[1], policy="nonsense")
+    with pytest.raises(PromptError, match="exceed the context"):
+        decoder.prepare(input_ids=[1], max_new_tokens=96)
+    with pytest.raises(OptionError, match="padding is that of the whole batch"):
+        decoder.prepare(input_ids=[1], padding="left")
+    request = decoder.prepare(input_ids=[1], max_new_tokens=2)
+    with decoder.batch() as batch:
+        with pytest.raises(OptionError, match=r"give them to Decoder\.prepare"):
+            batch.admit(request, max_new_tokens=3)
+        with pytest.raises(OptionError, match=r"give them to Decoder\.prepare"):
+            batch.admit(request, input_ids=[1])

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _NEEDS = re.compile(r"<!-- needs: (.+?) -->\n\n?\Z")
+
+ENDS = ("|", ">", "&&", ";", "&")
+"""What ends a command in a line of shell."""
 
 RUNS = ("bash", "python")
 """Languages that a reader would run; `text` and `json` are for looking at."""
@@ -62,9 +66,24 @@ def as_script(found: list[Block]) -> str:
 def commands(block: Block) -> list[list[str]]:
     """Returns the `dawn-*` commands of a block, each as its words; comments and pipes end one."""
     found = []
-    for line in block.text.replace("\\\n", " ").splitlines():
-        words = shlex.split(line, comments=True)
+    for words in _statements(block.text.replace("\\\n", " ")):
         if words and words[0].startswith("dawn-"):
-            end = next((i for i, word in enumerate(words) if word in ("|", ">", "&&", ";")), None)
+            end = next((i for i, word in enumerate(words) if word in ENDS), None)
             found.append(words[:end])
     return found
+
+
+def _statements(text: str) -> Iterator[list[str]]:
+    """Gives the words of each line, or of several that a quotation spans."""
+    pending = ""
+    for line in text.splitlines():
+        pending += line
+        try:
+            words = shlex.split(pending, comments=True)
+        except ValueError:  # a quotation that a later line ends
+            pending += "\n"
+            continue
+        pending = ""
+        yield words
+    if pending:
+        raise AssertionError(f"a quotation without an end: {pending}")

@@ -30,7 +30,7 @@ MOST_MEGABYTES: Final = 2**20
 """A tebibyte; more than any machine this is for has."""
 
 _USAGE_ERRORS = (OptionError, PromptError)
-_OWNERS = "(?:generate|sampling|limit|engine): "
+_OWNERS = "(?:generate|sampling|limit|engine|serve): "
 """Who has the options that are flags of their own."""
 
 

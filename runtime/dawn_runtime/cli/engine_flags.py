@@ -65,12 +65,15 @@ def _engine(text: str) -> str:
     return text
 
 
-def open_decoder(args: argparse.Namespace, artifact: Path | None = None) -> Decoder:
+def open_decoder(
+    args: argparse.Namespace, artifact: Path | None = None, *, literal_text: bool = False
+) -> Decoder:
     """Opens an artifact with the engine that the command line asks for.
 
     Args:
         args: Parsed arguments, those of `add_engine_flags` among them.
         artifact: Its folder; None is the one of the command line.
+        literal_text: As for `Decoder.open`.
     """
     folder = artifact or args.artifact
     if split_engine(args.engine)[0] == AUTO and without_plan(folder) and not args.quiet:
@@ -85,6 +88,7 @@ def open_decoder(args: argparse.Namespace, artifact: Path | None = None) -> Deco
         low_memory=args.low_memory,
         cuda_graphs=args.cuda_graphs,
         prefix_bytes=args.prefix_cache * _MEGABYTE,
+        literal_text=literal_text,
     )
     if decoder.threads is not None and decoder.threads.limited and not args.quiet:
         say(f"{folder}: {decoder.threads.line()}")

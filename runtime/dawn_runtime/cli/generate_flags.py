@@ -66,15 +66,26 @@ def parser() -> Parser:
         help="answer with this text, where [[N]] stands for N tokens to decide: "
         """'{"name": "[[6]]", "age": [[2]]}'; PROMPT, if given, precedes it""",
     )
-    _add_rules(made)
-    _add_sampling(made)
+    add_decoding_flags(made, "decoding")
     _add_running(made)
     made.epilog = rules_help()
     return made
 
 
-def _add_rules(parser: Parser) -> None:
-    rules = parser.add_argument_group("decoding")
+def add_decoding_flags(parser: Parser, title: str) -> None:
+    """Adds what `decoding_settings` reads: rules, sampling and limits.
+
+    Args:
+        parser: Gets them.
+        title: Of the rules, in `--help`.
+    """
+    _add_rules(parser, title)
+    add_scalar_flags(parser.add_argument_group("sampling"), Sampling)
+    add_scalar_flags(parser.add_argument_group("limits"), Limits)
+
+
+def _add_rules(parser: Parser, title: str) -> None:
+    rules = parser.add_argument_group(title)
     own = "default: the artifact's (dawn-doctor ARTIFACT says which, and why)"
     add_policy_flags(rules, f"; {own}")
     usual = "default: the artifact's for its own policy, else what goes with the policy"
@@ -96,14 +107,8 @@ def _add_rules(parser: Parser) -> None:
     )
 
 
-def _add_sampling(parser: Parser) -> None:
-    draw = parser.add_argument_group("sampling")
-    add_scalar_flags(draw, Sampling)
-
-
 def _add_running(parser: Parser) -> None:
     running = parser.add_argument_group("running")
-    add_scalar_flags(running, Limits)
     running.add_argument("--stream", action="store_true", help="print text as it becomes certain")
     add_engine_flags(running, prefix_megabytes=128)
 
@@ -163,6 +168,11 @@ def _is_named(prompt: str) -> bool:
 
 def settings(args: argparse.Namespace) -> Settings:
     """Returns the settings that the flags describe."""
+    return {**decoding_settings(args), "padding": args.padding}
+
+
+def decoding_settings(args: argparse.Namespace) -> Settings:
+    """Returns those of `add_decoding_flags`."""
     return {
         "max_new_tokens": args.max_new_tokens,
         "policy": args.policy,
@@ -180,5 +190,4 @@ def settings(args: argparse.Namespace) -> Settings:
         "guidance": args.guidance,
         "timeout": args.timeout,
         "max_forwards": args.max_forwards,
-        "padding": args.padding,
     }

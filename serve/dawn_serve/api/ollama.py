@@ -1,0 +1,108 @@
+"""`/api/chat` and what Ollama's clients ask before it."""
+
+from collections.abc import AsyncIterator
+from datetime import datetime, timezone
+from typing import Any
+
+from starlette.responses import JSONResponse, Response
+
+from dawn_runtime import __version__
+from dawn_serve.api.answers import Answers, Wanted, begin
+from dawn_serve.api.asked import Asked
+from dawn_serve.api.events import event_stream
+from dawn_serve.api.problems import OLLAMA, problem_of
+from dawn_serve.api.streams import NDJSON, Stream, line
+from dawn_serve.api.told import how
+from dawn_serve.jobs import Outcome
+from dawn_serve.wire.ollama import OllamaChatRequest
+
+_NANO = 1e9
+
+
+async def chat(asked: Asked) -> Response:
+    """Answers in a conversation."""
+    body = asked.read(OllamaChatRequest)
+    asked.service.check_model(_untagged(body.model))
+    most = body.options.num_predict
+    wanted = Wanted(
+        (body.messages,),
+        {**body.dawn.given(), **body.options.given()},
+        most if most is not None and most > 0 else None,
+        as_room_is=True,
+        stops=body.options.stops,
+    )
+    answers = await asked.unless_gone(begin(asked.service, wanted))
+    asked.watch(answers)
+    if asked.wants_events:
+        return await event_stream(asked, answers)
+    if body.stream:
+        await asked.unless_gone(answers.joined())
+        return Stream(_lines(asked, answers, body.model), NDJSON, asked.over)
+    (outcome,) = await asked.unless_gone(answers.all())
+    return JSONResponse(_part(body.model, outcome.text or "") | _last(answers, outcome))
+
+
+async def tags(asked: Asked) -> Response:
+    """Lists the model."""
+    manifest = asked.service.decoder.manifest
+    details = {
+        "format": "onnx",
+        "family": manifest.family,
+        "families": [manifest.family],
+        "quantization_level": manifest.precision,
+    }
+    begun = _clock(asked.service.begun)
+    listed = [
+        {"name": name, "model": name, "modified_at": begun, "size": 0, "digest": ""}
+        | {"details": details}
+        for name in asked.service.names
+    ]
+    return JSONResponse({"models": listed})
+
+
+async def version(asked: Asked) -> Response:
+    """Gives the version of this server."""
+    return JSONResponse({"version": __version__})
+
+
+def _untagged(name: str) -> str:
+    """Returns a name without the tag that Ollama's clients add to one that has none."""
+    return name.removesuffix(":latest")
+
+
+def _clock(seconds: float | None = None) -> str:
+    now = datetime.now(timezone.utc)
+    moment = now if seconds is None else datetime.fromtimestamp(seconds, timezone.utc)
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def _part(model: str, text: str) -> dict[str, Any]:
+    said = {"role": "assistant", "content": text}
+    return {"model": model, "created_at": _clock(), "message": said, "done": False}
+
+
+def _last(answers: Answers, outcome: Outcome) -> dict[str, Any]:
+    """What the end of an answer adds; times in nanoseconds."""
+    result = outcome.result
+    return {
+        "done": True,
+        "done_reason": outcome.finish,
+        "total_duration": int((outcome.queued + result.seconds) * _NANO),
+        "load_duration": 0,
+        "prompt_eval_count": answers.given[0],
+        "prompt_eval_duration": 0,
+        "eval_count": len(outcome.tokens),
+        "eval_duration": int(result.seconds * _NANO),
+        "dawn": how(outcome),
+    }
+
+
+async def _lines(asked: Asked, answers: Answers, model: str) -> AsyncIterator[bytes]:
+    try:
+        async for _, item in answers:
+            if isinstance(item, Outcome):
+                yield line(_part(model, "") | _last(answers, item))
+            elif item.text:
+                yield line(_part(model, item.text))
+    except Exception as error:
+        yield line(OLLAMA.error(asked.noted(problem_of(error), error)))

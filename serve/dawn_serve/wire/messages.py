@@ -1,0 +1,80 @@
+"""Messages of a chat, as they come from clients, made into what chat templates take."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from dawn_runtime.checks import shown
+from dawn_serve.wire.kinds import RequestError
+
+ROLES: Final = ("system", "developer", "user", "assistant", "tool")
+"""A role ends up beside special tokens in most templates, so it is one of a few."""
+
+_CALLED: Final = {"developer": "system"}
+"""Roles that templates know under an older name."""
+
+_PASSED: Final = ("name", "tool_calls", "tool_call_id")
+"""Fields that a template may know."""
+
+_IGNORED: Final = ("refusal", "audio", "annotations", "function_call", "reasoning_content")
+"""Fields of answers that clients send back, all of them empty where this server wrote them."""
+
+
+def message(where: str, value: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a message with a text as its content.
+
+    Args:
+        where: Its field.
+        value: What the client sent.
+
+    Raises:
+        RequestError: It is no message that a model of text can read.
+    """
+    role = value.get("role")
+    if role not in ROLES:
+        raise RequestError(
+            f"{where}.role is {shown(role)}; expected one of {', '.join(ROLES)}", f"{where}.role"
+        )
+    for name in value:
+        if name not in ("role", "content", *_PASSED, *_IGNORED):
+            raise RequestError(
+                f"{where} has the field {shown(name)}; expected role and content", f"{where}.{name}"
+            )
+    found: dict[str, Any] = {"role": _CALLED.get(role, role)}
+    found |= {name: value[name] for name in _PASSED if value.get(name) is not None}
+    content = value.get("content")
+    if content is None and not found.get("tool_calls"):
+        raise RequestError(
+            f"{where} has no content; give the text of the message as content", f"{where}.content"
+        )
+    found["content"] = "" if content is None else text_of(f"{where}.content", content)
+    return found
+
+
+def text_of(where: str, content: object) -> str:
+    """Returns the text of a content, which may come in parts.
+
+    Args:
+        where: Its field.
+        content: A text, or a list of parts such as `{"type": "text", "text": "hello"}`.
+
+    Raises:
+        RequestError: It is something else, or a part is no text.
+    """
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, Sequence):
+        raise RequestError(
+            f"{where} is {shown(content)}; expected a text or a list of parts", where
+        )
+    return "".join(_part(f"{where}[{n}]", part) for n, part in enumerate(content))
+
+
+def _part(where: str, part: object) -> str:
+    text = part.get("text") if isinstance(part, Mapping) and part.get("type") == "text" else None
+    if not isinstance(text, str):
+        raise RequestError(
+            f"{where} is {shown(part)}; this model reads text alone, so expected "
+            '{"type": "text", "text": "hello"}',
+            where,
+        )
+    return text
