@@ -16,7 +16,7 @@ from dawn_runtime.decoding.prefixes import PrefixCache
 from dawn_runtime.engine import Engine, EngineOptions, open_engine
 from dawn_runtime.errors import EngineError, OptionError, PromptError
 from dawn_runtime.generation import Generation, RequestBatch, open_batch
-from dawn_runtime.given import Checked, Message, listed
+from dawn_runtime.given import Checked, Message, as_prompt, listed
 from dawn_runtime.manifest import Manifest
 from dawn_runtime.open_batch import OpenBatch
 from dawn_runtime.prompts import Filling, Prompt, PromptReader, Template, located, the_one
@@ -177,6 +177,21 @@ class Decoder:
         ids = self._reader.read(prompt)
         self._reader.new_tokens(ids, wanted, self.manifest.decoding.max_new_tokens)
         return ids
+
+    def room(self, prompt: Prompt | Filling, **settings: "Unpack[Settings]") -> tuple[int, int]:
+        """Returns the rows and the tokens of each of them that a request takes in a batch.
+
+        Args:
+            prompt: Anything `generate_batch` takes.
+            **settings: See `Settings`.
+
+        Raises:
+            OptionError: A setting is unknown or has a bad value.
+            PromptError: The prompt cannot be decoded by this artifact.
+        """
+        checked = prompt if isinstance(prompt, Filling) else as_prompt(prompt)
+        request = self._one(checked, settings)
+        return request.scheme.most_asks(), request.row.length
 
     def generate_batch(
         self, prompts: Iterable[Prompt | Filling], **settings: "Unpack[Settings]"
