@@ -80,7 +80,8 @@ FLOORS: Mapping[str, Mapping[str, set[str]]] = {
         "decoding": {"cuda", "engine", "engine_info", "policies"},
         "doctor": {"cuda", "decoder", "decoding", "engine", "machine", "policies"},
         "decoder": {"decoding", "engine", "machine", "policies"},
-        "cli": {"decoder", "decoding", "doctor", "engine", "machine", "policies"},
+        "jobs": {"decoder"},
+        "cli": {"decoder", "decoding", "doctor", "engine", "jobs", "machine", "policies"},
     },
     "dawn_models": {GROUND: set(), "families": set(), "checkpoint": {"families"}},
     "dawn_export": {

@@ -65,6 +65,8 @@ def commands(block: Block) -> list[list[str]]:
     for line in block.text.replace("\\\n", " ").splitlines():
         words = shlex.split(line, comments=True)
         if words and words[0].startswith("dawn-"):
-            end = next((i for i, word in enumerate(words) if word in ("|", ">", "&&", ";")), None)
+            end = next(
+                (i for i, word in enumerate(words) if word in ("|", ">", "&&", "||", ";")), None
+            )
             found.append(words[:end])
     return found

@@ -1,7 +1,6 @@
 """`dawn-generate`: decode answers with an artifact."""
 
 import argparse
-import json
 import re
 import sys
 from collections.abc import Sequence
@@ -10,12 +9,11 @@ from dawn_runtime.artifact import read_manifest
 from dawn_runtime.cli import generate_flags as flags
 from dawn_runtime.cli.common import print_json, run_command
 from dawn_runtime.cli.engine_flags import open_decoder
+from dawn_runtime.cli.jobs import answer_file
 from dawn_runtime.cli.places import check_apart, destination, given
 from dawn_runtime.cli.standard import is_terminal, read_input, read_line, say
 from dawn_runtime.decoder import Decoder
 from dawn_runtime.errors import PromptError
-from dawn_runtime.files import Destination
-from dawn_runtime.prompt_files import PromptLine, read_prompts
 from dawn_runtime.prompts import Filling, Prompt
 from dawn_runtime.results import Result
 from dawn_runtime.settings import Settings, make_plan
@@ -36,12 +34,12 @@ def _work(args: argparse.Namespace) -> None:
     target = None if args.output is None else destination(args.output, "--output")
     check_apart(given([("--output", args.output)]), given([("--input", args.input)]))
     manifest = read_manifest(args.artifact)
-    make_plan(settings, manifest.decoding, manifest.attention)  # before the engine is opened
-    batch = None if args.input is None else read_prompts(args.input)
+    plan = make_plan(settings, manifest.decoding, manifest.attention)  # before there is an engine
+    if args.input is not None:
+        answer_file(args, settings, target, manifest, plan)
+        return
     with open_decoder(args) as decoder:
-        if batch is not None:
-            _answer_file(decoder, batch, settings, target, args)
-        elif args.fill is not None:
+        if args.fill is not None:
             _answer(decoder, Filling(_template(args.fill), _before(args)), settings, args)
         elif args.chat and args.prompt is None and is_terminal(sys.stdin):
             _talk(decoder, settings, args)
@@ -124,47 +122,6 @@ def _talk(decoder: Decoder, settings: Settings, args: argparse.Namespace) -> Non
         messages.append({"role": "user", "content": line.removesuffix("\n")})
         result = _answer(decoder, messages, settings, args)
         messages.append({"role": "assistant", "content": result.text or ""})
-
-
-def _answer_file(
-    decoder: Decoder,
-    prompts: list[PromptLine],
-    settings: Settings,
-    target: Destination | None,
-    args: argparse.Namespace,
-) -> None:
-    """Decodes all lines of a file; nothing is written unless all of them succeed."""
-    for line in prompts:
-        _check(decoder, line, args)
-    results: list[Result] = []
-    seconds = 0.0
-    size = args.batch or flags.BATCH
-    for start in range(0, len(prompts), size):
-        chosen = [line.prompt for line in prompts[start : start + size]]
-        batch = decoder.generate_batch(chosen, **settings)
-        seconds += batch[0].seconds  # that of the whole batch
-        for result in batch:
-            results.append(result)
-            _note(f"{len(results)} of {len(prompts)}: {_statistics(result, decoder)}", args)
-    documents = [result.to_dict() for result in results]
-    if target is not None:
-        lines = (json.dumps(item, ensure_ascii=False) + "\n" for item in documents)
-        target.write("".join(lines))
-    if args.json:
-        summary = {"answers": len(results), "forwards": sum(r.forwards for r in results)}
-        place = {"results": documents} if args.output is None else {"output": str(args.output)}
-        print_json({**summary, "seconds": seconds, **place})
-    elif args.output is None:
-        for item in documents:
-            print_json(item)
-
-
-def _check(decoder: Decoder, line: PromptLine, args: argparse.Namespace) -> None:
-    """Reads a prompt of a file, so that a bad line is found before anything is decoded."""
-    try:
-        decoder.encode(line.prompt, max_new_tokens=args.max_new_tokens)
-    except PromptError as error:
-        raise PromptError(f"{args.input} line {line.number}: {error}") from error
 
 
 def _ids(result: Result) -> str:

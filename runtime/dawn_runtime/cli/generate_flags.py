@@ -45,14 +45,23 @@ def parser() -> Parser:
         '"template" to fill, a list of texts and hole lengths, perhaps behind one of them',
     )
     source.add_argument(
-        "--output", type=place, metavar="FILE.jsonl", help="where to write the answers to --input"
+        "--output",
+        type=place,
+        metavar="FILE.jsonl",
+        help="where to write the answers to --input, each as soon as it is done; the same command "
+        "again goes on where it was stopped",
+    )
+    source.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="begin --output anew, whatever is in it",
     )
     source.add_argument(
         "--batch",
         type=count,
         metavar="N",
-        help="prompts of --input decoded together; answers do not depend on it but for ties in "
-        f"rounding; default: {BATCH}",
+        help="most prompts of --input decoded at a time; answers do not depend on it but for ties "
+        f"in rounding; default: {BATCH}",
     )
     source.add_argument(
         "--padding",
@@ -118,6 +127,7 @@ def check(args: argparse.Namespace) -> None:
     drawn = (args.seed, args.top_p, args.top_k)
     conflicts = {
         "--output needs --input": args.output is not None and args.input is None,
+        "--overwrite needs --output": args.overwrite and args.output is None,
         "--batch needs --input": args.batch is not None and args.input is None,
         "--padding needs --input": args.padding is not None and args.input is None,
         "--system needs --chat": args.system is not None and not args.chat,
