@@ -392,6 +392,7 @@ class Decoder:
             fallback=fallback,
             tokenizer=self._reader.tokenizer,
             is_template=isinstance(prompt, Filling),
+            record=plan.record,
         )
 
     def _check_forbidden(self, scheme: Scheme) -> None:

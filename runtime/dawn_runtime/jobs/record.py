@@ -42,7 +42,9 @@ def digests(entries: Iterable[Entry], manifest: Manifest, plan: Plan) -> dict[in
         manifest: Of the artifact; it names the hashes of all its files.
         plan: How it decodes; on which side rows are filled up changes no answer.
     """
-    shared = _short(f"{replace(plan, padding='right')!r}\n{manifest.to_json()}".encode())
+    shared = _short(
+        f"{replace(plan, padding='right', record=False)!r}\n{manifest.to_json()}".encode()
+    )
     return {entry.number: f"{_short(entry.content)}:{shared}" for entry in entries}
 
 
