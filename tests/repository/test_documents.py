@@ -100,7 +100,7 @@ def test_the_examples_of_how_to_add_run_in_their_order() -> None:
     assert all(line.startswith("dog hat bee boat") for line in lines)
 
 
-@pytest.mark.parametrize("page", ["jobs.md"])
+@pytest.mark.parametrize("page", ["jobs.md", "traces.md"])
 def test_the_pages_of_commands_run_from_top_to_bottom(page: str, tmp_path: Path) -> None:
     """In an empty folder beside the models, as at the root of a clone."""
     (tmp_path / "models").symlink_to(ROOT / "models")

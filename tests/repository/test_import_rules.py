@@ -81,7 +81,10 @@ FLOORS: Mapping[str, Mapping[str, set[str]]] = {
         "doctor": {"cuda", "decoder", "decoding", "engine", "machine", "policies"},
         "decoder": {"decoding", "engine", "machine", "policies"},
         "jobs": {"decoder"},
-        "cli": {"decoder", "decoding", "doctor", "engine", "jobs", "machine", "policies"},
+        "traces": {"decoder", "decoding"},
+        "cli": {
+            *("decoder", "decoding", "doctor", "engine", "jobs", "machine", "policies", "traces"),
+        },
     },
     "dawn_models": {GROUND: set(), "families": set(), "checkpoint": {"families"}},
     "dawn_export": {
