@@ -21,6 +21,18 @@ from dawn_runtime.settings import Settings
 BATCH: Final = 8
 """Prompts of a file decoded together, unless said otherwise."""
 
+_EXAMPLES: Final = """\
+examples:
+  dawn-generate ARTIFACT --chat "What is 3 + 4?"             an answer
+  dawn-generate ARTIFACT --chat                              a conversation, /help for its commands
+  dawn-generate ARTIFACT "Once upon" --stream --policy threshold --set threshold=0.8
+  dawn-generate ARTIFACT --chat "What is 3 + 4?" --live --trace run.html
+  dawn-generate ARTIFACT --fill '{"name": "[[6]]", "age": [[2]]}' "In Paris lives Maria, aged 19."
+  dawn-generate ARTIFACT --input prompts.jsonl --output answers.jsonl    stop it, and go on
+  dawn-generate ARTIFACT "Once upon" --stream --json | while read -r event; do ...; done
+  eval "$(dawn-generate --completion bash)"                  complete flags and names with Tab
+"""
+
 _DASHES = "\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}"
 """What word processors make of the hyphens of a flag."""
 
@@ -78,7 +90,7 @@ def parser() -> Parser:
     _add_rules(made)
     _add_sampling(made)
     _add_running(made)
-    made.epilog = rules_help()
+    made.epilog = f"{_EXAMPLES}\n{rules_help()}"
     return made
 
 
@@ -113,7 +125,23 @@ def _add_sampling(parser: Parser) -> None:
 def _add_running(parser: Parser) -> None:
     running = parser.add_argument_group("running")
     add_scalar_flags(running, Limits)
-    running.add_argument("--stream", action="store_true", help="print text as it becomes certain")
+    running.add_argument(
+        "--stream",
+        action="store_true",
+        help="print text as it becomes certain; with --json an object a line, one for each step",
+    )
+    running.add_argument(
+        "--live",
+        action="store_true",
+        help="show the text in place while it is decided, where standard output is a terminal",
+    )
+    running.add_argument(
+        "--trace",
+        type=place,
+        metavar="FILE.html",
+        help="write what every step decided and why, as a page that opens offline; as JSON if the "
+        "name ends in .json",
+    )
     add_engine_flags(running, prefix_megabytes=128)
 
 
@@ -133,8 +161,12 @@ def check(args: argparse.Namespace) -> None:
         "--system needs --chat": args.system is not None and not args.chat,
         "--input takes neither PROMPT nor --chat nor --stream": args.input is not None
         and (args.prompt is not None or args.chat or args.stream),
+        "--input takes neither --live nor --trace, which are of one answer": args.input is not None
+        and (args.live or args.trace is not None),
+        "--trace names a page, FILE.html, or FILE.json": args.trace is not None
+        and args.trace.suffix.lower() not in (".html", ".htm", ".json"),
         "--fill and --input exclude each other": args.fill is not None and args.input is not None,
-        "--stream and --json exclude each other": args.stream and args.json,
+        "--live excludes --json and --stream": args.live and (args.json or args.stream),
         "--seed, --top-p and --top-k need a temperature above 0": not args.temperature
         and any(value is not None for value in drawn),
     }
@@ -191,4 +223,5 @@ def settings(args: argparse.Namespace) -> Settings:
         "timeout": args.timeout,
         "max_forwards": args.max_forwards,
         "padding": args.padding,
+        "record": args.trace is not None,
     }
