@@ -125,7 +125,7 @@ TOGETHER: Mapping[str, Mapping[str, str]] = {
         ),
         "decoder",
     )
-    | {"engine_info": "engine_info", "threads": "machine"},
+    | {"__main__": "cli", "engine_info": "engine_info", "threads": "machine"},
     "dawn_models": dict.fromkeys(("checkpoint", "loading", "reading"), "checkpoint"),
     "dawn_export": {
         "options": "options",
