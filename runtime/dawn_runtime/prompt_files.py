@@ -97,7 +97,7 @@ def read_entries(path: Path) -> list[Entry]:
         raise PromptError(f"{path}: cannot read prompts: {reason_of(error)}") from error
     # Not splitlines(): a JSON string may hold other line separators of Unicode as they are.
     numbered = enumerate(content.split(b"\n"), start=1)
-    found = [_entry(number, line, path) for number, line in numbered if line.strip()]
+    found = [read_entry(number, line, path) for number, line in numbered if line.strip()]
     if not found:
         raise PromptError(f"{path}: the file holds no prompts; expected one JSON object a line")
     errors = [entry.error for entry in found if entry.error is not None]
@@ -106,7 +106,14 @@ def read_entries(path: Path) -> list[Entry]:
     return found
 
 
-def _entry(number: int, content: bytes, path: Path) -> Entry:
+def read_entry(number: int, content: bytes, path: Path) -> Entry:
+    """Reads one line, right or wrong.
+
+    Args:
+        number: Of the line, counted from 1.
+        content: Its bytes, without the end of the line.
+        path: Of its file, for messages.
+    """
     where, fields = f"{path} line {number}", dict[str, Any]()
     try:
         fields = _fields(content, where)

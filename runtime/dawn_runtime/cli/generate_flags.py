@@ -69,6 +69,12 @@ def parser() -> Parser:
         help="begin --output anew, whatever is in it",
     )
     source.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="decode --input on a Ray cluster: its address, auto for the one this machine is part "
+        "of, or local; each actor has an engine with --threads threads (1) of its own",
+    )
+    source.add_argument(
         "--batch",
         type=count,
         metavar="N",
@@ -156,6 +162,7 @@ def check(args: argparse.Namespace) -> None:
     conflicts = {
         "--output needs --input": args.output is not None and args.input is None,
         "--overwrite needs --output": args.overwrite and args.output is None,
+        "--ray needs --input": args.ray is not None and args.input is None,
         "--batch needs --input": args.batch is not None and args.input is None,
         "--padding needs --input": args.padding is not None and args.input is None,
         "--system needs --chat": args.system is not None and not args.chat,

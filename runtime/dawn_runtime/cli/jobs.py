@@ -9,9 +9,11 @@ from dawn_runtime.cli.common import print_json
 from dawn_runtime.cli.engine_flags import open_decoder
 from dawn_runtime.cli.generate_flags import BATCH
 from dawn_runtime.cli.standard import is_terminal, say
+from dawn_runtime.engine.options import AUTO, OnnxRuntimeCpu, split_engine
 from dawn_runtime.errors import DawnError, EngineError
 from dawn_runtime.files import Destination
 from dawn_runtime.jobs import AnswerFile, AnswerStream, Job, JobTotals, Output, Progress, digests
+from dawn_runtime.jobs.on_ray import ActorOptions, run_on_ray
 from dawn_runtime.jobs.record import Document, line_of
 from dawn_runtime.manifest import Manifest
 from dawn_runtime.prompt_files import Entry, read_entries
@@ -45,7 +47,8 @@ def answer_file(
     with _output(args, target, known, documents) as output:
         totals = JobTotals.before(entries, output)
         if totals.done < totals.lines:
-            totals = _run(output, known, entries, settings, args)
+            run = _run if args.ray is None else _run_on_ray
+            totals = run(output, known, entries, settings, args)
         output.finish()
     _tell(totals, documents, args)
 
@@ -93,6 +96,28 @@ def _run(
             raise
         except EngineError as error:
             raise EngineError(f"{error}; {_standing(job.totals, output)}") from error
+
+
+def _run_on_ray(
+    output: Output,
+    known: dict[int, str],
+    entries: Sequence[Entry],
+    settings: Settings,
+    args: argparse.Namespace,
+) -> JobTotals:
+    """The same on a cluster."""
+    gpus = int(split_engine(args.engine)[0] not in (AUTO, OnnxRuntimeCpu.name))
+    options = ActorOptions(
+        artifact=str(args.artifact.resolve()),
+        engine=args.engine,
+        threads=args.threads or (None if gpus else 1),
+        settings=settings,
+        size=args.batch or BATCH,
+        name=str(args.input),
+        gpus=gpus,
+    )
+    with closing(_progress(args)) as progress:
+        return run_on_ray(args.ray, options, entries, known, output, progress)
 
 
 def _progress(args: argparse.Namespace) -> Progress:

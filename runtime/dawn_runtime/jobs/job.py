@@ -11,7 +11,7 @@ before, is that line's own error. Otherwise the job stops, and a later run goes 
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -63,6 +63,52 @@ class JobTotals:
 Listener = Callable[[JobTotals], None]
 
 
+class Tally:
+    """Adds lines to an output and counts them, each once.
+
+    Args:
+        entries: All lines of the input.
+        output: Takes the answers.
+        listener: Told whenever some line is done, and at the beginning.
+
+    Attributes:
+        totals: What came of the job so far.
+    """
+
+    def __init__(self, entries: Sequence[Entry], output: Output, listener: Listener) -> None:
+        self.totals = JobTotals.before(entries, output)
+        self._output, self._listener = output, listener
+        self._seen = set(output.answered)
+        self._begun = time.perf_counter()
+        self._tell()
+
+    def add(self, documents: Iterable[Document]) -> None:
+        """Takes lines that are done; one that is there already is left out."""
+        new = {one["line"]: one for one in documents if one["line"] not in self._seen}
+        if not new:
+            return
+        self._output.add(list(new.values()))
+        self._seen |= set(new)
+        for document in new.values():
+            self._count(document)
+        self._tell()
+
+    def _count(self, document: Document) -> None:
+        totals = self.totals
+        totals.done += 1
+        if "error" in document:
+            totals.errors += 1
+            totals.first_error = totals.first_error or document["error"]
+            return
+        forwards = document["forwards"]
+        totals.forwards += forwards
+        totals.tokens += round(document["tokens_per_forward"] * max(forwards, 1))
+
+    def _tell(self) -> None:
+        self.totals.seconds = time.perf_counter() - self._begun
+        self._listener(self.totals)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Piece:
     """A line that can be decoded, with the rows and tokens that it takes."""
@@ -97,7 +143,7 @@ class Job:
     listener: Listener = lambda _: None
     name: str = "input"
     totals: JobTotals = field(default_factory=lambda: JobTotals(0, 0, 0, 0))
-    _begun: float = 0.0
+    _add: Callable[[Iterable[Document]], None] = lambda _: None
     _proof: Prompt | Filling | None = None
 
     def run(self, entries: Sequence[Entry]) -> JobTotals:
@@ -111,9 +157,8 @@ class Job:
             EngineError: The engine failed; what was done before is kept.
             OSError: The output cannot be written.
         """
-        self._begun = time.perf_counter()
-        self.totals = JobTotals.before(entries, self.output)
-        self._tell()
+        tally = Tally(entries, self.output, self.listener)
+        self.totals, self._add = tally.totals, tally.add
         left = [entry for entry in entries if entry.number not in self.output.answered]
         pieces = self._readable(left)
         if pieces:
@@ -194,22 +239,7 @@ class Job:
 
     def _answered(self, piece: _Piece, result: Result) -> Document:
         self._proof = piece.prompt
-        self.totals.tokens += result.tokens_decided
-        self.totals.forwards += result.forwards
         return answered(piece.entry, self.digests[piece.entry.number], result)
-
-    def _add(self, documents: Sequence[Document]) -> None:
-        if documents:
-            self.output.add(documents)
-            self.totals.done += len(documents)
-            errors = [document["error"] for document in documents if "error" in document]
-            self.totals.errors += len(errors)
-            self.totals.first_error = self.totals.first_error or next(iter(errors), None)
-            self._tell()
-
-    def _tell(self) -> None:
-        self.totals.seconds = time.perf_counter() - self._begun
-        self.listener(self.totals)
 
 
 def _ordered(pieces: Sequence[_Piece], stretch: int) -> deque[_Piece]:
