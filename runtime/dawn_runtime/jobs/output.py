@@ -96,12 +96,10 @@ class AnswerFile(Output):
         try:
             if not overwrite:
                 self._read_back()
-            self._file.truncate(self._end)
-            os.fsync(self._file.fileno())
         except BaseException:
             self.close()
             raise
-        sync_folder(destination.path.parent)
+        self._is_cut = False
         self.answered = frozenset(self._places)
 
     def add(self, documents: Sequence[Document]) -> None:
@@ -110,6 +108,7 @@ class AnswerFile(Output):
             return
         pieces = [line_of(document) for document in documents]
         with held():
+            self._cut()
             self._file.seek(self._end)
             self._file.write(b"".join(pieces))
             self._file.flush()
@@ -120,6 +119,7 @@ class AnswerFile(Output):
 
     def finish(self) -> None:
         """Puts the file into the order of the input, unless it is in it."""
+        self._cut()
         ordered = [self._places[number] for number in self._digests]
         if ordered == sorted(ordered):
             return
@@ -134,6 +134,14 @@ class AnswerFile(Output):
             self._destination.path.unlink(missing_ok=True)
         with suppress(OSError):  # every line is on disk already
             self._file.close()
+
+    def _cut(self) -> None:
+        """Cuts off what is thrown away, once, as soon as there is something in its place."""
+        if not self._is_cut:
+            self._file.truncate(self._end)
+            os.fsync(self._file.fileno())
+            sync_folder(self._destination.path.parent)
+            self._is_cut = True
 
     def _read_back(self) -> None:
         """Finds the lines that are there."""

@@ -1,6 +1,7 @@
 """Where the answers of a job go: whole lines on disk, and streams in the order of the input."""
 
 import errno
+import json
 import os
 from pathlib import Path
 
@@ -64,13 +65,24 @@ def test_a_file_that_was_cut_anywhere_is_gone_on_with(
         whole[: data.draw(st.integers(0, len(whole)))] + bytes(data.draw(st.sampled_from([0, 9])))
     )
     output = opened(path)
-    kept = [line + b"\n" for line in path.read_bytes().split(b"\n")[:-1]]
-    assert b"".join(kept) == path.read_bytes(), "no torn line"
-    assert output.answered == frozenset(order[: len(kept)])
-    output.add([document(number) for number in order if number not in output.answered])
+    assert output.answered == frozenset(order[: len(output.answered)])
+    rest = [number for number in order if number not in output.answered]
+    output.add([document(number) for number in rest])
+    assert path.read_bytes() == whole, "no torn line"
     output.finish()
     output.close()
     assert path.read_bytes() == b"".join(sorted(whole.splitlines(keepends=True)))
+
+
+def test_old_answers_are_thrown_away_when_there_is_one_in_their_place(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    path.write_text("precious\n")
+    opened(path, overwrite=True).close()
+    assert path.read_text() == "precious\n"
+    output = opened(path, overwrite=True)
+    output.add([document(2)])
+    output.close()
+    assert [json.loads(line)["line"] for line in path.read_text().splitlines()] == [2]
 
 
 def test_nobody_else_writes_the_file_meanwhile(tmp_path: Path) -> None:
