@@ -1,6 +1,7 @@
 """One answer as the flags want it seen: at the end, as it grows, in place, or as events."""
 
 import argparse
+import os
 import sys
 from collections.abc import Generator
 
@@ -45,7 +46,7 @@ def _shown(
             print(piece, end="", flush=True)
         print()
         return stream.result
-    if args.live and is_terminal(sys.stdout):
+    if args.live and is_terminal(sys.stdout) and os.environ.get("TERM") != "dumb":
         return _live(decoder, prompt, settings)
     result = decoder.generate(prompt, **settings)
     if args.json:

@@ -13,6 +13,7 @@ from dawn_runtime.engine.options import AUTO, OnnxRuntimeCpu, split_engine
 from dawn_runtime.errors import DawnError, EngineError
 from dawn_runtime.files import Destination
 from dawn_runtime.jobs import AnswerFile, AnswerStream, Job, JobTotals, Output, Progress, digests
+from dawn_runtime.jobs.job import Listener
 from dawn_runtime.jobs.on_ray import ActorOptions, run_on_ray
 from dawn_runtime.jobs.record import Document, line_of
 from dawn_runtime.manifest import Manifest
@@ -47,8 +48,10 @@ def answer_file(
     with _output(args, target, known, documents) as output:
         totals = JobTotals.before(entries, output)
         if totals.done < totals.lines:
+            progress = Progress(sys.stderr, terminal=is_terminal(sys.stderr), quiet=args.quiet)
             run = _run if args.ray is None else _run_on_ray
-            totals = run(output, known, entries, settings, args)
+            with closing(progress), _standing(progress, output):
+                totals = run(output, known, entries, settings, args, progress)
         output.finish()
     _tell(totals, documents, args)
 
@@ -77,25 +80,20 @@ def _run(
     entries: Sequence[Entry],
     settings: Settings,
     args: argparse.Namespace,
+    listener: Listener,
 ) -> JobTotals:
-    """Answers what is left; an interruption tells how much is done."""
-    with open_decoder(args) as decoder, closing(_progress(args)) as progress:
+    """Answers what is left."""
+    with open_decoder(args) as decoder:
         job = Job(
             decoder,
             output,
             known,
             settings,
             size=args.batch or BATCH,
-            listener=progress,
+            listener=listener,
             name=str(args.input),
         )
-        try:
-            return job.run(entries)
-        except KeyboardInterrupt as interrupt:
-            interrupt.args = interrupt.args or (_standing(job.totals, output),)
-            raise
-        except EngineError as error:
-            raise EngineError(f"{error}; {_standing(job.totals, output)}") from error
+        return job.run(entries)
 
 
 def _run_on_ray(
@@ -104,6 +102,7 @@ def _run_on_ray(
     entries: Sequence[Entry],
     settings: Settings,
     args: argparse.Namespace,
+    listener: Listener,
 ) -> JobTotals:
     """The same on a cluster."""
     gpus = int(split_engine(args.engine)[0] not in (AUTO, OnnxRuntimeCpu.name))
@@ -116,16 +115,25 @@ def _run_on_ray(
         name=str(args.input),
         gpus=gpus,
     )
-    with closing(_progress(args)) as progress:
-        return run_on_ray(args.ray, options, entries, known, output, progress)
+    return run_on_ray(args.ray, options, entries, known, output, listener)
 
 
-def _progress(args: argparse.Namespace) -> Progress:
-    return Progress(sys.stderr, terminal=is_terminal(sys.stderr), quiet=args.quiet)
+@contextmanager
+def _standing(progress: Progress, output: Output) -> Iterator[None]:
+    """Lets what ends a job that has begun say how far it came, and how it goes on."""
+    try:
+        yield
+    except (KeyboardInterrupt, EngineError) as error:
+        if progress.totals is None:
+            raise
+        said = _how_far(progress.totals, output)
+        if isinstance(error, EngineError):
+            raise EngineError(f"{error}; {said}") from error
+        error.args = error.args or (said,)
+        raise
 
 
-def _standing(totals: JobTotals, output: Output) -> str:
-    """Says how far it came, and how it goes on."""
+def _how_far(totals: JobTotals, output: Output) -> str:
     kept = isinstance(output, AnswerFile)
     way = "run the same command again to go on" if kept else "none is kept; give --output a file"
     return f"at {totals.done} of {counted(totals.lines, 'line')}: {way}"

@@ -27,6 +27,9 @@ class Progress:
         quiet: Whether nothing is told.
         prefix: In front of every line.
         clock: Seconds that never go back.
+
+    Attributes:
+        totals: What it was told last, None if nothing.
     """
 
     def __init__(
@@ -40,11 +43,13 @@ class Progress:
     ) -> None:
         self._stream, self._terminal, self._prefix, self._clock = stream, terminal, prefix, clock
         self._quiet = quiet
+        self.totals: JobTotals | None = None
         self._told = clock() - (_FRAME_S if terminal else 0)
         self._width = 0
 
     def __call__(self, totals: JobTotals) -> None:
         """Shows it, if it is time to."""
+        self.totals = totals
         now, every = self._clock(), _FRAME_S if self._terminal else EVERY_S
         if self._quiet or now - self._told < every:
             return
