@@ -10,7 +10,8 @@ results=build/quickstart
 mkdir -p "$results"
 
 decode() { # artifact, policy, file of the answers
-    dawn-generate "$1" --quiet --policy "$2" --max-new-tokens 64 --input "$prompts" --output "$3"
+    dawn-generate "$1" --quiet --policy "$2" --max-new-tokens 64 --input "$prompts" \
+        --output "$3" --overwrite
 }
 
 prepare_environment cpu .venv-device

@@ -6,6 +6,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from dawn_runtime.arrays import IntArray
 from dawn_runtime.artifact import Artifact
 from dawn_runtime.chat import ChatTemplate
@@ -16,7 +18,7 @@ from dawn_runtime.decoding.prefixes import PrefixCache
 from dawn_runtime.engine import Engine, EngineOptions, open_engine
 from dawn_runtime.errors import EngineError, OptionError, PromptError
 from dawn_runtime.generation import Generation, RequestBatch, open_batch
-from dawn_runtime.given import Checked, Message, listed
+from dawn_runtime.given import Checked, Message, as_ids, as_prompt, listed
 from dawn_runtime.manifest import Manifest
 from dawn_runtime.open_batch import OpenBatch, refuse_padding
 from dawn_runtime.prompts import Filling, Prompt, PromptReader, Template, located, the_one
@@ -181,6 +183,49 @@ class Decoder:
         ids = self._reader.read(prompt)
         self._reader.new_tokens(ids, wanted, self.manifest.decoding.max_new_tokens)
         return ids
+
+    def room(self, prompt: Prompt | Filling, **settings: "Unpack[Settings]") -> tuple[int, int]:
+        """Returns the rows and the tokens of each of them that a request takes in a batch.
+
+        Args:
+            prompt: Anything `generate_batch` takes.
+            **settings: See `Settings`.
+
+        Raises:
+            OptionError: A setting is unknown or has a bad value.
+            PromptError: The prompt cannot be decoded by this artifact.
+        """
+        checked = prompt if isinstance(prompt, Filling) else as_prompt(prompt)
+        request = self._one(checked, settings)
+        return request.scheme.most_asks(), request.row.length
+
+    def decode(self, ids: Iterable[int] | IntArray) -> str:
+        """Returns the text of token ids, special ones left out.
+
+        Args:
+            ids: Token ids, perhaps none.
+
+        Raises:
+            PromptError: They are no list of integers, or the artifact has no tokenizer.
+        """
+        tokenizer = self._reader.text_tokenizer()
+        given = listed(ids, "ids", "a list of integers")
+        return tokenizer.decode(as_ids(given).astype(np.int64)) if given else ""
+
+    def token_texts(self, ids: Iterable[int] | IntArray) -> list[str] | None:
+        """Returns the text of each token by itself, special ones by their names, for viewers.
+
+        None if the artifact has no tokenizer. A token that is a part of a character alone has the
+        replacement character.
+
+        Args:
+            ids: Token ids.
+
+        Raises:
+            PromptError: They are no list of integers.
+        """
+        tokenizer = self._reader.tokenizer
+        return None if tokenizer is None else [tokenizer.piece(one) for one in as_ids(ids).tolist()]
 
     def generate_batch(
         self, prompts: Iterable[Prompt | Filling], **settings: "Unpack[Settings]"
@@ -404,6 +449,7 @@ class Decoder:
             fallback=fallback,
             tokenizer=self._reader.tokenizer,
             is_template=isinstance(prompt, Filling),
+            record=plan.record,
         )
 
     def _check_forbidden(self, scheme: Scheme) -> None:

@@ -20,7 +20,7 @@ import secrets
 import shutil
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,6 +179,20 @@ class Destination:
         finally:
             partial.unlink(missing_ok=True)
 
+    @contextmanager
+    def pouring(self) -> Iterator[Callable[[bytes], None]]:
+        """Gives a function that writes into a stream at once; its reader need not wait for the end.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        try:
+            with _stream(self) as file:
+                yield lambda content: _write_all(file, memoryview(content))
+        except OSError as error:
+            _name(error, self.path)
+            raise
+
     def write(self, content: str | bytes | memoryview) -> None:
         """Writes a whole file, texts as UTF-8.
 
@@ -296,10 +310,10 @@ def _put_in_place(partial: Path, path: Path) -> None:
             raise
         # A single file mounted there, as into a container: it has content but no name to change.
         shutil.copyfile(partial, path)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Waits until the names in a folder are on disk, where the file system can say so."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
@@ -309,14 +323,22 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _pour(destination: Destination, buffer: io.BytesIO) -> None:
-    """Writes what is ready into a pipe, a device or a descriptor, behind what was printed."""
+    """Writes what is ready into a pipe, a device or a descriptor."""
+    with _stream(destination) as file:
+        _write_all(file, buffer.getbuffer())
+
+
+def _stream(destination: Destination) -> io.FileIO:
+    """Opens a pipe, a device or a descriptor, behind what was printed."""
     if destination.descriptor is None:
         descriptor = os.open(destination.path, os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC)
     else:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         descriptor = os.dup(destination.descriptor)
-    with os.fdopen(descriptor, "wb", buffering=0) as file:
-        rest = buffer.getbuffer()
-        while rest:
-            rest = rest[file.write(rest) :]
+    return io.FileIO(descriptor, "wb")
+
+
+def _write_all(file: io.FileIO, content: memoryview) -> None:
+    while content:
+        content = content[file.write(content) :]

@@ -64,7 +64,7 @@ class RequestBatch:
 
     def admit(self, request: Request) -> int:
         """Takes a request in and returns its key; errors as for `Batch.admit`."""
-        key = self._batch.admit(request.row, request.scheme)
+        key = self._batch.admit(request.row, request.scheme, request.recorder)
         self._requests[key] = self._inside[key] = request
         return key
 

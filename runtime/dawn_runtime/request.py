@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from dawn_runtime.arrays import IntArray
-from dawn_runtime.decoding import RowState, Scheme, Unmask
+from dawn_runtime.decoding import Recorder, RowState, Scheme, Unmask
 from dawn_runtime.option_fields import Options, option
 from dawn_runtime.policies import Policy
 from dawn_runtime.results import FinishReason, Hole, Result
@@ -48,12 +48,14 @@ class Request:
         fallback: Whether its policy is the plain rule that another handed over to.
         tokenizer: For the text of the result; None leaves it out.
         is_template: Whether the result lists its holes.
+        record: Whether the result says why every token was decided.
 
     Attributes:
         row: Where it begins; once it has left its batch, where it ended.
         scheme: As given.
         seconds: Wall time of the steps that it took part in.
         engine_seconds: Part of it inside the engine.
+        recorder: Is told of its steps, None if nobody records.
     """
 
     def __init__(
@@ -65,11 +67,13 @@ class Request:
         fallback: bool = False,
         tokenizer: Tokenizer | None = None,
         is_template: bool = False,
+        record: bool = False,
     ) -> None:
         self.row, self.scheme = row, scheme
         self.seconds = self.engine_seconds = 0.0
         self._limits, self._fallback = limits, fallback
         self._tokenizer, self._is_template = tokenizer, is_template
+        self.recorder = Recorder() if record else None
         self._begun: float | None = None
         self._stopped: FinishReason | None = None
 
@@ -120,6 +124,7 @@ class Request:
             prompt_tokens=row.start,
             reused_tokens=row.reused,
             holes=tuple(self._hole(*span) for span in row.holes() if self._is_template),
+            record=None if self.recorder is None else self.recorder.steps,
         )
 
     @property

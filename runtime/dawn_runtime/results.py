@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from dawn_runtime.arrays import IntArray
-from dawn_runtime.decoding import Commit
+from dawn_runtime.decoding import Commit, StepRecord
 
 FinishReason = Literal["end", "length", "timeout", "max_forwards", "cancelled"]
 """Why an answer ends where it does; see `Result`."""
@@ -52,6 +52,7 @@ class Result:
         reused_tokens: How many of them began with keys of an earlier text; see `Decoder.prefixes`.
         holes: What was filled in, if the answer was a template, whose given tokens are in
             `tokens` and `text` too; empty otherwise.
+        record: What happened in every step, and why, where it was asked for; see `Settings`.
     """
 
     text: str | None
@@ -70,6 +71,7 @@ class Result:
     guards: tuple[str, ...] = ()
     doubt: str | None = None
     reused_tokens: int = 0
+    record: tuple[StepRecord, ...] | None = None
 
     @property
     def tokens_decided(self) -> int:
@@ -87,7 +89,7 @@ class Result:
         return self.tokens_decided / max(self.forwards, 1)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns all of it for JSON; a commit is [step, position, token, confidence]."""
+        """Returns all but `record` for JSON; a commit is [step, position, token, confidence]."""
         return {
             "text": self.text,
             "tokens": self.tokens.tolist(),

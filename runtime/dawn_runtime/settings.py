@@ -61,6 +61,8 @@ class Settings(TypedDict, total=False):
         max_forwards: Runs of the engine after which an answer stops with what is there.
         padding: Side on which shorter rows of a batch are filled up, `right` (the default) or
             `left`; answers do not depend on it.
+        record: Whether the result says of every step what was decided and why, in `record`; False
+            by default. No answer depends on it.
     """
 
     max_new_tokens: int | None
@@ -81,6 +83,7 @@ class Settings(TypedDict, total=False):
     timeout: float | None
     max_forwards: int | None
     padding: Padding | None
+    record: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,7 @@ class Scalars(Options):
         fallback_length: As in `Settings`.
         stop_at_eos: As in `Settings`.
         padding: As in `Settings`.
+        record: As in `Settings`.
     """
 
     kind: ClassVar[str] = "generate"
@@ -106,6 +110,7 @@ class Scalars(Options):
     padding: Padding = option(  # noqa: RUF009 - it is a field, which ruff cannot see
         "right", help="side that is filled up", choices=PADDINGS
     )
+    record: bool = option(False, help="say of every step what was decided and why")
 
 
 def _scalars(settings: Settings, defaults: DecodingDefaults) -> Scalars:
@@ -126,6 +131,7 @@ class Plan:
         stop_at_eos: As in `Settings`.
         limits: When to stop early.
         padding: As in `Settings`.
+        record: As in `Settings`.
     """
 
     scheme: Scheme
@@ -134,6 +140,7 @@ class Plan:
     stop_at_eos: bool
     limits: Limits
     padding: Padding
+    record: bool
 
     def scheme_for(self, new_tokens: int) -> tuple[Scheme, bool]:
         """Returns the scheme for an answer of a given length, and whether it is a fallback.
@@ -177,6 +184,7 @@ def make_plan(
         stop_at_eos=scalars.stop_at_eos,
         limits=Limits(settings.get("timeout"), settings.get("max_forwards")),
         padding=scalars.padding,
+        record=scalars.record,
     )
 
 

@@ -132,6 +132,15 @@ class Tokenizer:
             text: str = self._tokenizer.decode(array.tolist(), skip_special_tokens=True)
         return text
 
+    def piece(self, token: int) -> str:
+        """Returns the text of one token by itself, of a special one its name.
+
+        Args:
+            token: Its id.
+        """
+        text = self.decode(np.array([token], dtype=np.int64))
+        return text or self._tokenizer.id_to_token(token) or ""
+
     def most_characters(self, tokens: int) -> int | None:
         """Returns how long a text of so many tokens can be, None if there is no saying.
 

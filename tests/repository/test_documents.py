@@ -100,6 +100,22 @@ def test_the_examples_of_how_to_add_run_in_their_order() -> None:
     assert all(line.startswith("dog hat bee boat") for line in lines)
 
 
+@pytest.mark.parametrize("page", ["jobs.md", "traces.md"])
+def test_the_pages_of_commands_run_from_top_to_bottom(page: str, tmp_path: Path) -> None:
+    """In an empty folder beside the models, as at the root of a clone."""
+    (tmp_path / "models").symlink_to(ROOT / "models")
+    finished = subprocess.run(
+        ["bash", "-c", as_script(blocks(ROOT / "docs" / page))],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, f"{finished.stdout[-3000:]}\n{finished.stderr[-5000:]}"
+    assert_every_block_shows_something(finished.stdout)
+
+
 @pytest.mark.parametrize("block", EVERY, ids=lambda block: block.place)
 def test_every_command_of_a_document_parses(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
     parse = Parser.parse_intermixed_args

@@ -82,7 +82,11 @@ FLOORS: Mapping[str, Mapping[str, set[str]]] = {
         "decoding": {"cuda", "engine", "engine_info", "policies"},
         "doctor": {"cuda", "decoder", "decoding", "engine", "machine", "policies"},
         "decoder": {"decoding", "engine", "machine", "policies"},
-        "cli": {"decoder", "decoding", "doctor", "engine", "machine", "policies"},
+        "jobs": {"decoder"},
+        "traces": {"decoder", "decoding"},
+        "cli": {
+            *("decoder", "decoding", "doctor", "engine", "jobs", "machine", "policies", "traces"),
+        },
     },
     "dawn_models": {GROUND: set(), "families": set(), "checkpoint": {"families"}},
     "dawn_export": {
@@ -130,7 +134,7 @@ TOGETHER: Mapping[str, Mapping[str, str]] = {
         ),
         "decoder",
     )
-    | {"engine_info": "engine_info", "threads": "machine"},
+    | {"__main__": "cli", "engine_info": "engine_info", "threads": "machine"},
     "dawn_models": dict.fromkeys(("checkpoint", "loading", "reading"), "checkpoint"),
     "dawn_export": {
         "options": "options",

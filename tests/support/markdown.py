@@ -11,7 +11,7 @@ from pathlib import Path
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _NEEDS = re.compile(r"<!-- needs: (.+?) -->\n\n?\Z")
 
-ENDS = ("|", ">", "&&", ";", "&")
+ENDS = ("|", "||", ">", "&&", ";", "&")
 """What ends a command in a line of shell."""
 
 RUNS = ("bash", "python")

@@ -41,6 +41,26 @@ class _Formatter(argparse.HelpFormatter):
         return text if "\n" in text else super()._fill_text(text, width, indent)
 
 
+class _Completion(argparse.Action):
+    """Prints the completion of a command and ends, as --version does."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**{**given, "choices": ("bash", "zsh"), "default": argparse.SUPPRESS})
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Prints; what knows the names of rules is loaded here alone."""
+        from dawn_runtime.cli.completion import script
+
+        parser._print_message(script(parser, values), sys.stdout)
+        parser.exit()
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser with the flags of every command and errors of one line.
 
@@ -61,6 +81,11 @@ class Parser(argparse.ArgumentParser):
             "--quiet", action="store_true", help="print nothing but results and errors"
         )
         shared.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        shared.add_argument(
+            "--completion",
+            action=_Completion,
+            help="print what completes the flags of this command in a shell, bash or zsh, and end",
+        )
         shared.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
 
     def spelled(self, message: str) -> str:

@@ -1,25 +1,22 @@
 """`dawn-generate`: decode answers with an artifact."""
 
 import argparse
-import json
 import re
 import sys
 from collections.abc import Sequence
 
 from dawn_runtime.artifact import read_manifest
 from dawn_runtime.cli import generate_flags as flags
-from dawn_runtime.cli.common import print_json, run_command
+from dawn_runtime.cli.answer import answer
+from dawn_runtime.cli.common import run_command
 from dawn_runtime.cli.engine_flags import open_decoder
+from dawn_runtime.cli.jobs import answer_file
 from dawn_runtime.cli.places import check_apart, destination, given
-from dawn_runtime.cli.standard import is_terminal, read_input, read_line, say
-from dawn_runtime.decoder import Decoder
-from dawn_runtime.errors import PromptError
-from dawn_runtime.files import Destination
-from dawn_runtime.prompt_files import PromptLine, read_prompts
+from dawn_runtime.cli.standard import is_terminal, read_input
+from dawn_runtime.cli.talk import Talk
+from dawn_runtime.errors import OptionError, PromptError
 from dawn_runtime.prompts import Filling, Prompt
-from dawn_runtime.results import Result
-from dawn_runtime.settings import Settings, make_plan
-from dawn_runtime.wording import counted
+from dawn_runtime.settings import make_plan
 
 _MOST_DIGITS = 100
 """Of the length of a hole; Python refuses to read some thousand of them."""
@@ -36,17 +33,22 @@ def _work(args: argparse.Namespace) -> None:
     target = None if args.output is None else destination(args.output, "--output")
     check_apart(given([("--output", args.output)]), given([("--input", args.input)]))
     manifest = read_manifest(args.artifact)
-    make_plan(settings, manifest.decoding, manifest.attention)  # before the engine is opened
-    batch = None if args.input is None else read_prompts(args.input)
+    plan = make_plan(settings, manifest.decoding, manifest.attention)  # before there is an engine
+    if args.input is not None:
+        answer_file(args, settings, target, manifest, plan)
+        return
+    trace = None if args.trace is None else destination(args.trace, "--trace")
+    talks = args.chat and args.prompt is None and args.fill is None and is_terminal(sys.stdin)
+    if talks and trace is not None:
+        raise OptionError("--trace is of one answer, and this is a conversation; give a PROMPT")
     with open_decoder(args) as decoder:
-        if batch is not None:
-            _answer_file(decoder, batch, settings, target, args)
+        if talks:
+            Talk(decoder, settings, args, _opening(args)).run()
         elif args.fill is not None:
-            _answer(decoder, Filling(_template(args.fill), _before(args)), settings, args)
-        elif args.chat and args.prompt is None and is_terminal(sys.stdin):
-            _talk(decoder, settings, args)
+            filling = Filling(_template(args.fill), _before(args))
+            answer(decoder, filling, settings, args, trace)
         else:
-            _answer(decoder, _prompt(args), settings, args)
+            answer(decoder, _prompt(args), settings, args, trace)
 
 
 def _prompt(args: argparse.Namespace) -> Prompt:
@@ -88,104 +90,3 @@ def _template(text: str) -> list[str | int]:
 
 def _opening(args: argparse.Namespace) -> list[dict[str, str]]:
     return [] if args.system is None else [{"role": "system", "content": args.system}]
-
-
-def _answer(
-    decoder: Decoder, prompt: Prompt | Filling, settings: Settings, args: argparse.Namespace
-) -> Result:
-    """Decodes one prompt and prints the answer and its statistics."""
-    if not args.stream:
-        result = decoder.generate(prompt, **settings)
-        if args.json:
-            print_json(result.to_dict())
-        else:
-            print(result.text if result.text is not None else _ids(result))
-        _note(_statistics(result, decoder), args)
-        return result
-    stream = decoder.stream(prompt, **settings)
-    for piece in stream:
-        print(piece, end="", flush=True)
-    print()
-    _note(_statistics(stream.result, decoder), args)
-    return stream.result
-
-
-def _talk(decoder: Decoder, settings: Settings, args: argparse.Namespace) -> None:
-    """Holds a conversation on the terminal until the end of input."""
-    _note("a conversation: one message a line, end with Ctrl-D", args)
-    messages = _opening(args)
-    while True:
-        print("> ", end="", file=sys.stderr, flush=True)
-        line = read_line()
-        if not line:
-            return
-        if not line.strip():
-            continue
-        messages.append({"role": "user", "content": line.removesuffix("\n")})
-        result = _answer(decoder, messages, settings, args)
-        messages.append({"role": "assistant", "content": result.text or ""})
-
-
-def _answer_file(
-    decoder: Decoder,
-    prompts: list[PromptLine],
-    settings: Settings,
-    target: Destination | None,
-    args: argparse.Namespace,
-) -> None:
-    """Decodes all lines of a file; nothing is written unless all of them succeed."""
-    for line in prompts:
-        _check(decoder, line, args)
-    results: list[Result] = []
-    seconds = 0.0
-    size = args.batch or flags.BATCH
-    for start in range(0, len(prompts), size):
-        chosen = [line.prompt for line in prompts[start : start + size]]
-        batch = decoder.generate_batch(chosen, **settings)
-        seconds += batch[0].seconds  # that of the whole batch
-        for result in batch:
-            results.append(result)
-            _note(f"{len(results)} of {len(prompts)}: {_statistics(result, decoder)}", args)
-    documents = [result.to_dict() for result in results]
-    if target is not None:
-        lines = (json.dumps(item, ensure_ascii=False) + "\n" for item in documents)
-        target.write("".join(lines))
-    if args.json:
-        summary = {"answers": len(results), "forwards": sum(r.forwards for r in results)}
-        place = {"results": documents} if args.output is None else {"output": str(args.output)}
-        print_json({**summary, "seconds": seconds, **place})
-    elif args.output is None:
-        for item in documents:
-            print_json(item)
-
-
-def _check(decoder: Decoder, line: PromptLine, args: argparse.Namespace) -> None:
-    """Reads a prompt of a file, so that a bad line is found before anything is decoded."""
-    try:
-        decoder.encode(line.prompt, max_new_tokens=args.max_new_tokens)
-    except PromptError as error:
-        raise PromptError(f"{args.input} line {line.number}: {error}") from error
-
-
-def _ids(result: Result) -> str:
-    return " ".join(map(str, result.tokens.tolist()))
-
-
-def _statistics(result: Result, decoder: Decoder) -> str:
-    note = "".join(f", guard {guard}" for guard in result.guards)
-    note += " (fallback: the answer is short)" if result.fallback else ""
-    if result.doubt is not None:
-        note += f" ({result.doubt})"
-    if result.finish_reason not in ("end", "length"):
-        note += f", incomplete: {result.finish_reason}"
-    return (
-        f"{counted(result.tokens_decided, 'token')} decided in "
-        f"{counted(result.forwards, 'forward')} ({result.tokens_per_forward:.2f} each), "
-        f"{result.seconds:.2f} s, engine {decoder.engine_name}, policy {result.policy}{note}"
-    )
-
-
-def _note(message: str, args: argparse.Namespace) -> None:
-    """Prints a line on standard error unless --quiet."""
-    if not args.quiet:
-        say(f"dawn-generate: {message}")

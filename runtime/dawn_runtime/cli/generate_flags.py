@@ -21,6 +21,18 @@ from dawn_runtime.settings import Settings
 BATCH: Final = 8
 """Prompts of a file decoded together, unless said otherwise."""
 
+_EXAMPLES: Final = """\
+examples:
+  dawn-generate ARTIFACT --chat "What is 3 + 4?"             an answer
+  dawn-generate ARTIFACT --chat                              a conversation, /help for its commands
+  dawn-generate ARTIFACT "Once upon" --stream --policy threshold --set threshold=0.8
+  dawn-generate ARTIFACT --chat "What is 3 + 4?" --live --trace run.html
+  dawn-generate ARTIFACT --fill '{"name": "[[6]]", "age": [[2]]}' "In Paris lives Maria, aged 19."
+  dawn-generate ARTIFACT --input prompts.jsonl --output answers.jsonl    stop it, and go on
+  dawn-generate ARTIFACT "Once upon" --stream --json | while read -r event; do ...; done
+  eval "$(dawn-generate --completion bash)"                  complete flags and names with Tab
+"""
+
 _DASHES = "\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}"
 """What word processors make of the hyphens of a flag."""
 
@@ -45,14 +57,29 @@ def parser() -> Parser:
         '"template" to fill, a list of texts and hole lengths, perhaps behind one of them',
     )
     source.add_argument(
-        "--output", type=place, metavar="FILE.jsonl", help="where to write the answers to --input"
+        "--output",
+        type=place,
+        metavar="FILE.jsonl",
+        help="where to write the answers to --input, each as soon as it is done; the same command "
+        "again goes on where it was stopped",
+    )
+    source.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="begin --output anew, whatever is in it",
+    )
+    source.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="decode --input on a Ray cluster: its address, auto for the one this machine is part "
+        "of, or local; each actor has an engine with --threads threads (1) of its own",
     )
     source.add_argument(
         "--batch",
         type=count,
         metavar="N",
-        help="prompts of --input decoded together; answers do not depend on it but for ties in "
-        f"rounding; default: {BATCH}",
+        help="most prompts of --input decoded at a time; answers do not depend on it but for ties "
+        f"in rounding; default: {BATCH}",
     )
     source.add_argument(
         "--padding",
@@ -68,7 +95,7 @@ def parser() -> Parser:
     )
     add_decoding_flags(made, "decoding")
     _add_running(made)
-    made.epilog = rules_help()
+    made.epilog = f"{_EXAMPLES}\n{rules_help()}"
     return made
 
 
@@ -109,7 +136,23 @@ def _add_rules(parser: Parser, title: str) -> None:
 
 def _add_running(parser: Parser) -> None:
     running = parser.add_argument_group("running")
-    running.add_argument("--stream", action="store_true", help="print text as it becomes certain")
+    running.add_argument(
+        "--stream",
+        action="store_true",
+        help="print text as it becomes certain; with --json an object a line, one for each step",
+    )
+    running.add_argument(
+        "--live",
+        action="store_true",
+        help="show the text in place while it is decided, where standard output is a terminal",
+    )
+    running.add_argument(
+        "--trace",
+        type=place,
+        metavar="FILE.html",
+        help="write what every step decided and why, as a page that opens offline; as JSON if the "
+        "name ends in .json",
+    )
     add_engine_flags(running, prefix_megabytes=128)
 
 
@@ -123,13 +166,19 @@ def check(args: argparse.Namespace) -> None:
     drawn = (args.seed, args.top_p, args.top_k)
     conflicts = {
         "--output needs --input": args.output is not None and args.input is None,
+        "--overwrite needs --output": args.overwrite and args.output is None,
+        "--ray needs --input": args.ray is not None and args.input is None,
         "--batch needs --input": args.batch is not None and args.input is None,
         "--padding needs --input": args.padding is not None and args.input is None,
         "--system needs --chat": args.system is not None and not args.chat,
         "--input takes neither PROMPT nor --chat nor --stream": args.input is not None
         and (args.prompt is not None or args.chat or args.stream),
+        "--input takes neither --live nor --trace, which are of one answer": args.input is not None
+        and (args.live or args.trace is not None),
+        "--trace names a page, FILE.html, or FILE.json": args.trace is not None
+        and args.trace.suffix.lower() not in (".html", ".htm", ".json"),
         "--fill and --input exclude each other": args.fill is not None and args.input is not None,
-        "--stream and --json exclude each other": args.stream and args.json,
+        "--live excludes --json and --stream": args.live and (args.json or args.stream),
         "--seed, --top-p and --top-k need a temperature above 0": not args.temperature
         and any(value is not None for value in drawn),
     }
@@ -168,7 +217,11 @@ def _is_named(prompt: str) -> bool:
 
 def settings(args: argparse.Namespace) -> Settings:
     """Returns the settings that the flags describe."""
-    return {**decoding_settings(args), "padding": args.padding}
+    return {
+        **decoding_settings(args),
+        "padding": args.padding,
+        "record": args.trace is not None,
+    }
 
 
 def decoding_settings(args: argparse.Namespace) -> Settings:

@@ -14,6 +14,7 @@ from dawn_runtime.decoding.caches import (
 )
 from dawn_runtime.decoding.kv import Kept, KvStore, kv_bytes
 from dawn_runtime.decoding.packing import PADDINGS, Packer, Padding
+from dawn_runtime.decoding.record import Choice, Recorder, StepRecord
 from dawn_runtime.decoding.row import Commit, RowState
 from dawn_runtime.decoding.sampling import Sampling
 from dawn_runtime.decoding.schemes import (
@@ -39,6 +40,7 @@ __all__ = [
     "Blocks",
     "Cache",
     "Causal",
+    "Choice",
     "Commit",
     "ConvDrawn",
     "Credit",
@@ -54,11 +56,13 @@ __all__ = [
     "Prefix",
     "Prophet",
     "Pruned",
+    "Recorder",
     "RowState",
     "Sampling",
     "Scheme",
     "Single",
     "Sliding",
+    "StepRecord",
     "Trailing",
     "Unmask",
     "Window",

@@ -29,6 +29,7 @@ from dawn_runtime.decoding.ask import Answer, Ask, Decision
 from dawn_runtime.decoding.memory import BatchMemory
 from dawn_runtime.decoding.packing import Packer
 from dawn_runtime.decoding.prefixes import PrefixCache
+from dawn_runtime.decoding.record import Recorder
 from dawn_runtime.decoding.reuse import TextReuse
 from dawn_runtime.decoding.row import RowState
 from dawn_runtime.decoding.run import Run
@@ -49,6 +50,7 @@ class _Member:
     last_step: int
     engine_seconds: float = 0.0
     begun: bool = False
+    recorder: Recorder | None = None
 
 
 class Batch:
@@ -133,12 +135,13 @@ class Batch:
         """Returns the time of the runs that a row took part in."""
         return self._member(key).engine_seconds
 
-    def admit(self, row: RowState, scheme: Scheme) -> int:
+    def admit(self, row: RowState, scheme: Scheme, recorder: Recorder | None = None) -> int:
         """Takes a row in; it is part of the next step.
 
         Args:
             row: As it begins, or as it left a batch; keys that it kept there are computed anew.
             scheme: How it is decoded.
+            recorder: Is told of every step of the row, and why; None costs nothing.
 
         Returns:
             Its key.
@@ -165,7 +168,8 @@ class Batch:
         if row.kept is not None:  # in another batch; what a scheme remembers may speak of it
             row = replace(row, kept=None, memory=None)
         key, self._next_key = self._next_key, self._next_key + 1
-        self._members[key] = _Member(row, scheme, row.step + scheme.bound(row))
+        last_step = row.step + scheme.bound(row)
+        self._members[key] = _Member(row, scheme, last_step, recorder=recorder)
         return key
 
     def _check_size(self, rows: int, length: int) -> None:
@@ -312,6 +316,8 @@ class Batch:
         member = self._members[key]
         decision = member.scheme.decide(member.row, answers)
         row = rails.apply(member.row, decision, answers)
+        if member.recorder is not None:
+            member.recorder.note(member.scheme, member.row, answers, row)
         if not row.finished and row.step >= member.last_step:
             raise DawnError(
                 f"scheme {member.scheme.name!r} is unfinished after {row.step} steps, "

@@ -78,7 +78,9 @@ class DeviceBatch(Batch):
         slots = inputs.attention_mask.shape[-1] - width
         for (key, _), ask in zip(owners, asks, strict=True):
             member = self._member(key)
-            view = member.scheme.kernel_view(member.row, ask)
+            # Whoever records looks at the evidence, with which the host chooses the same.
+            records = member.recorder is not None
+            view = None if records else member.scheme.kernel_view(member.row, ask)
             columns = self._packer.columns(ask, width, slots)
             rows.append(None if view is None else Placed(view, columns))
         return rows

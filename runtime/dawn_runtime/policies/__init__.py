@@ -12,6 +12,7 @@ from dawn_runtime.policies.dawn import Dawn
 from dawn_runtime.policies.dico import Dico
 from dawn_runtime.policies.dream import Dream
 from dawn_runtime.policies.eb import Eb
+from dawn_runtime.policies.explanation import REASONS, Explanation, reasons_of
 from dawn_runtime.policies.factor import Factor
 from dawn_runtime.policies.guards import GUARDS, Apart, Budget, EntropyBound, Guard, guarded
 from dawn_runtime.policies.hierarchy import Hierarchy
@@ -30,6 +31,7 @@ from dawn_runtime.policies.wedlm import Wedlm
 __all__ = [
     "GUARDS",
     "POLICIES",
+    "REASONS",
     "Adjacent",
     "Apart",
     "Budget",
@@ -41,6 +43,7 @@ __all__ = [
     "Dream",
     "Eb",
     "EntropyBound",
+    "Explanation",
     "Factor",
     "Guard",
     "Hierarchy",
@@ -61,4 +64,5 @@ __all__ = [
     "Threshold",
     "Wedlm",
     "guarded",
+    "reasons_of",
 ]

@@ -19,6 +19,7 @@ from dawn_runtime.arrays import BoolArray, FloatArray, IntArray
 from dawn_runtime.errors import OptionError
 from dawn_runtime.option_fields import Options
 from dawn_runtime.policies import graph
+from dawn_runtime.policies.explanation import Explanation
 from dawn_runtime.policies.kernel import Kernel
 from dawn_runtime.registry import Registry
 
@@ -165,12 +166,15 @@ class Policy(Options, ABC):
         return Needs()
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """A subclass that chooses otherwise has no kernel, unless it names one itself."""
+        """A subclass that chooses otherwise has no kernel and no reasons, unless it has its own."""
         super().__init_subclass__(**options)
         if "select" in vars(cls) and "kernel" not in vars(cls):
             cls.kernel = Policy.kernel  # type: ignore[method-assign]
         if "select" in vars(cls) and "select_linked" not in vars(cls):
             cls.select_linked = Policy.select_linked  # type: ignore[method-assign]
+        own = {"select", "select_linked"} & set(vars(cls))
+        if own and "explain" not in vars(cls):
+            cls.explain = Policy.explain  # type: ignore[method-assign]
 
     @abstractmethod
     def select(self, view: RowView) -> IntArray:
@@ -193,6 +197,17 @@ class Policy(Options, ABC):
             view: The row after this step's run of the engine.
         """
         return self.select(view), True
+
+    def explain(self, view: RowView) -> Explanation:
+        """Tells why `select` chooses what it chooses; asked only where somebody records.
+
+        A rule that does not tell has chosen, and no more is known. Of what it returns `held`,
+        `window`, `positions` and `confidence` are not its own to say.
+
+        Args:
+            view: The row after this step's run of the engine.
+        """
+        return Explanation()
 
     def remember(self, view: RowView) -> Any:
         """Returns what later steps have to know of this one; called before `select`.

@@ -29,6 +29,7 @@ from dawn_runtime.arrays import BoolArray, FloatArray, IntArray, inverse
 from dawn_runtime.option_fields import option
 from dawn_runtime.policies import graph
 from dawn_runtime.policies.base import POLICIES, Needs, Policy, RowView
+from dawn_runtime.policies.explanation import Explanation, reasons_of
 from dawn_runtime.policies.threshold import Threshold
 
 _SMALLEST_PARTNER = 1e-8
@@ -74,7 +75,7 @@ class Dapd(Policy):
     def select(self, view: RowView) -> IntArray:
         """Chooses an independent set and what the variant adds to it; never nothing."""
         confidence = view.confidence[view.candidates]
-        progress = view.decided / (view.decided + int(view.masked.sum()))
+        progress = self._progress(view)
         tau = self.tau_min + (self.tau_max - self.tau_min) * progress
         scores = _mutual(view)
         chosen = (confidence >= self.tau_certain) & (self.variant == "direct")
@@ -85,6 +86,18 @@ class Dapd(Policy):
         if self.variant == "staged" and progress >= self.stage:
             chosen |= confidence >= self.tau_high
         return view.candidates[chosen]
+
+    def explain(self, view: RowView) -> Explanation:
+        """Tells what is certain by itself, and of the rest that nothing it depends on goes too."""
+        chosen = self.select(view)
+        certain = self.tau_certain if self.variant == "direct" else self.tau_high
+        later = self.variant == "staged" and self._progress(view) < self.stage
+        sure = chosen[(view.confidence[chosen] >= certain) & (not later)]
+        return Explanation(reasons_of(sure=sure, free=chosen))
+
+    def _progress(self, view: RowView) -> float:
+        """Decided part of all positions to decide."""
+        return view.decided / (view.decided + int(view.masked.sum()))
 
 
 def _mutual(view: RowView) -> FloatArray:

@@ -32,14 +32,15 @@ candidates run out, and the conflict stage being skipped for a whole batch.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from dawn_runtime.arrays import BoolArray, IntArray, inverse
+from dawn_runtime.arrays import BoolArray, FloatArray, IntArray, inverse
 from dawn_runtime.option_fields import option
 from dawn_runtime.policies import graph
 from dawn_runtime.policies.base import POLICIES, Needs, Policy, RowView
+from dawn_runtime.policies.explanation import Explanation, reasons_of
 from dawn_runtime.policies.kernel import Kernel
 from dawn_runtime.policies.threshold import Threshold
 from dawn_runtime.wording import counted
@@ -47,6 +48,28 @@ from dawn_runtime.wording import counted
 _SMALLEST_EDGE = 1e-9
 _LONGEST = 2**31 - 1
 """Lengths are int32 in the kernels; thresholds of that scale are finite in float32."""
+
+
+class _Sets(NamedTuple):
+    """What a step of n candidates and K keys comes to.
+
+    Attributes:
+        sure: bool [n].
+        induced: bool [n].
+        free: int64 [m] which candidates are free.
+        settled: bool [n] those that what is adjacent to them has to wait for.
+        edges: bool [n, K] which key each candidate depends on.
+        among: bool [n, n] the same for the candidates among themselves.
+        linked: Whether there is an edge among them or to an anchor.
+    """
+
+    sure: BoolArray
+    induced: BoolArray
+    free: IntArray
+    settled: BoolArray
+    edges: BoolArray
+    among: BoolArray
+    linked: bool
 
 
 @POLICIES.register
@@ -139,6 +162,47 @@ class Dawn(Policy):
 
     def select_linked(self, view: RowView) -> tuple[IntArray, bool]:
         """Chooses, and tells whether a candidate depends on another one or on an anchor."""
+        sets = self._sets(view)
+        chosen = sets.sure | sets.induced
+        chosen[sets.free] = True
+        found = view.candidates[chosen] if chosen.any() else view.most_confident()
+        return found, sets.linked
+
+    def explain(self, view: RowView) -> Explanation:
+        """Tells the three sets, what induced, and what each confident one that waits waits for."""
+        sets, candidates = self._sets(view), view.candidates
+        sure, induced = candidates[sets.sure], candidates[sets.induced & ~sets.sure]
+        reasons = reasons_of(sure=sure, induced=induced, free=candidates[sets.free])
+        if not reasons:
+            reasons = reasons_of(best=view.most_confident())
+        tau_sink, _ = self.attention_thresholds(len(view.attention_keys))
+        sinks = view.attention_keys[graph.sink_keys(view.key_means(), tau_sink)]
+        strength = np.where(sets.edges & self._anchors(view), self._rows(view), 0)
+        strongest = view.attention_keys[strength.argmax(axis=1)]
+        because = dict(zip(candidates.tolist(), strongest.tolist(), strict=True))
+        return Explanation(
+            reasons,
+            {position: because[position] for position in induced.tolist()},
+            self._waits(view, sets),
+            np.sort(sinks),
+        )
+
+    def _waits(self, view: RowView, sets: "_Sets") -> dict[int, int]:
+        """Which confident candidates are left out, and which chosen one each conflicts with."""
+        confident = view.confidence[view.candidates] >= self.tau_low
+        chosen = sets.sure | sets.induced
+        left = confident & ~chosen
+        left[sets.free] = False
+        free = np.zeros(len(chosen), dtype=bool)
+        free[sets.free] = True
+        blocks = (sets.among & sets.settled) | ((sets.among | sets.among.T) & free)
+        return {
+            int(view.candidates[place]): int(view.candidates[blocks[place].argmax()])
+            for place in np.flatnonzero(left).tolist()
+        }
+
+    def _sets(self, view: RowView) -> "_Sets":
+        """The sure, the induced and the free candidates, and the graph that they come from."""
         confidence = view.confidence[view.candidates]
         columns = inverse(view.attention_keys, len(view.masked))[view.candidates]
         edges = self._edges(view, columns)
@@ -152,16 +216,18 @@ class Dawn(Policy):
         open_ = np.flatnonzero((confidence >= self.tau_low) & ~chosen & ~adjacent)
         conflicts = among[open_][:, open_]
         free = graph.independent_set(conflicts | conflicts.T, confidence[open_])
-        chosen[open_[free]] = True
-        found = view.candidates[chosen] if chosen.any() else view.most_confident()
-        return found, bool(anchored.any() or among.any())
+        linked = bool(anchored.any() or among.any())
+        return _Sets(sure, induced, open_[free], settled, edges, among, linked)
+
+    def _rows(self, view: RowView) -> FloatArray:
+        """Attention of the candidates, [n, K]."""
+        return view.attention[inverse(view.attention_rows, len(view.masked))[view.candidates]]
 
     def _edges(self, view: RowView, columns: IntArray) -> BoolArray:
         """Dependencies of the candidates [n, K], given the column of each of them."""
-        rows = inverse(view.attention_rows, len(view.masked))[view.candidates]
         tau_sink, tau_edge = self.attention_thresholds(len(view.attention_keys))
         sinks = graph.sink_keys(view.key_means(), tau_sink)
-        return graph.dependencies(view.attention[rows], columns, sinks, tau_edge)
+        return graph.dependencies(self._rows(view), columns, sinks, tau_edge)
 
     def _anchors(self, view: RowView) -> BoolArray:
         """Keys at known, confidently re-predicted positions before the window's end, [K]."""

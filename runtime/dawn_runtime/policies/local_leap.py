@@ -8,6 +8,7 @@ import numpy as np
 from dawn_runtime.arrays import BoolArray, IntArray
 from dawn_runtime.option_fields import option
 from dawn_runtime.policies.base import POLICIES, Policy, RowView
+from dawn_runtime.policies.explanation import Explanation, reasons_of
 
 
 @POLICIES.register
@@ -41,6 +42,17 @@ class LocalLeap(Policy):
             return view.most_confident()
         near = self._near(view.candidates, view.candidates[anchors])
         return view.candidates[anchors | (near & (confidence >= self.relaxed_threshold))]
+
+    def explain(self, view: RowView) -> Explanation:
+        """Tells anchors, and near which of them the others are; else it is the most confident."""
+        confidence = view.confidence[view.candidates]
+        anchors = view.candidates[confidence >= self.threshold]
+        if not anchors.size:
+            return Explanation(reasons_of(best=view.most_confident()))
+        chosen = self.select(view)
+        nearest = anchors[np.abs(chosen[:, None] - anchors).argmin(axis=1)]
+        near = {p: a for p, a in zip(chosen.tolist(), nearest.tolist(), strict=True) if p != a}
+        return Explanation(reasons_of(sure=anchors, induced=chosen), near)
 
     def _near(self, positions: IntArray, anchors: IntArray) -> BoolArray:
         """Tells which of the ascending positions lie within the radius of an ascending anchor."""

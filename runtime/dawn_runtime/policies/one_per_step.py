@@ -6,6 +6,7 @@ from typing import ClassVar
 from dawn_runtime.arrays import IntArray
 from dawn_runtime.option_fields import option
 from dawn_runtime.policies.base import POLICIES, Needs, Policy, RowView
+from dawn_runtime.policies.explanation import Explanation, reasons_of
 from dawn_runtime.policies.order import LARGEST_SEED, ORDERS, draws, first, needs_of, scores
 
 
@@ -42,3 +43,7 @@ class OnePerStep(Policy):
         if self.by == "random":
             return first(view, draws(self.seed, view.step, view.candidates), 1)
         return first(view, scores(view, self.by), 1)
+
+    def explain(self, view: RowView) -> Explanation:
+        """Tells that it is the first in its order."""
+        return Explanation(reasons_of(best=self.select(view)))

@@ -6,6 +6,7 @@ from typing import ClassVar
 from dawn_runtime.arrays import IntArray
 from dawn_runtime.option_fields import option
 from dawn_runtime.policies.base import POLICIES, Policy, RowView
+from dawn_runtime.policies.explanation import Explanation, reasons_of
 from dawn_runtime.policies.kernel import Kernel
 
 
@@ -29,6 +30,13 @@ class Threshold(Policy):
         """Chooses candidates with confidence >= threshold, or the most confident one."""
         sure = view.confidence[view.candidates] >= self.threshold
         return view.candidates[sure] if sure.any() else view.most_confident()
+
+    def explain(self, view: RowView) -> Explanation:
+        """Tells what reaches the threshold; else it is the most confident one."""
+        sure = view.confidence[view.candidates] >= self.threshold
+        if not sure.any():
+            return Explanation(reasons_of(best=view.most_confident()))
+        return Explanation(reasons_of(sure=view.candidates[sure]))
 
     def kernel(self, keys: int) -> Kernel:
         """Returns the rule as numbers."""

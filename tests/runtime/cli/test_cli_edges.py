@@ -198,15 +198,27 @@ def test_the_name_of_a_file_can_be_the_prompt_through_standard_input(
         ),
     ],
 )
-@pytest.mark.usefixtures("no_engine")
 def test_a_line_that_is_no_text_or_no_json_is_named(
     line: bytes, message: str, run: Run, tmp_path: Path
 ) -> None:
     path = tmp_path / "in.jsonl"
     path.write_bytes(b'{"prompt": "good"}\n' + line + b"\n")
-    status, out, err = run("--input", str(path))
-    assert (status, out, err.count("\n")) == (2, "", 1)
+    status, out, err = run("--input", str(path), *SHORT)
+    good, bad = map(json.loads, out.splitlines())
+    assert (status, err.count("\n")) == (1, 1)
     assert message in err
+    assert message in bad["error"]
+    assert len(good["tokens"]) == 12
+
+
+@pytest.mark.usefixtures("no_engine")
+def test_a_file_of_something_else_is_no_job(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "in.txt"
+    path.write_text("What is 3 + 4?\nWhat is 4 + 4?\n")
+    status, out, err = run("--input", str(path), "--output", str(tmp_path / "out"))
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "line 1: not valid JSON" in err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_file_of_a_windows_editor_is_read(run: Run, tmp_path: Path) -> None:

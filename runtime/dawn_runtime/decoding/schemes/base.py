@@ -13,6 +13,8 @@ from collections.abc import Hashable, Sequence
 from dataclasses import fields
 from typing import Any, ClassVar, Final
 
+import numpy as np
+
 from dawn_runtime.decoding.ask import Answer, Ask, Decision
 from dawn_runtime.decoding.caches import Cache, Causal
 from dawn_runtime.decoding.row import RowState
@@ -21,7 +23,7 @@ from dawn_runtime.decoding.windows import Blocks, Single, Window
 from dawn_runtime.errors import OptionError
 from dawn_runtime.manifest_records import Attention
 from dawn_runtime.option_fields import Options
-from dawn_runtime.policies import KernelView
+from dawn_runtime.policies import Explanation, KernelView
 from dawn_runtime.registry import Registry
 
 
@@ -54,6 +56,21 @@ class Scheme(Options, ABC):
             row: The row that was asked for, unchanged since.
             answers: To what `ask` returned for it, in that order.
         """
+
+    def explain(self, row: RowState, answers: Sequence[Answer]) -> Explanation:
+        """Tells why `decide` decides as it does; asked only where somebody records.
+
+        A scheme that does not tell has predicted what it asked for, and chosen.
+
+        Args:
+            row: The row that was asked for.
+            answers: To what `ask` returned for it, in that order.
+        """
+        ask = answers[0].ask
+        positions, first = np.unique(ask.positions[ask.predict] + row.shift, return_index=True)
+        here = positions < row.length
+        here[here] = row.masked[positions[here]]
+        return Explanation(positions=positions[here], confidence=answers[0].confidence[first[here]])
 
     def bound(self, row: RowState) -> int:
         """Returns the most steps that a row takes from its beginning; it is stopped beyond.

@@ -27,7 +27,7 @@ under way looks at all of itself. The run that finishes a block is such a row of
 Policies choose inside a block, or inside its sub-blocks, as they do in any window.
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
@@ -41,7 +41,7 @@ from dawn_runtime.decoding.schemes.plan import RowPlan
 from dawn_runtime.decoding.schemes.unmask import Past, Unmask
 from dawn_runtime.decoding.windows import Blocks, Single
 from dawn_runtime.errors import OptionError
-from dawn_runtime.policies import KernelView, RowView
+from dawn_runtime.policies import Explanation, KernelView, RowView
 
 _KEEPS: Final = {"none": "nothing", "causal": "final", "dual": "block"}
 """What is kept with each cache."""
@@ -171,6 +171,13 @@ class BlockCausal(Unmask):
         if view.candidates[0] not in view.attention_keys:  # nothing was fed there
             return view.candidates, False
         return Unmask.choice(self, view, mask_id)
+
+    def explain(self, row: RowState, answers: Sequence[Answer]) -> Explanation:
+        """Tells what the policy tells; a token that is carried no rule has chosen."""
+        plan: RowPlan = answers[0].ask.note
+        if plan.candidates[0] > plan.fed[-1]:
+            return Explanation(window=plan.window)
+        return Unmask.explain(self, row, answers)
 
     def kernel_view(self, row: RowState, ask: Ask) -> KernelView | None:
         """Returns what the kernel reads; None where a token is carried, which no rule chooses."""

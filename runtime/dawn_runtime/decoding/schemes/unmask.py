@@ -30,7 +30,16 @@ from dawn_runtime.decoding.schemes.plan import RowPlan, make_plan
 from dawn_runtime.decoding.schemes.predictions import without_mask
 from dawn_runtime.decoding.windows import Window
 from dawn_runtime.errors import OptionError
-from dawn_runtime.policies import Guard, Kernel, KernelView, Needs, Policy, RowView, guarded
+from dawn_runtime.policies import (
+    Explanation,
+    Guard,
+    Kernel,
+    KernelView,
+    Needs,
+    Policy,
+    RowView,
+    guarded,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -230,6 +239,43 @@ class Unmask(Scheme):
 
     def choice(self, view: RowView, mask_id: int) -> tuple[IntArray, bool]:
         """Returns the same, and whether the policy's graph had an edge."""
+        chosen, real, linked = self._wanted(view, mask_id)
+        return guarded(view, chosen, real, self.guards) if self.guards else chosen, linked
+
+    def explain(self, row: RowState, answers: Sequence[Answer]) -> Explanation:
+        """Tells what the policy tells, and what a guard holds back."""
+        answer = answers[0]
+        if self.sampling.guidance:
+            answer = guided(answer, answers[1], self.sampling.guidance)
+        view = self.view(row, answer)
+        chosen, _ = self.choice(view, row.mask_id)
+        own = self.policy.explain(view)
+        fallback = {
+            place: "best" for place in chosen.tolist() if own.reasons and place not in own.reasons
+        }
+        return replace(
+            own,
+            reasons={**own.reasons, **fallback},
+            held=self._held(view, row.mask_id, chosen),
+            window=view.window,
+            positions=view.candidates,
+            confidence=view.confidence[view.candidates],
+        )
+
+    def _held(self, view: RowView, mask_id: int, chosen: IntArray) -> dict[int, str]:
+        """What the policy wanted and is not chosen, and the first guard that does not allow it."""
+        if not self.guards:
+            return {}
+        wanted, _, _ = self._wanted(view, mask_id)
+        held: dict[int, str] = {}
+        for guard in self.guards:
+            allowed = guard.allowed(view, wanted)
+            for position in np.setdiff1d(wanted, np.union1d(allowed, chosen)).tolist():
+                held.setdefault(position, guard.name)
+        return held
+
+    def _wanted(self, view: RowView, mask_id: int) -> tuple[IntArray, IntArray, bool]:
+        """What the policy chooses, at least one; what it can be; whether its graph had an edge."""
         real: IntArray = view.candidates[view.tokens[view.candidates] != mask_id]
         answer, linked = self.policy.select_linked(view)
         answer = np.asarray(answer, dtype=np.int64)
@@ -239,7 +285,7 @@ class Unmask(Scheme):
         if not chosen.size:
             best = int(np.argmax(view.confidence[real]))
             chosen = real[best : best + 1]
-        return guarded(view, chosen, real, self.guards) if self.guards else chosen, linked
+        return chosen, real, linked
 
     def past(self, row: RowState, answer: Answer, view: RowView) -> Past:
         """Returns what the next step has to know of this one."""

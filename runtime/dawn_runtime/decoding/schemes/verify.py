@@ -31,7 +31,7 @@ to it; the `n` is taken that decides most in a time, `tries` at most:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
@@ -40,11 +40,12 @@ from dawn_runtime.arrays import FloatArray
 from dawn_runtime.decoding.ask import Answer, Ask, Decision, nothing
 from dawn_runtime.decoding.caches import Cache, NoCache
 from dawn_runtime.decoding.row import RowState
-from dawn_runtime.decoding.schemes.base import SCHEMES
+from dawn_runtime.decoding.schemes.base import SCHEMES, Scheme
 from dawn_runtime.decoding.schemes.beside import beside, parted
 from dawn_runtime.decoding.schemes.drafting import Drafting, Hand
 from dawn_runtime.decoding.windows import Blocks, Window
 from dawn_runtime.option_fields import option
+from dawn_runtime.policies import Explanation, reasons_of
 
 _MOST_DRAFTS = 64
 
@@ -133,6 +134,18 @@ class Verify(Drafting):
             keep=(0,),
             layout=answers[0].ask.store if opens and self.caching else None,
             memory=_Past(left, window),
+        )
+
+    def explain(self, row: RowState, answers: Sequence[Answer]) -> Explanation:
+        """Tells what was tried and confirmed, what is sure, and what is the best there is."""
+        opens, decision = self._opens(row), self.decide(row, answers)
+        tried = nothing() if opens else self._tried(row).positions
+        confirmed = np.intersect1d(decision.commit, tried)
+        sure = decision.commit[decision.confidence >= self.threshold]
+        return replace(
+            Scheme.explain(self, row, answers),
+            reasons=reasons_of(confirmed=confirmed, sure=sure, best=decision.commit),
+            window=self.window.span(row),
         )
 
     def _opens(self, row: RowState) -> bool:
