@@ -61,7 +61,7 @@ def test_it_serves_until_it_is_told_to_stop_and_lets_answers_end() -> None:
             while b"dawn_running 1" not in running.ask("/metrics", headers=key).body:
                 time.sleep(0.01)
             process.send_signal(signal.SIGTERM)
-            events = begun.result(PATIENCE * 3).events
+            events = begun.result(PATIENCE).events
         output, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, errors
     assert output == ""

@@ -159,7 +159,7 @@ def test_other_names_and_other_pages_are_refused(decoder: Decoder) -> None:
 
 
 def test_a_request_that_is_too_large_or_too_slow_is_refused(decoder: Decoder) -> None:
-    edges = Edges(max_body_bytes=2048, body_timeout=0.2, max_input_len=20)
+    edges = Edges(max_body_bytes=2048, body_timeout=1.0, max_input_len=20)
     with serving(decoder, edges=edges) as running:
         large = running.ask("/v1/messages", b" " * 3000)
         assert (large.status, large.json["error"]["type"]) == (413, "request_too_large")
@@ -180,7 +180,7 @@ def test_a_request_that_is_too_large_or_too_slow_is_refused(decoder: Decoder) ->
 def test_a_connection_that_never_says_what_it_wants_is_closed(
     decoder: Decoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dawn_serve.server._HEADERS_S", 0.2)
+    monkeypatch.setattr("dawn_serve.server._HEADERS_S", 0.8)
     with serving(decoder) as running:
         for sent in (b"", b"POST /v1/comp", b"GET /health HTTP/1.1\r\nHost: a\r\n"):
             with socket.create_connection(running.address, PATIENCE) as slow:
@@ -190,7 +190,7 @@ def test_a_connection_that_never_says_what_it_wants_is_closed(
             for _ in range(2):
                 kept.sendall(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
                 read_to(kept, b"ok")
-                time.sleep(0.25)
+                time.sleep(0.9)
 
 
 @pytest.mark.parametrize(

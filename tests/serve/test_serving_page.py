@@ -39,7 +39,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         env={**os.environ, "PATH": os.pathsep.join([str(here), binaries, os.environ["PATH"]])},
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=900,
         check=False,
     )
     assert finished.returncode == 0, f"{finished.stdout[-3000:]}\n{finished.stderr[-5000:]}"

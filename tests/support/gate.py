@@ -6,7 +6,7 @@ from typing import Any
 from dawn_runtime import EngineError, Manifest, StepInputs, StepOutputs
 from dawn_runtime.engine.fake import FakeEngine
 
-PATIENCE = 20.0
+PATIENCE = 120.0
 
 
 class GatedEngine(FakeEngine):
