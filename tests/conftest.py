@@ -21,6 +21,9 @@ from support.host_device import HostDevice, compile_for_host
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
+# What a program does not write at once is seen late by who reads its pipe, unless this hides it.
+os.environ.pop("PYTHONUNBUFFERED", None)
+
 # A shell that starts us in the background (`nohup`, `&` in a script) has us ignore these, and so
 # would every command that a test starts and interrupts.
 for _number, _usual in (

@@ -55,14 +55,14 @@ def test_the_official_client_streams_it(client: openai.OpenAI, exact: Decoder) -
         messages=turn(PROMPTS[1]),
         stream=True,
         stream_options={"include_usage": True},
-        extra_body={"policy": "one-per-step", "block_length": 8},
+        extra_body={"policy": "one-per-step", "block_length": 2},
     )
     for chunk in stream:
         usage.append(chunk.usage)
         for choice in chunk.choices:
             pieces.append(choice.delta.content or "")
             finish.append(choice.finish_reason)
-    alone = exact.generate(messages=turn(PROMPTS[1]), policy="one-per-step", block_length=8)
+    alone = exact.generate(messages=turn(PROMPTS[1]), policy="one-per-step", block_length=2)
     assert "".join(pieces) == alone.text
     assert len(list(filter(None, pieces))) > 1, "it comes in more than one piece"
     assert [one for one in finish if one] == ["stop"]

@@ -92,7 +92,6 @@ def _events(decoder: Decoder, prompt: Prompt | Filling, settings: Settings) -> R
         ]
         told = {"event": "step", "step": number, "commits": commits}
         print_json({**told, "revoked": list(event.revoked), "text": event.text})
-        sys.stdout.flush()
         number += 1
     print_json({"event": "end", **result.to_dict()})
     return result

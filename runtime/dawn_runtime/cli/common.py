@@ -261,8 +261,11 @@ def _number(text: str, minimum: int, maximum: int) -> int:
 
 
 def print_json(document: Any) -> None:
-    """Prints one JSON document on one line of standard output, in ASCII where that is needed."""
-    print(json.dumps(document, ensure_ascii=not takes_unicode(sys.stdout)))
+    """Prints one JSON document on one line of standard output, in ASCII where that is needed.
+
+    Whoever reads a pipe has it at once: it may be one of many, or what another program waits for.
+    """
+    print(json.dumps(document, ensure_ascii=not takes_unicode(sys.stdout)), flush=True)
 
 
 def _report(prog: str, message: str, status: int, *, debug: bool) -> int:
