@@ -38,7 +38,7 @@ from typing import Any
 import numpy as np
 
 from bench_turns import Case, Measured, Turn, rotated, summary, table
-from dawn_calibration.tasks import LEARNED, TASKS, items
+from dawn_calibration.tasks import TASKS, items
 from dawn_runtime import Artifact, Decoder, Engine, Result, open_engine
 from dawn_runtime.chat import ChatTemplate
 from dawn_runtime.cli.common import Parser, count, print_json, run_command
@@ -67,7 +67,7 @@ def _parser() -> Parser:
     parser.add_argument("--prompt-tokens", type=count, default=128, help="with --decide")
     parser.add_argument("--new-tokens", type=count, default=128)
     parser.add_argument("--block-length", type=count, help="with --decide; default: the model's")
-    parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(LEARNED))
+    parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS))
     parser.add_argument("--items", type=count, default=4, help="held-out items of each task")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--threads", type=count, default=None)

@@ -130,8 +130,8 @@ class Job:
         self._tell(Update(text, tokens, sure, event.commits, event.revoked, self._steps))
         return event.finished or self._stop.found is not None
 
-    def finish(self, result: Result) -> None:
-        """Ends it with what there is."""
+    def conclude(self, result: Result) -> Outcome:
+        """Tells what was held back, and returns what there is; `finish` then ends it."""
         rest = self._stop.push("", final=True)
         self._text.append(rest)
         tokens, sure = self._fresh(final=True)
@@ -139,7 +139,7 @@ class Job:
             self._tell(Update(rest, tokens, sure, step=self._steps))
         text = None if result.text is None else "".join(self._text)
         count = self._shown
-        outcome = Outcome(
+        return Outcome(
             result=result,
             text=text,
             tokens=tuple(self._tokens[:count]),
@@ -148,6 +148,9 @@ class Job:
             stop=self._stop.found,
             queued=self.queued,
         )
+
+    def finish(self, outcome: Outcome) -> None:
+        """Ends it: whoever waits has the answer."""
         self.done.set_result(outcome)
 
     def fail(self, error: BaseException) -> None:

@@ -277,13 +277,13 @@ class Scheduler:
         seconds = time.monotonic() - job.since
         self._seconds.append(seconds - job.queued)
         self._leave_house()
-        job.finish(result)
-        outcome = job.done.result()
+        outcome = job.conclude(result)
         self.metrics.observe("dawn_answer_seconds", seconds)
         self.metrics.add("dawn_answers_total", reason=outcome.finish)
         self.metrics.add("dawn_prompt_tokens_total", result.prompt_tokens)
         self.metrics.add("dawn_answer_tokens_total", len(outcome.tokens))
         self.metrics.add("dawn_rows_fed_total", result.rows_fed)
+        job.finish(outcome)  # last: who has an answer finds it counted
 
     def _refuse(self, job: Job, error: DawnError) -> None:
         """Ends a job that was not begun."""

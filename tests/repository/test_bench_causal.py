@@ -138,7 +138,7 @@ def test_every_turn_begins_with_another_case() -> None:
         (("--decide", "9", "--block-length", "8"), "--decide is 9 and a block has 8 tokens"),
         (("--decide", "1", "--block-length", "1"), "at least 2; see --block-length"),
         (("--decide", "2", "--prompt-tokens", "500"), "are 628 together; the artifact takes 512"),
-        (("--batch", "9", "--items", "1"), "--batch is 9, of 8 items"),
+        (("--batch", "14", "--items", "1"), "--batch is 14, of 13 items"),
     ],
 )
 def test_what_cannot_be_decoded_is_refused(flags: tuple[str, ...], message: str) -> None:

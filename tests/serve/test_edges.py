@@ -63,7 +63,7 @@ def test_a_client_that_goes_while_it_waits_is_forgotten(
 ) -> None:
     gate.shut()
     connections = [gated.connect(path, SLOW) for _ in range(3)]
-    # How many are begun before the first step is held depends on how fast they come.
+    gate.wait()  # a run is under way; how many are in it depends on how fast they came
     until(lambda: gated.service.scheduler.running + gated.service.scheduler.waiting == 3)
     for connection in connections:
         connection.close()
