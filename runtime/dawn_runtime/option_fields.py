@@ -88,18 +88,19 @@ class Option:
         if self.kind is str:
             return listed
         if self.maximum is not None:
-            numbers = f"{_shown(self.minimum)} to {_shown(self.maximum)}"
+            numbers = f"{in_words(self.minimum)} to {in_words(self.maximum)}"
         else:
-            numbers = f">= {_shown(self.minimum)}"
+            numbers = f">= {in_words(self.minimum)}"
         return f"{listed} or {numbers}" if listed else numbers
 
     def line(self) -> str:
         """Returns name, bounds, default and help in one line, as `--help` lists it."""
-        default = "" if self.default is None else f"; default {_shown(self.default)}"
+        default = "" if self.default is None else f"; default {in_words(self.default)}"
         return f"{self.name}  {self.help} ({self.expected()}{default})"
 
 
-def _shown(value: object) -> str:
+def in_words(value: object) -> str:
+    """Returns a bound or a default as `--help` shows it."""
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

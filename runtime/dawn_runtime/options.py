@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from dawn_runtime.decoding import CACHES, SCHEMES, WINDOWS, Sampling
-from dawn_runtime.option_fields import Option, options_of
+from dawn_runtime.option_fields import Option, in_words, options_of
 from dawn_runtime.policies import GUARDS, POLICIES
 from dawn_runtime.registry import Registry
 from dawn_runtime.request import Limits
@@ -24,6 +24,9 @@ _METAVARS: Final = {
     "forbid": "ID",
     "guidance": "S",
     "timeout": "SECONDS",
+    "queue_timeout": "SECONDS",
+    "body_timeout": "SECONDS",
+    "grace": "SECONDS",
     "max_forwards": "N",
 }
 
@@ -51,14 +54,14 @@ def rule_options() -> Iterator[tuple[str, str, tuple[Option, ...]]]:
 def add_scalar_flags(
     parser: argparse.ArgumentParser | argparse._ArgumentGroup, owner: type[Any]
 ) -> None:
-    """Adds one flag for each option of `Sampling` or `Limits`; absent, it is None.
+    """Adds one flag for each option of a class, such as `Sampling` or `Limits`; absent, it is None.
 
     Args:
         parser: Gets the flags.
         owner: The class.
     """
     for one in options_of(owner):
-        default = "" if one.default is None else f"; default: {one.default:g}"
+        default = "" if one.default is None else f"; default: {in_words(one.default)}"
         parser.add_argument(
             f"--{one.name.replace('_', '-')}",
             type=one.kind,

@@ -31,7 +31,7 @@ def _work(args: argparse.Namespace) -> None:
     flags.check(args)
     manifest = read_manifest(args.artifact)
     make_plan(flags.settings(args), manifest.decoding, manifest.attention)  # before all else
-    flags.bounds(args, manifest), flags.edges(args)
+    flags.bounds(args), flags.edges(args)
     with (
         server.listen(args.host, args.port) as listener,
         open_decoder(args, literal_text=True) as decoder,
@@ -44,7 +44,7 @@ def _serve(args: argparse.Namespace, decoder: Decoder, listener: socket.socket) 
     from dawn_serve.api.service import Service
 
     key = args.api_key if args.api_key is not None else os.environ.get(flags.KEY_VARIABLE)
-    with Scheduler(decoder, flags.bounds(args, decoder.manifest)) as scheduler:
+    with Scheduler(decoder, flags.bounds(args)) as scheduler:
         service = Service(
             decoder,
             scheduler,

@@ -2,15 +2,15 @@
 
 import argparse
 import ipaddress
-from typing import Final
+from typing import Any, Final
 
 from dawn_runtime.checks import check_integer, shown
 from dawn_runtime.cli.common import Parser, place
 from dawn_runtime.cli.engine_flags import add_engine_flags
 from dawn_runtime.cli.generate_flags import add_decoding_flags, decoding_settings
 from dawn_runtime.errors import OptionError
-from dawn_runtime.manifest import Manifest
-from dawn_runtime.options import rules_help
+from dawn_runtime.option_fields import Options, options_of
+from dawn_runtime.options import add_scalar_flags, rules_help
 from dawn_runtime.settings import Settings
 from dawn_serve.edges import Bounds, Edges
 
@@ -72,56 +72,9 @@ def _add_network(parser: Parser) -> None:
 
 
 def _add_bounds(parser: Parser) -> None:
-    usual, edges = Bounds(), Edges()
     bounds = parser.add_argument_group("bounds")
-    bounds.add_argument(
-        "--max-batch-size",
-        type=int,
-        default=usual.max_batch_size,
-        metavar="N",
-        help="requests decoded together; default: %(default)s",
-    )
-    bounds.add_argument(
-        "--max-batch-tokens",
-        type=int,
-        metavar="N",
-        help="rows times tokens of the longest of them, prompt and answer; what kept keys have "
-        "room for; default: 512 a row, and at least the context of the model or 4096",
-    )
-    bounds.add_argument(
-        "--max-queued-requests",
-        type=int,
-        default=usual.max_queued_requests,
-        metavar="N",
-        help="requests that may wait for room; more get status 429; default: %(default)s",
-    )
-    bounds.add_argument(
-        "--queue-timeout",
-        type=float,
-        default=usual.queue_timeout,
-        metavar="SECONDS",
-        help="how long one may wait before it gets status 429; default: %(default)g",
-    )
-    bounds.add_argument(
-        "--max-input-len",
-        type=int,
-        metavar="N",
-        help="tokens of a prompt; default: what the context has room for",
-    )
-    bounds.add_argument(
-        "--max-body-bytes",
-        type=int,
-        default=edges.max_body_bytes,
-        metavar="N",
-        help="bytes of a request; default: %(default)s",
-    )
-    bounds.add_argument(
-        "--grace",
-        type=float,
-        default=edges.grace,
-        metavar="SECONDS",
-        help="how long answers may take to end when the server is stopped; default: %(default)g",
-    )
+    add_scalar_flags(bounds, Bounds)
+    add_scalar_flags(bounds, Edges)
 
 
 def check(args: argparse.Namespace) -> None:
@@ -141,16 +94,13 @@ def check(args: argparse.Namespace) -> None:
             raise OptionError(f"serve: --served-model-name is {shown(name)}; expected a name")
 
 
-def bounds(args: argparse.Namespace, manifest: Manifest) -> Bounds:
+def bounds(args: argparse.Namespace) -> Bounds:
     """Returns how much is taken in.
 
     Raises:
         OptionError: A bound is out of range.
     """
-    rows = args.max_batch_size
-    least = min(manifest.dims.max_length, 4096)
-    tokens = max(512 * rows, least) if args.max_batch_tokens is None else args.max_batch_tokens
-    return Bounds(rows, tokens, args.max_queued_requests, args.queue_timeout)
+    return Bounds(**_given(args, Bounds))
 
 
 def edges(args: argparse.Namespace) -> Edges:
@@ -159,7 +109,13 @@ def edges(args: argparse.Namespace) -> Edges:
     Raises:
         OptionError: A bound is out of range.
     """
-    return Edges(args.max_input_len, args.max_body_bytes, grace=args.grace)
+    return Edges(**_given(args, Edges))
+
+
+def _given(args: argparse.Namespace, owner: type[Options]) -> dict[str, Any]:
+    """The flags of `add_scalar_flags` that were given."""
+    values = {one.name: getattr(args, one.name) for one in options_of(owner)}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def settings(args: argparse.Namespace) -> Settings:

@@ -191,8 +191,9 @@ class Scheduler:
         try:
             while self._state == "running" or self._inside:
                 bounds = self.bounds
+                tokens = bounds.tokens(self._decoder.manifest.dims.max_length)
                 with self._decoder.batch(
-                    max_rows=bounds.max_batch_size, max_tokens=bounds.max_batch_tokens
+                    max_rows=bounds.max_batch_size, max_tokens=tokens
                 ) as batch:
                     self._use(batch)
             self._end("stopped", StoppingError("the server has stopped"))

@@ -12,28 +12,12 @@ from dawn_export import ExportOptions, export
 from dawn_models import FAMILIES, Checkpoint, load_transformer
 from dawn_models.families.family import LOGITS_AND_TEXT
 from dawn_runtime import Artifact, Decoder
-from dawn_runtime.arrays import BoolArray, IntArray
-from dawn_runtime.engine import Engine, StepInputs, open_engine
+from dawn_runtime.engine import Engine, open_engine
 from support.checkpoints import write_checkpoint
 from support.families import tame
-from support.golden_families import TOLD, folder_of
+from support.golden_families import MASK, TOLD, folder_of, forward_of, step
 
 NAMES = pytest.mark.parametrize("name", TOLD)
-MASK = 254
-
-
-def forward_of(name: str) -> dict[str, Any]:
-    return dict(np.load(folder_of(name) / "forward.npz"))
-
-
-def step(
-    ids: IntArray, positions: IntArray, mask: BoolArray, past: tuple[Any, ...] = ()
-) -> StepInputs:
-    rows = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
-    none = np.zeros((len(ids), 0), dtype=np.int64)
-    return StepInputs(
-        ids, positions, mask[:, None], rows, none, past=past, want_logits=True, want_present=True
-    )
 
 
 def close(found: Any, expected: Any) -> None:

@@ -16,12 +16,10 @@ import numpy as np
 import pytest
 
 from dawn_runtime import Artifact, Decoder
-from dawn_runtime.arrays import BoolArray, IntArray
-from dawn_runtime.engine import Engine, StepInputs, open_engine
-from support.golden_families import TOLD, folder_of
+from dawn_runtime.engine import Engine, open_engine
+from support.golden_families import MASK, TOLD, forward_of, step
 
 ExportedFamily = Callable[..., Path]
-MASK = 254
 
 BIASED, NORMED = (1.7, 0.13), (2.3, 0.17)
 BOUNDS = {
@@ -59,16 +57,6 @@ def engine(request: pytest.FixtureRequest, exported_family: ExportedFamily) -> A
 ENGINES = pytest.mark.parametrize(("name", "engine"), [(n, n) for n in TOLD], indirect=["engine"])
 
 
-def step(
-    ids: IntArray, positions: IntArray, mask: BoolArray, past: tuple[Any, ...] = ()
-) -> StepInputs:
-    rows = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
-    none = np.zeros((len(ids), 0), dtype=np.int64)
-    return StepInputs(
-        ids, positions, mask[:, None], rows, none, past=past, want_logits=True, want_present=True
-    )
-
-
 def differences(found: Any, expected: Any) -> tuple[float, float]:
     """Largest and mean one, in standard deviations; the graph never predicts the mask."""
     others = np.arange(expected.shape[-1]) != MASK
@@ -78,7 +66,7 @@ def differences(found: Any, expected: Any) -> tuple[float, float]:
 
 @ENGINES
 def test_logits_are_within_what_rounding_does(name: str, engine: Engine) -> None:
-    golden = dict(np.load(folder_of(name) / "forward.npz"))
+    golden = forward_of(name)
     out = engine.run(step(golden["input_ids"], golden["position_ids"], golden["attention_mask"]))
     largest, mean = differences(out.logits, golden["logits"])
     assert 0 < largest < BOUNDS[name][0]
@@ -89,7 +77,7 @@ def test_logits_are_within_what_rounding_does(name: str, engine: Engine) -> None
 
 @ENGINES
 def test_rows_fed_over_cached_keys_are_rounded_alike(name: str, engine: Engine) -> None:
-    golden = dict(np.load(folder_of(name) / "forward.npz"))
+    golden = forward_of(name)
     ids, positions = golden["input_ids"], golden["position_ids"]
     mask = np.broadcast_to(np.tri(ids.shape[1], dtype=bool), golden["attention_mask"].shape)
     whole = engine.run(step(ids, positions, mask)).logits

@@ -12,6 +12,7 @@ import pytest
 
 from dawn_export import ExportOptions, SourceError, export
 from dawn_export.progress import CHECKS, Progress, reporting, stage
+from support.terminal import Terminal
 
 STAGES = [
     *("starting", "checking", "companions", "weights", "saving"),
@@ -72,11 +73,6 @@ def test_what_is_refused_is_refused_without_a_word_before_it(
     with pytest.raises(SourceError):
         export(small, tmp_path / "out", SMALL, progress=True)
     assert capsys.readouterr() == ("", "")
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 def test_at_a_terminal_checks_are_told_too_and_a_total_is_a_bar(

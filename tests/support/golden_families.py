@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from dawn_models import Told
+from dawn_runtime.arrays import BoolArray, IntArray
+from dawn_runtime.engine import StepInputs
 from support.golden import GOLDEN
 
 TOLD = {
@@ -29,10 +31,29 @@ TOLD = {
 }
 """Golden checkpoint -> what has to be said of it."""
 
+MASK = 254
+"""Id of the mask in all of them."""
+
 
 def folder_of(name: str) -> Path:
     """The checkpoint."""
     return GOLDEN / f"{name}-random"
+
+
+def forward_of(name: str) -> dict[str, Any]:
+    """Its forward pass: inputs, and the logits of the authors' code."""
+    return dict(np.load(folder_of(name) / "forward.npz"))
+
+
+def step(
+    ids: IntArray, positions: IntArray, mask: BoolArray, past: tuple[Any, ...] = ()
+) -> StepInputs:
+    """A step over all of its rows that gives logits and keys; mask is [B, S, P+S]."""
+    rows = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
+    none = np.zeros((len(ids), 0), dtype=np.int64)
+    return StepInputs(
+        ids, positions, mask[:, None], rows, none, past=past, want_logits=True, want_present=True
+    )
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from typing import Any, Final
 
 from starlette.responses import JSONResponse, Response
 
-from dawn_serve.api.answers import Answers, Wanted, begin
+from dawn_serve.api.answers import Answers, Wanted
 from dawn_serve.api.asked import Asked
-from dawn_serve.api.events import event_stream
 from dawn_serve.api.problems import ANTHROPIC, problem_of
-from dawn_serve.api.streams import SSE, Stream, sse
+from dawn_serve.api.respond import respond
+from dawn_serve.api.streams import sse
 from dawn_serve.api.told import how
 from dawn_serve.jobs import Outcome
 from dawn_serve.wire.anthropic import CountRequest, MessagesRequest
@@ -30,19 +30,16 @@ async def messages(asked: Asked) -> Response:
     asked.service.check_model(body.model)
     stops = tuple(body.stop_sequences)
     wanted = Wanted((body.turns,), body.given(), body.max_tokens, as_room_is=True, stops=stops)
-    answers = await asked.unless_gone(begin(asked.service, wanted))
-    asked.watch(answers)
-    if asked.wants_events:
-        return await event_stream(asked, answers)
-    if body.stream:
-        await asked.unless_gone(answers.joined())
-        return Stream(_events(asked, answers, body.max_tokens), SSE, asked.over)
-    (outcome,) = await asked.unless_gone(answers.all())
-    content = [{"type": "text", "text": outcome.text or ""}]
-    whole = _message(asked, answers, content, outcome)
-    return JSONResponse(
-        {**whole, **_ended(answers, outcome, body.max_tokens), "dawn": how(outcome)}
-    )
+
+    def whole(answers: Answers, outcomes: list[Outcome]) -> dict[str, Any]:
+        (outcome,) = outcomes
+        message = _message(asked, answers, [{"type": "text", "text": outcome.text or ""}], outcome)
+        return {**message, **_ended(answers, outcome, body.max_tokens), "dawn": how(outcome)}
+
+    def parts(answers: Answers) -> AsyncIterator[bytes]:
+        return _events(asked, answers, body.max_tokens)
+
+    return await respond(asked, wanted, whole, parts if body.stream else None)
 
 
 async def count_tokens(asked: Asked) -> Response:

@@ -1,16 +1,17 @@
 """`/v1/fill`: templates, any mixture of what is given and what is to be decided."""
 
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from dawn_runtime import Filling
-from dawn_serve.api.answers import Answers, Wanted, begin
+from dawn_serve.api.answers import Answers, Wanted
 from dawn_serve.api.asked import Asked
-from dawn_serve.api.events import event_stream
 from dawn_serve.api.problems import OPENAI, problem_of
-from dawn_serve.api.streams import SSE, Stream, sse
+from dawn_serve.api.respond import respond
+from dawn_serve.api.streams import sse
 from dawn_serve.api.told import how, logprob
 from dawn_serve.jobs import Outcome
 from dawn_serve.wire.fill import FillRequest
@@ -21,15 +22,12 @@ async def fill(asked: Asked) -> Response:
     body = asked.read(FillRequest)
     asked.service.check_model(body.model)
     wanted = Wanted((Filling(body.template, body.before),), body.given())
-    answers = await asked.unless_gone(begin(asked.service, wanted))
-    asked.watch(answers)
-    if asked.wants_events:
-        return await event_stream(asked, answers)
-    if body.stream:
-        await asked.unless_gone(answers.joined())
-        return Stream(_chunks(asked, answers), SSE, asked.over)
-    (outcome,) = await asked.unless_gone(answers.all())
-    return JSONResponse(_whole(asked, answers, outcome))
+    return await respond(
+        asked,
+        wanted,
+        lambda answers, outcomes: _whole(asked, answers, *outcomes),
+        partial(_chunks, asked) if body.stream else None,
+    )
 
 
 def _whole(asked: Asked, answers: Answers, outcome: Outcome) -> dict[str, Any]:

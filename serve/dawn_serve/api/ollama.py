@@ -7,11 +7,11 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 from dawn_runtime import __version__
-from dawn_serve.api.answers import Answers, Wanted, begin
+from dawn_serve.api.answers import Answers, Wanted
 from dawn_serve.api.asked import Asked
-from dawn_serve.api.events import event_stream
 from dawn_serve.api.problems import OLLAMA, problem_of
-from dawn_serve.api.streams import NDJSON, Stream, line
+from dawn_serve.api.respond import respond
+from dawn_serve.api.streams import NDJSON, line
 from dawn_serve.api.told import how
 from dawn_serve.jobs import Outcome
 from dawn_serve.wire.ollama import OllamaChatRequest
@@ -31,15 +31,15 @@ async def chat(asked: Asked) -> Response:
         as_room_is=True,
         stops=body.options.stops,
     )
-    answers = await asked.unless_gone(begin(asked.service, wanted))
-    asked.watch(answers)
-    if asked.wants_events:
-        return await event_stream(asked, answers)
-    if body.stream:
-        await asked.unless_gone(answers.joined())
-        return Stream(_lines(asked, answers, body.model), NDJSON, asked.over)
-    (outcome,) = await asked.unless_gone(answers.all())
-    return JSONResponse(_part(body.model, outcome.text or "") | _last(answers, outcome))
+
+    def whole(answers: Answers, outcomes: list[Outcome]) -> dict[str, Any]:
+        (outcome,) = outcomes
+        return _part(body.model, outcome.text or "") | _last(answers, outcome)
+
+    def parts(answers: Answers) -> AsyncIterator[bytes]:
+        return _lines(asked, answers, body.model)
+
+    return await respond(asked, wanted, whole, parts if body.stream else None, NDJSON)
 
 
 async def tags(asked: Asked) -> Response:

@@ -4,15 +4,15 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from dawn_runtime import PromptError
 from dawn_runtime.tokenizer import Tokenizer
-from dawn_serve.api.answers import Answers, Wanted, begin
+from dawn_serve.api.answers import Answers, Wanted
 from dawn_serve.api.asked import Asked
-from dawn_serve.api.events import event_stream
 from dawn_serve.api.problems import OPENAI, problem_of
-from dawn_serve.api.streams import SSE, Stream, sse
+from dawn_serve.api.respond import respond
+from dawn_serve.api.streams import sse
 from dawn_serve.api.told import how, logprob, token_bytes, token_text, usage
 from dawn_serve.jobs import Outcome, Update
 from dawn_serve.wire.kinds import RequestError
@@ -102,7 +102,7 @@ async def completions(asked: Asked) -> Response:
         best=bool(body.logprobs),
         tokenizer=_tokenizer(asked),
     )
-    return await _respond(asked, body, form, body.prompt, body.max_tokens)
+    return await _answer(asked, body, form, body.prompt, body.max_tokens)
 
 
 async def chat_completions(asked: Asked) -> Response:
@@ -119,7 +119,7 @@ async def chat_completions(asked: Asked) -> Response:
         best=bool(body.top_logprobs),
         tokenizer=_tokenizer(asked),
     )
-    return await _respond(asked, body, form, (body.messages,), body.most_tokens)
+    return await _answer(asked, body, form, (body.messages,), body.most_tokens)
 
 
 def _tokenizer(asked: Asked) -> Tokenizer:
@@ -129,7 +129,7 @@ def _tokenizer(asked: Asked) -> Tokenizer:
     return tokenizer
 
 
-async def _respond(
+async def _answer(
     asked: Asked, body: Common, form: _Form, prompts: Sequence[Any], most: int | None
 ) -> Response:
     asked.service.check_model(body.model)
@@ -138,22 +138,19 @@ async def _respond(
             "the best token is known only where none is drawn; leave temperature at 0", "logprobs"
         )
     wanted = Wanted(tuple(prompts), body.given(), most, n=body.n, stops=body.stops)
-    answers = await asked.unless_gone(begin(asked.service, wanted))
-    asked.watch(answers)
-    if asked.wants_events:
-        return await event_stream(asked, answers)
-    if body.stream:
-        await asked.unless_gone(answers.joined())
-        return Stream(_chunks(asked, body, form, answers, wanted), SSE, asked.over)
-    outcomes = await asked.unless_gone(answers.all())
-    return JSONResponse(
-        {
+
+    def whole(answers: Answers, outcomes: list[Outcome]) -> dict[str, Any]:
+        return {
             **_head(asked, form.whole, form),
             "choices": [form.choice(n, outcome) for n, outcome in enumerate(outcomes)],
             "usage": usage(_prompt_tokens(answers, wanted), outcomes),
             "dawn": [how(outcome) for outcome in outcomes],
         }
-    )
+
+    def parts(answers: Answers) -> AsyncIterator[bytes]:
+        return _chunks(asked, body, form, answers, wanted)
+
+    return await respond(asked, wanted, whole, parts if body.stream else None)
 
 
 def _head(asked: Asked, kind: str, form: _Form) -> dict[str, Any]:

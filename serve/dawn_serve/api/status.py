@@ -43,7 +43,7 @@ def _model(service: Service, name: str) -> dict[str, Any]:
             "engine": service.decoder.engine_name,
             "policy": service.defaults.get("policy") or manifest.decoding.policy,
             "max_batch_size": bounds.max_batch_size,
-            "max_batch_tokens": bounds.max_batch_tokens,
+            "max_batch_tokens": bounds.tokens(manifest.dims.max_length),
         },
     }
 

@@ -13,6 +13,7 @@ import dawn_runtime
 from dawn_runtime import StepInputs, StepOutputs
 from dawn_runtime.cli.generate import main
 from dawn_runtime.engine.fake import FakeEngine
+from support.terminal import Terminal
 
 Run = Any
 
@@ -141,10 +142,6 @@ def test_chat_uses_the_template_and_the_system_message(run: Run) -> None:
 def test_conversation_remembers_its_turns(
     run: Run, monkeypatch: pytest.MonkeyPatch, artifact_folder: Path
 ) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
     monkeypatch.setattr(io, "StringIO", Terminal)
     status, out, err = run("--chat", *SHORT, stdin="one\n\ntwo\n")
     assert status == 0

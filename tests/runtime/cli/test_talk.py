@@ -8,14 +8,10 @@ from typing import Any
 import pytest
 
 from dawn_runtime.cli.generate import main
+from support.terminal import Terminal
 
 Run = Any
 SHORT = ("--max-new-tokens", "12", "--no-stop-at-eos")
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 @pytest.fixture

@@ -16,14 +16,10 @@ from dawn_runtime.cli.generate import main
 from dawn_runtime.cli.live import OPEN, Canvas, shown, wrapped
 from dawn_runtime.decoding import Commit
 from dawn_runtime.engine.fake import FakeEngine, fake_manifest
+from support.terminal import Terminal
 
 Run = Any
 SHORT = ("--max-new-tokens", "12", "--no-stop-at-eos")
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 @pytest.fixture

@@ -1,0 +1,41 @@
+"""The three forms that a response may have, the same for every API: events, a stream, or whole."""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from starlette.responses import JSONResponse, Response
+
+from dawn_serve.api.answers import Answers, Wanted, begin
+from dawn_serve.api.asked import Asked
+from dawn_serve.api.events import event_stream
+from dawn_serve.api.streams import SSE, Stream
+from dawn_serve.jobs import Outcome
+
+
+async def respond(
+    asked: Asked,
+    wanted: Wanted,
+    whole: Callable[[Answers, list[Outcome]], dict[str, Any]],
+    parts: Callable[[Answers], AsyncIterator[bytes]] | None,
+    media: str = SSE,
+) -> Response:
+    """Takes a request in, and answers as it asks.
+
+    Args:
+        asked: The request.
+        wanted: What it wants.
+        whole: Makes the document of a response from all answers.
+        parts: Makes a stream of them; None if none is asked for.
+        media: What the stream is.
+
+    Raises:
+        Exception: As `begin`, and why there is no answer.
+    """
+    answers = await asked.unless_gone(begin(asked.service, wanted))
+    asked.watch(answers)
+    if asked.wants_events:
+        return await event_stream(asked, answers)
+    if parts is not None:
+        await asked.unless_gone(answers.joined())
+        return Stream(parts(answers), media, asked.over)
+    return JSONResponse(whole(answers, await asked.unless_gone(answers.all())))
