@@ -453,13 +453,18 @@ class Decoder:
         )
 
     def _check_forbidden(self, scheme: Scheme) -> None:
-        """Refuses to forbid a token that there is not."""
+        """Refuses to forbid a token that there is not, or all that there are."""
         forbid = scheme.sampling.forbid if isinstance(scheme, Unmask) else None
-        size = self.manifest.dims.vocab_size
-        if forbid is not None and forbid >= size:
+        if forbid is None:
+            return
+        size, tokens = self.manifest.dims.vocab_size, self.manifest.tokens
+        if forbid[-1] >= size:
             raise OptionError(
-                f"sampling: forbid is {forbid}; expected an id of the vocabulary, 0 to {size - 1}"
+                f"sampling: forbid is {forbid[-1]}; expected an id of the vocabulary, 0 to "
+                f"{size - 1}"
             )
+        if len({tokens.mask, *tokens.forbidden, *forbid}) >= size:
+            raise OptionError("sampling: forbid has all ids of the vocabulary; leave one")
 
     def _row(self, prompt: Checked | Filling, plan: Plan) -> RowState:
         """Lays out what is given and what is to be decided."""

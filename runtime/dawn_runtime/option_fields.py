@@ -13,9 +13,15 @@ Checks, `--help` and whoever else lists options read them from there.
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Final
 
+import numpy as np
+
 from dawn_runtime.checks import check_choice, check_flag, check_integer, check_number
+from dawn_runtime.errors import OptionError
 
 _KEY: Final = "dawn_runtime.option"
+
+MOST_OF_SEVERAL: Final = 1024
+"""Most integers in an option that takes several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +39,8 @@ class Option:
         ceiling: Of an integer without a maximum, what can still be worked with; None is the usual
             `checks.LARGEST_INTEGER`.
         unit: What a number is called where texts may stand for it.
+        several: Of an integer, whether a list of them may be given; the value is then a tuple,
+            ascending and without repeats, of one integer too.
     """
 
     name: str
@@ -44,6 +52,7 @@ class Option:
     choices: tuple[str, ...] = ()
     ceiling: int | None = None
     unit: str = "number"
+    several: bool = False
 
     def check(self, owner: str, value: object, others: object = None) -> Any:
         """Returns a value as a Python object of the option's kind; None only if it is the default.
@@ -58,6 +67,8 @@ class Option:
         """
         if value is None and self.default is None:
             return None
+        if self.several:
+            return self._integers(owner, value)
         if self.choices and (isinstance(value, str) and value in self.choices):
             return value
         if self.kind is str:
@@ -76,6 +87,16 @@ class Option:
         given = {} if self.ceiling is None else {"ceiling": self.ceiling}
         return check_integer(owner, self.name, value, minimum=low, maximum=high, **given)
 
+    def _integers(self, owner: str, value: object) -> tuple[int, ...] | None:
+        """Checks one integer or a list of them; an empty list is as if nothing were given."""
+        items = value if isinstance(value, (list, tuple, np.ndarray)) else [value]
+        if len(items) > MOST_OF_SEVERAL:
+            raise OptionError(
+                f"{owner}: {self.name} has {len(items)} entries; expected at most {MOST_OF_SEVERAL}"
+            )
+        found = {self._integer(owner, one, self.minimum, self.maximum) for one in items}
+        return tuple(sorted(found)) or None
+
     @staticmethod
     def _bound(bound: float | str | None, others: object) -> Any:
         return getattr(others, bound) if isinstance(bound, str) else bound
@@ -91,6 +112,8 @@ class Option:
             numbers = f"{in_words(self.minimum)} to {in_words(self.maximum)}"
         else:
             numbers = f">= {in_words(self.minimum)}"
+        if self.several:
+            numbers += ", or several"
         return f"{listed} or {numbers}" if listed else numbers
 
     def line(self) -> str:
@@ -114,6 +137,7 @@ def option(
     choices: tuple[str, ...] = (),
     ceiling: int | None = None,
     unit: str = "number",
+    several: bool = False,
 ) -> Any:
     """Declares a field of an `Options` dataclass; arguments as the attributes of `Option`.
 
@@ -126,9 +150,19 @@ def option(
         choices: Texts that it may be.
         ceiling: See `Option`.
         unit: See `Option`.
+        several: See `Option`.
     """
     made = Option(
-        "", default, kind or type(default), minimum, maximum, help, choices, ceiling, unit
+        "",
+        default,
+        kind or type(default),
+        minimum,
+        maximum,
+        help,
+        choices,
+        ceiling,
+        unit,
+        several,
     )
     return field(default=default, metadata={_KEY: made})
 

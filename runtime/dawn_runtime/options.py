@@ -66,6 +66,7 @@ def add_scalar_flags(
             f"--{one.name.replace('_', '-')}",
             type=one.kind,
             metavar=_METAVARS.get(one.name, "N"),
+            action="append" if one.several else "store",
             help=f"{one.help}, {one.expected()}{default}",
         )
 

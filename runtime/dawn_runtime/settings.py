@@ -52,7 +52,8 @@ class Settings(TypedDict, total=False):
         temperature: 0, the default, takes the most probable tokens; above, they are drawn.
         top_p: Share of the probability that tokens are drawn from; 1 by default.
         top_k: Number of most probable tokens that are drawn from; 0, the default, is all.
-        forbid: Id of a token that is never taken, such as an end token; by default none.
+        forbid: Id of a token that is never taken, such as an end token, or a list of them; by
+            default none.
         guidance: How far predictions move away from those without the prompt, which are made in the
             same runs; 0, the default, makes none.
         seed: Of the draw, 0 by default. Equal prompts with equal seeds get equal answers, in
@@ -78,7 +79,7 @@ class Settings(TypedDict, total=False):
     top_p: float | None
     top_k: int | None
     seed: int | None
-    forbid: int | None
+    forbid: int | Sequence[int] | None
     guidance: float | None
     timeout: float | None
     max_forwards: int | None

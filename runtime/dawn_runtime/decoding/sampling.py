@@ -1,7 +1,7 @@
 """Sampling: tokens drawn from the predicted distributions instead of the most probable ones.
 
-A token can be forbidden, drawn or not: distributions are then those of the others, confidence
-included. That is LLaDA's flag `logits_eos_inf`, for its end token.
+Tokens can be forbidden, drawn or not: distributions are then those of the others, confidence
+included. That is LLaDA's flag `logits_eos_inf`, for its end token, and dLLM's `suppress_tokens`.
 
 One number from [0, 1) belongs to each position of a row, a hash of seed and position. The same
 number is used in every step, so a position that has to wait does not get another chance to come out
@@ -36,7 +36,8 @@ class Sampling(Options):
         top_p: Draw from the fewest tokens that hold this share of the probability; 1 is all.
         top_k: Draw from that many most probable tokens (before `top_p`); 0 is all.
         seed: Another seed draws other tokens, from 0 to 2^64 - 1.
-        forbid: Id of a token that is never taken; None forbids none.
+        forbid: Ids of tokens that are never taken, one or a list; kept as an ascending tuple. None
+            forbids none.
         guidance: How far predictions are moved away from those without the prompt, from 0, not at
             all, to 100; see `dawn_runtime.decoding.guidance`.
 
@@ -50,7 +51,9 @@ class Sampling(Options):
     top_p: float = option(1.0, 0, 1, "share of the probability that is drawn from")
     top_k: int = option(0, 0, None, "number of tokens drawn from; 0 is all")
     seed: int = option(0, 0, None, "of the draw", ceiling=_LARGEST_SEED)
-    forbid: int | None = option(None, 0, None, "id of a token that is never taken", kind=int)
+    forbid: tuple[int, ...] | None = option(
+        None, 0, None, "id of a token that is never taken", kind=int, several=True
+    )
     guidance: float = option(
         0.0, 0, _STRONGEST, "how far predictions move away from those without the prompt"
     )
@@ -74,7 +77,7 @@ class Sampling(Options):
         """Draws a token for every candidate, or takes the most probable one that is not forbidden.
 
         Its confidence becomes the probability that the model gives it, at temperature 1 and among
-        all tokens but the forbidden one, so that thresholds mean the same as without sampling. The
+        all tokens but the forbidden ones, so that thresholds mean the same as without sampling. The
         mask is never drawn.
 
         Args:
@@ -89,7 +92,7 @@ class Sampling(Options):
         rows = inverse(view.predicted, len(view.masked))[view.candidates]
         logits = view.logits[rows]
         if self.forbid is not None:
-            logits[:, self.forbid] = -np.inf
+            logits[:, list(self.forbid)] = -np.inf
         drawn = self.draw(logits, view.candidates, mask_id)
         tokens, confidence = view.tokens.copy(), view.confidence.copy()
         tokens[view.candidates] = drawn

@@ -44,7 +44,7 @@ class Decoding:
     top_p: float | None = setting("top_p")
     top_k: int | None = setting("top_k")
     seed: int | None = setting("seed")
-    forbid: int | None = setting("forbid")
+    forbid: int | list[int] | None = setting("forbid")
     guidance: float | None = setting("guidance")
     timeout: float | None = setting("timeout")
     max_forwards: int | None = setting("max_forwards")

@@ -7,7 +7,7 @@ from typing import Any
 
 from dawn_runtime.checks import is_integer, shown
 from dawn_runtime.errors import DawnError, OptionError
-from dawn_runtime.option_fields import Option
+from dawn_runtime.option_fields import MOST_OF_SEVERAL, Option
 
 Schema = dict[str, Any]
 """A JSON Schema."""
@@ -168,7 +168,10 @@ class Setting(Kind):
             return {"type": "string", "enum": list(one.choices)}
         found: Schema = {"type": "integer" if one.kind is int else "number"}
         bounds = {"minimum": one.minimum, "maximum": one.maximum}
-        return found | {name: bound for name, bound in bounds.items() if bound is not None}
+        found |= {name: bound for name, bound in bounds.items() if bound is not None}
+        if not one.several:
+            return found
+        return {"anyOf": [found, {"type": "array", "items": found, "maxItems": MOST_OF_SEVERAL}]}
 
 
 @dataclass(frozen=True)

@@ -138,10 +138,27 @@ def test_an_answer_without_a_forbidden_token(temperature: float) -> None:
             assert commit.confidence == pytest.approx(expected, abs=1e-6)
 
 
+def test_several_tokens_can_be_forbidden_and_none_is_an_empty_list() -> None:
+    assert Sampling(forbid=[7, 3, 7]).forbid == (3, 7)  # type: ignore[arg-type]
+    assert Sampling(forbid=np.array([5])).forbid == (5,)  # type: ignore[arg-type]
+    assert Sampling(forbid=()).forbid is None
+    assert not Sampling(forbid=[]).reads_logits  # type: ignore[arg-type]
+    found = Decoder(fake_manifest(), FakeEngine(fake_manifest())).generate(
+        input_ids=[1], max_new_tokens=16, policy="threshold", forbid=list(range(2, 60))
+    )
+    assert {commit.token for commit in found.trace} <= {0, 1, 60, 61, 62, 63}
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         ({"forbid": 64}, "sampling: forbid is 64; expected an id of the vocabulary, 0 to 63"),
+        ({"forbid": [3, 64]}, "sampling: forbid is 64; expected an id of the vocabulary, 0 to 63"),
+        ({"forbid": [3, -1]}, "sampling: forbid is -1; expected an integer >= 0"),
+        ({"forbid": [[3]]}, "sampling: forbid is \\[3\\]; expected an integer >= 0"),
+        ({"forbid": {3}}, "sampling: forbid is \\{3\\}; expected an integer >= 0"),
+        ({"forbid": [1] * 2000}, "sampling: forbid has 2000 entries; expected at most 1024"),
+        ({"forbid": list(range(64))}, "sampling: forbid has all ids of the vocabulary; leave one"),
         ({"forbid": -1}, "sampling: forbid is -1; expected an integer >= 0"),
         ({"forbid": "end"}, "sampling: forbid is 'end'; expected an integer"),
         ({"forbid": 3, "policy": "wino"}, "scheme 'wino' forbids no token; leave forbid out"),
