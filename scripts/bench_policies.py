@@ -46,7 +46,7 @@ TARGET_MICROSECONDS = 300.0
 TARGET_SHARE = 0.03
 VOCABULARY = 32_000
 LENGTH = 512
-SCHEMES_TIMED = ("credit", "edit", "freedave", "info-gain", "prophet", "verify", "wino")
+SCHEMES_TIMED = ("credit", "edit", "freedave", "info-gain", "p2", "prophet", "verify", "wino")
 
 
 @dataclass(frozen=True)

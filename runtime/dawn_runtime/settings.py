@@ -293,6 +293,7 @@ def _made(
                 f"scheme {name!r} takes no guard, which belongs to a policy; leave guard out, "
                 f"got {', '.join(one.name for one in guards)}"
             )
+        _check_window(policy, settings.get("window"), block_length)
         window = _window(settings.get("window"), block_length, defaults)
         usual = Causal.name if _keeps_text(policy) else NoCache.name
         cache = CACHES.parse(_given(settings.get("cache"), usual))
@@ -306,6 +307,19 @@ def _made(
     kept = rule.usual_cache if looks_ahead else Causal.name
     cache = CACHES.parse(_given(settings.get("cache"), kept))
     return unmasking(attention, rule, window, cache, sampling, guards)
+
+
+def _check_window(
+    scheme: str | Scheme, window: str | Window | None, block_length: int | None
+) -> None:
+    """Refuses a window, or blocks of a length, for a scheme that has none."""
+    if not isinstance(scheme, str) or "window" in SCHEMES.fields_of(scheme):
+        return
+    for name, value in (("window", window), ("block_length", block_length)):
+        if value is not None:
+            raise OptionError(
+                f"scheme {scheme!r} has no window; leave {name} out, got {shown(value)}"
+            )
 
 
 def _keeps_text(scheme: str | Scheme) -> bool:

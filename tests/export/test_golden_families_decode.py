@@ -1,12 +1,11 @@
 """Families that see everything decode token for token what their authors' loops do.
 
-Left out is what today's rules cannot say: guidance by a second run (`mdlm_cfg`), several tokens
-that are never taken (`mdlm_suppress`), tokens that are taken back (`p2_*`), and blocks cut from
-position 0 of a template (`mdlm_infill`).
+A second run for guidance, tokens that are never taken, tokens that are taken back and templates
+are among their cases.
 """
 
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,16 @@ from support.golden_families import Case, cases
 
 ExportedFamily = Callable[[str], Path]
 
-A2D = ("mdlm_b32_s64", "mdlm_b64_s16", "mdlm_b20_s21", "mdlm_batch", "mdlm_shift")
+A2D = (
+    *("mdlm_b32_s64", "mdlm_b64_s16", "mdlm_b20_s21", "mdlm_batch", "mdlm_shift"),
+    *("mdlm_cfg", "mdlm_suppress"),
+)
 DREAM = ("entropy_s64", "entropy_s16", "maskgit_s24", "margin_s24", "entropy_batch")
+P2 = ("p2_s24", "p2_batch")
 TRIED = [
     *(("a2d-qwen2", case) for case in A2D),
     *(("a2d-qwen3", case) for case in A2D),
-    *(("open-dcoder", case) for case in DREAM),
+    *(("open-dcoder", case) for case in (*DREAM, *P2)),
     *(("coda", case) for case in DREAM),
 ]
 
@@ -34,22 +37,30 @@ def settings_of(name: str, case: Case) -> dict[str, Any]:
     """What the authors' options are here."""
     options = case.options
     asked: dict[str, Any] = {"max_new_tokens": options["max_new_tokens"], "stop_at_eos": False}
+    if options.get("alg") == "p2":
+        return {**asked, "policy": "p2", "options": {"steps": options["steps"]}}
     if not name.startswith("a2d"):
         rule = {"alg": options["alg"], "steps": options["steps"]}
         return {**asked, "policy": "dream", "options": rule, "window": "single"}
     blocks = -(-options["max_new_tokens"] // options["block_size"])
     rule = {"schedule": "rounded", "block_steps": -(-options["steps"] // blocks)}
     asked |= {"policy": "llada", "options": rule, "block_length": options["block_size"]}
+    asked |= {"guidance": options.get("cfg_scale", 0.0), "forbid": options.get("suppress_tokens")}
     return asked
 
 
-def decoded(folder: Path, name: str, wanted: list[Case], shift: int) -> list[Result]:
+@contextmanager
+def opened(folder: Path, shift: int) -> Iterator[Decoder]:
+    """Their two samplers are run on the same weights; this is the one that sees everything."""
     artifact = Artifact.open(folder)
-    # Their two samplers are run on the same weights; this is the one that sees everything.
     manifest = replace(artifact.manifest, attention=Attention(), prediction_shift=shift)
-    settings = settings_of(name, wanted[0])
     with closing(open_engine(artifact, "auto", threads=1)) as engine:
-        decoder = Decoder(manifest, engine)
+        yield Decoder(manifest, engine)
+
+
+def decoded(folder: Path, name: str, wanted: list[Case], shift: int) -> list[Result]:
+    settings = settings_of(name, wanted[0])
+    with opened(folder, shift) as decoder:
         return decoder.generate_batch([case.prompt for case in wanted], **settings)
 
 
@@ -66,6 +77,29 @@ def test_answers_and_runs_are_those_of_the_authors(
     if case.endswith("batch"):
         return
     for one, theirs in zip(found, wanted, strict=True):
-        committing = len({commit.step for commit in one.trace})
+        # What is taken back leaves no trace of its steps.
+        taken_back = theirs.options.get("alg") == "p2"
+        committing = one.forwards if taken_back else len({commit.step for commit in one.trace})
         assert one.forwards == committing <= len(theirs.rows)
-        assert one.rows_fed == sum(theirs.rows[:committing])
+        # Guidance feeds every row twice, which theirs count once.
+        fed = sum(theirs.rows[:committing]) * (2 if theirs.options.get("cfg_scale") else 1)
+        assert one.rows_fed == fed
+
+
+@pytest.mark.parametrize("name", ["a2d-qwen2", "a2d-qwen3"])
+def test_templates_are_filled_block_by_block_from_their_first_position(
+    name: str, exported_family: ExportedFamily
+) -> None:
+    with opened(exported_family(name), shift=0) as decoder:
+        for case in cases(name, "mdlm_infill"):
+            length, steps = case.options["block_size"], case.options["steps"]
+            each = -(-steps // -(-len(case.prompt) // length))
+            found = decoder.fill(
+                input_ids=case.prompt,
+                policy="llada",
+                options={"schedule": "rounded", "block_steps": each},
+                block_length=length,
+            )
+            assert found.tokens.tolist() == case.sequence
+            assert found.forwards == len(case.rows)
+            assert found.rows_fed == sum(case.rows)

@@ -64,12 +64,14 @@ class Case:
         options: Under the authors' names.
         prompt: Ids of the prompt.
         answer: Ids that they decode.
+        sequence: Ids of all, which of a template is what matters.
         rows: Rows fed, one entry a run.
     """
 
     options: dict[str, Any]
     prompt: list[int]
     answer: list[int]
+    sequence: list[int]
     rows: list[int]
 
 
@@ -83,4 +85,4 @@ def cases(name: str, case: str) -> Iterator[Case]:
         prompt = prompts[number][: lengths[number]].tolist()
         sequence = data[f"{case}_sequence"][row][: data[f"{case}_length"][row]].tolist()
         rows = data[f"{case}_rows"][row][: data[f"{case}_nfe"][row]].tolist()
-        yield Case(described["options"], prompt, sequence[len(prompt) :], rows)
+        yield Case(described["options"], prompt, sequence[len(prompt) :], sequence, rows)

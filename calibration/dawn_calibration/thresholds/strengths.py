@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, cast
 
+from dawn_runtime.decoding import SCHEMES
 from dawn_runtime.settings import Settings
 
 Value = str | int | float
@@ -43,10 +44,12 @@ class Setting:
 
         Args:
             max_new_tokens: Positions to decode.
-            block_length: For all windows but `single`, which has no blocks.
+            block_length: For all but schemes without a window and the window `single`, which have
+                no blocks.
         """
         call = {name: value for name, value in self.axes if name in OF_THE_CALL}
-        blocks = not str(call.get("window", "")).startswith("single")
+        scheme = self.policy in SCHEMES and "window" not in SCHEMES.fields_of(self.policy)
+        blocks = not scheme and not str(call.get("window", "")).startswith("single")
         given = {
             "policy": self.policy,
             "options": {name: value for name, value in self.axes if name not in OF_THE_CALL},
@@ -122,6 +125,7 @@ LINES: Final[tuple[Line, ...]] = (
         "verify-rows",
     ),
     Line("info-gain", {"candidates": (2, 4, 8), "threshold": (0.7, 0.9)}),
+    Line("p2", {"steps": (16, 32, 64)}),
     Line("edit", {"threshold": (0.7, 0.9), "edit_threshold": (0.5, 0.9)}),
 )
 """Every rule that has a line, in the order in which they are shown."""

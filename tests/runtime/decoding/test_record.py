@@ -28,6 +28,7 @@ CASES: dict[str, dict[str, Any]] = {
     "guided": {"policy": "dawn", "guidance": 1.0},
     "wino": {"policy": "wino", "options": {"threshold": 0.01, "revoke_threshold": 0.5}},
     "edit": {"policy": "edit"},
+    "p2": {"policy": "p2"},
     "verify": {"policy": "verify"},
     "verify, rows": {"policy": "verify", "options": {"how": "rows"}},
     "freedave": {"policy": "freedave"},

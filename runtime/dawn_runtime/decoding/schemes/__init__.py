@@ -11,6 +11,7 @@ from dawn_runtime.decoding.schemes.edit import Edit
 from dawn_runtime.decoding.schemes.freedave import FreeDave
 from dawn_runtime.decoding.schemes.info_gain import InfoGain
 from dawn_runtime.decoding.schemes.linear_speculation import LinearSpeculation
+from dawn_runtime.decoding.schemes.p2 import PathPlanning
 from dawn_runtime.decoding.schemes.prophet import Prophet
 from dawn_runtime.decoding.schemes.self_verify import SelfVerify
 from dawn_runtime.decoding.schemes.unmask import Unmask
@@ -28,6 +29,7 @@ __all__ = [
     "FreeDave",
     "InfoGain",
     "LinearSpeculation",
+    "PathPlanning",
     "Prophet",
     "Scheme",
     "SelfVerify",
