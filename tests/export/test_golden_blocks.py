@@ -9,7 +9,7 @@ theirs does in two; what is left of theirs is worked out from their own record o
     WeDLM         no prefill, and no run that feeds the last tokens once more
 
 Left out: draws from a filtered distribution, whose confidence is that of the filter (`topk1`,
-`temperature` of SDAR), guidance, and the slow reference of WeDLM (`hf_*`).
+`temperature` of SDAR), and the slow reference of WeDLM (`hf_*`).
 """
 
 import json
@@ -33,9 +33,17 @@ MOST = 2
 SDAR = ("dynamic_085", "dynamic_05", "static", "sequential", "dynamic_b8", "static_b4_s2", "stop")
 FAST = (
     *("t09_sub8", "t05_sub8", "t07_sub32", "cache_t09", "cache_t05", "b16_sub4"),
-    *("stop", "stop_cache", "p32_fixed"),
+    *("stop", "stop_cache", "p32_fixed", "batch_t09", "batch_t095_cache"),
 )
-A2D = ("bd3lm_b32_default", "bd3lm_b32_s8", "bd3lm_b16_partial", "bd3lm_stop", "bd3lm_shift")
+A2D = (
+    "bd3lm_b32_default",
+    "bd3lm_b32_s8",
+    "bd3lm_b16_partial",
+    "bd3lm_stop",
+    "bd3lm_shift",
+    "bd3lm_batch",
+    "bd3lm_cfg",
+)
 WEDLM = ("default", "t10", "t10_l0_w8", "none_w4_l1", "none_w6_l01", "window1", "stop", "batch")
 TRIED = [
     *(("sdar", case) for case in SDAR),
@@ -93,6 +101,8 @@ def a2d(options: dict[str, Any]) -> Asked:
         "options": {"schedule": "rounded", "block_steps": steps},
         "block_length": block,
     }
+    if options.get("cfg_scale"):
+        settings |= {"guidance": options["cfg_scale"], "cache": "none"}
     shift = int(options.get("right_shift_logits", False))
     ends = (253,) if options.get("stop_at_eos") else ()
     return Asked(Attention("block-causal", block, "prompt"), settings, shift, ends)
@@ -200,7 +210,8 @@ def expected_cost(family: str, asked: Asked, row: Row) -> tuple[int, int | None]
         return runs - int(prompt > block and prompt % block > 0), fed
     prefill, blocks = int(prompt >= block), -(-len(row.answer) // block)
     if family == "a2d":
-        return runs - blocks, None
+        # With guidance they run each step twice, we feed both in one.
+        return runs // (2 if asked.settings.get("guidance") else 1) - blocks, None
     blocks = (prompt + len(row.answer)) // block - prompt // block
     # What finishes the last block is not fed at all; each other block is fed with the next one.
     return runs - prefill - blocks, fed - block
