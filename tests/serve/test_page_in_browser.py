@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
+from chromium import BROWSER, MISSING, Page, browsing
 from dawn_runtime import Decoder
 from dawn_serve.edges import Bounds
 from dawn_serve.jobs import Order
-from support.browser import Page, browsing, needs_browser
 from support.gate import PATIENCE, GatedEngine
 from support.serving import Running, serving
 
-pytestmark = needs_browser
+pytestmark = pytest.mark.skipif(BROWSER is None, reason=MISSING)
 
 PROMPT = "There are 3 bags of 3 books in the house of Yara. Oscar brings 7 books. How many now?"
 OPTIONS = {"tau_high": 1, "tau_edge": 0.04}
@@ -405,11 +405,12 @@ CONTRASTS = """(() => {
   };
   const found = {};
   for (const selector of ["h1", "label", "#model", ".step", ".facts", ".facts b", ".legend",
-    "#run", ".text .new", ".text [data-step]", ".tip", "summary", "a", ".soft"]) {
-    const one = document.querySelector(selector), ground = behind(one);
-    const ink = over(numbers(getComputedStyle(one).color), ground);
-    const [high, low] = [light(ink), light(ground)].sort((a, b) => b - a);
-    found[selector] = (high + 0.05) / (low + 0.05);
+    "#run", ".text [data-step]:not(.tail)", ".tip", "summary", "a", ".soft"]) {
+    for (const one of document.querySelectorAll(selector)) {
+      const ground = behind(one), ink = over(numbers(getComputedStyle(one).color), ground);
+      const [high, low] = [light(ink), light(ground)].sort((a, b) => b - a);
+      found[selector] = Math.min(found[selector] ?? 21, (high + 0.05) / (low + 0.05));
+    }
   }
   return found;
 })()"""

@@ -31,13 +31,13 @@ export function drawGraph(svg, stage, spans, edges, at) {
     if (!here || !there || (number < faint && !touched)) return;
     const path = document.createElementNS(SVG, "path"), dot = document.createElementNS(SVG, "circle");
     path.setAttribute("d", curve(here, there));
-    path.setAttribute("stroke-width", (0.6 + 0.8 * weight).toFixed(2));
+    path.setAttribute("stroke-width", (0.6 + 0.6 * weight).toFixed(2));
     dot.setAttribute("cx", there.x.toFixed(1));
     dot.setAttribute("cy", there.y.toFixed(1));
     dot.setAttribute("r", 1.8);
     for (const one of [path, dot]) {
       one.setAttribute("class", touched ? `${kind} on` : kind);
-      one.style.setProperty("--weight", (0.15 + 0.5 * weight).toFixed(3));
+      one.style.setProperty("--weight", (0.15 + 0.4 * weight).toFixed(3));
     }
     path.dataset.from = from;
     path.dataset.to = to;

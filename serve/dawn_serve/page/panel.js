@@ -4,12 +4,17 @@ import { MOST, drawGraph, edgesOf } from "./graph.js";
 import { make } from "./rules.js";
 import { REASONS, Run, named, plural, reasonsOf, say } from "./run.js";
 
-// Colours of the ramp: dark violet to yellow, readable under the ink of either scheme.
-const RAMP = [[94, 60, 153], [62, 101, 178], [40, 140, 150], [90, 175, 95], [235, 205, 60]];
+// Colours of the steps, violet to yellow; behind text they are mixed with the ground of the scheme.
+const RAMPS = {
+  light: [[94, 60, 153], [62, 101, 178], [40, 140, 150], [90, 175, 95], [235, 205, 60]],
+  dark: [[160, 115, 240], [95, 145, 240], [45, 170, 180], [90, 180, 95], [205, 178, 60]],
+};
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const stops = () => RAMPS[dark.matches ? "dark" : "light"];
 function ramp(share) {
-  const along = Math.min(Math.max(share, 0), 1) * (RAMP.length - 1);
-  const low = Math.min(Math.floor(along), RAMP.length - 2), part = along - low;
-  return RAMP[low].map((value, n) => Math.round(value + part * (RAMP[low + 1][n] - value)));
+  const colours = stops(), along = Math.min(Math.max(share, 0), 1) * (colours.length - 1);
+  const low = Math.min(Math.floor(along), colours.length - 2), part = along - low;
+  return colours[low].map((value, n) => Math.round(value + part * (colours[low + 1][n] - value)));
 }
 
 const shown = (text) => text.replace(/\n/g, "\u21b5\n").replace(/\t/g, "\u21e5");
@@ -149,6 +154,7 @@ export class Panel {
     text.addEventListener("blur", () => this.go(this.taken, null));
     text.addEventListener("keydown", (event) => this.press(event));
     new ResizeObserver(() => this.paintGraph()).observe(this.find("stage"));
+    dark.addEventListener("change", () => { if (this.run) this.paint(); });
   }
 
   point(event) {
@@ -231,7 +237,7 @@ export class Panel {
       } else if (found) {
         span.textContent = run.ends.has(found.token) ? END : shown(run.textOf(found.token));
         span.dataset.step = found.step + 1;
-        span.style.backgroundColor = `rgb(${ramp(this.share(found.step)).join(" ")} / 38%)`;
+        span.style.backgroundColor = `rgb(${ramp(this.share(found.step)).join(" ")} / 40%)`;
         if (found.step === taken - 1) kinds.push("new", found.reason);
       } else {
         span.textContent = "\u00b7";
@@ -272,6 +278,7 @@ export class Panel {
     legend.replaceChildren();
     if (!run.steps.length) return;
     const colours = make("li", "decided in the first step "), bar = make("span", undefined, "ramp");
+    bar.style.background = `linear-gradient(90deg, ${stops().map((one) => `rgb(${one.join(" ")})`).join(", ")})`;
     colours.append(bar, " in the last");
     legend.append(colours);
     for (const reason of Object.keys(REASONS).filter((one) => totals[one])) {

@@ -20,19 +20,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
-
-import pytest
-
-from support.gate import PATIENCE
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 BROWSER = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+MISSING = f"none of {', '.join(BROWSERS)} is installed"
 
-needs_browser = pytest.mark.skipif(
-    BROWSER is None, reason=f"none of {', '.join(BROWSERS)} is installed"
-)
+PATIENCE = 120.0
+"""Seconds that anything may take."""
 
 _FLAGS = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run"),
@@ -213,12 +208,18 @@ class Page:
 
 @contextmanager
 def browsing() -> Iterator[Page]:
-    """Starts a browser with one empty tab, and ends it with all that it started."""
+    """Starts a browser with one empty tab, and ends it with all that it started.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    if BROWSER is None:
+        raise FileNotFoundError(MISSING)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         from_us, to = os.pipe()
         back, from_it = os.pipe()
         command = [
-            *("bash", "-c", f'exec "$@" 3<&{from_us} 4>&{from_it}', "bash", BROWSER or ""),
+            *("bash", "-c", f'exec "$@" 3<&{from_us} 4>&{from_it}', "bash", BROWSER),
             *(f"--user-data-dir={profile}", *_FLAGS),
         ]
         process = subprocess.Popen(
@@ -243,10 +244,3 @@ def browsing() -> Iterator[Page]:
             process.wait()
             page._reader.join(10)
             os.close(back)
-
-
-def save(picture: bytes, folder: Path, name: str) -> Path:
-    """Writes a picture into a folder and returns where."""
-    path = folder / name
-    path.write_bytes(picture)
-    return path
