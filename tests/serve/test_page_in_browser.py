@@ -303,6 +303,7 @@ def test_stop_frees_the_place_within_a_step(page: Page, gated: Running, gate: Ga
     assert gate.runs == 3
     page.until(ENDED)
     assert page.text("#status") == "stopped"
+    assert facts(page)["ended-by"] == "being stopped"
     assert facts(page)["forwards"] == "2"
     gate.open()
     page.run("document.activeElement.blur()")
@@ -376,7 +377,34 @@ def test_what_the_server_refuses_is_one_line(
         assert "\n" not in browser.text(".panel .problem")
     browser.click("#run")
     browser.until("document.querySelector('.panel .problem').textContent.includes('not answer')")
+    assert browser.text(".step") == "no step was taken"
     browser.open("about:blank")
+
+
+def test_a_stream_is_read_whatever_pieces_it_comes_in(page: Page, gated: Running) -> None:
+    visit(page, gated)
+    told = 'event: begin\\ndata: {"text": "a\u2028b"}\\n\\n' + "event: end\\ndata: {}\\n\\n"
+    read = """(async (text, size) => {
+      const { events } = await import("./page/api.js"), real = window.fetch, found = [];
+      const bytes = new TextEncoder().encode(text);
+      const body = new ReadableStream({ start(sink) {
+        for (let n = 0; n < bytes.length; n += size) sink.enqueue(bytes.slice(n, n + size));
+        sink.close();
+      } });
+      window.fetch = async () => new Response(body);
+      try {
+        for await (const one of events("x", {}, new AbortController().signal)) found.push(one);
+      } catch (error) { found.push(error.message); } finally { window.fetch = real; }
+      return found;
+    })"""
+    for size in (1, 7, 1000):
+        assert page.run(f"{read}('{told}', {size})") == [
+            ["begin", {"text": "a\u2028b"}],
+            ["end", {}],
+        ]
+    begin, broken = page.run(f"{read}('{told}'.slice(0, -3), 5)")
+    assert begin[0] == "begin"
+    assert broken.startswith("the connection broke off before the answer was whole")
 
 
 def test_text_of_a_model_is_text(page: Page, gated: Running) -> None:

@@ -2,7 +2,7 @@
 
 const KEY = "dawn-serve-key";
 
-/** What the server, or the way to it, said no with: a status (0 if there was no answer) and a line. */
+/** What the server, or the way to it, said no with: a status (0 if there was none) and a line. */
 export class Refusal extends Error {
   constructor(status, message) {
     super(message);
@@ -49,16 +49,26 @@ export async function* events(path, body, signal) {
     method: "POST", body: JSON.stringify(body), signal, headers: headers({ "content-type": "application/json" }),
   });
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  let text = "";
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) return;
-    const blocks = (text + value).split("\n\n");
+  let text = "", ended = false;
+  while (!ended) {
+    const blocks = (text + await more(reader, signal)).split("\n\n");
     text = blocks.pop();
     for (const block of blocks) {
-      const [, name, data] = block.match(/^event: (\w+)\ndata: (.*)$/);
-      if (name === "error") throw new Refusal(500, JSON.parse(data).error.message);
-      yield [name, JSON.parse(data)];
+      const [head, data] = block.split("\ndata: "), name = head.replace("event: ", ""), told = JSON.parse(data);
+      if (name === "error") throw new Refusal(0, told.error.message);
+      ended = name === "end";
+      yield [name, told];
     }
   }
+}
+
+async function more(reader, signal) {
+  let found = { done: true };
+  try {
+    found = await reader.read();
+  } catch (error) {
+    if (signal.aborted) throw error;
+  }
+  if (found.done) throw new Refusal(0, "the connection broke off before the answer was whole; run it again");
+  return found.value;
 }

@@ -151,7 +151,10 @@ $("prompt").addEventListener("keydown", (event) => {
   event.preventDefault();
   run();
 });
-document.addEventListener("keydown", (event) => { if (event.key === "Escape") stop(); });
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") stop();
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && event.target !== $("prompt")) run();
+});
 $("compare").addEventListener("change", compare);
 for (const name of ["max-tokens", "form"]) $(name).addEventListener("change", change);
 $("show-prompt").addEventListener("change", () => panels.forEach(({ panel }) => panel.layOut()));

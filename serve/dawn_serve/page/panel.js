@@ -26,7 +26,8 @@ const FACTS = [
   ["tokens a forward", (facts) => facts.perForward.toFixed(2)],
   ["tokens a second", (facts) => Math.round(facts.perSecond)],
   ["seconds", (facts) => facts.seconds.toFixed(3)], ["in the engine", (facts) => facts.engineSeconds.toFixed(3)],
-  ["positions fed", (facts) => facts.fed], ["ended by", (facts) => facts.ended ?? "\u2026"],
+  ["positions fed", (facts) => facts.fed],
+  ["ended by", (facts, over) => facts.ended ?? (over ? "being stopped" : "\u2026")],
 ];
 
 /** How many edges the graph of a step has, in words. */
@@ -87,6 +88,7 @@ export class Panel {
     this.root.removeAttribute("aria-busy");
     this.over = true;
     this.paintFacts();
+    this.paintStep();
     if (this.follows) this.advance(this.wishes.pace());
   }
 
@@ -214,7 +216,7 @@ export class Panel {
       list.append(make("li", "", "note"));
     }
     list.lastChild.textContent = facts.note;
-    FACTS.forEach(([, value], number) => { list.children[number].lastChild.textContent = value(facts); });
+    FACTS.forEach(([, value], number) => { list.children[number].lastChild.textContent = value(facts, this.over); });
   }
 
   share(step) {
@@ -259,7 +261,8 @@ export class Panel {
   paintStep() {
     const { run, taken } = this, last = run.steps[taken - 1], count = run.steps.length;
     if (!last) {
-      this.find("step").textContent = count ? `before the first of ${plural(count, "step")}` : "waiting for the first step";
+      const none = this.over ? "no step was taken" : "waiting for the first step";
+      this.find("step").textContent = count ? `before the first of ${plural(count, "step")}` : none;
       return;
     }
     const parts = [`step ${taken} of ${count}`];
