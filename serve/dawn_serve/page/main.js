@@ -42,7 +42,7 @@ async function open() {
   if (!rules.chat) $("form").value = "text";
   $("form").disabled = !rules.chat;
   $("max-tokens").value ||= Math.min(rules.max_new_tokens, 64);
-  const offered = rules.settings.filter((one) => SETTINGS.includes(one.name));
+  const offered = SETTINGS.map((name) => rules.settings.find((one) => one.name === name));
   sampling = new Fields($("sampling"), offered, change);
   if (!panels.length) addPanel(rules.policy);
 }
@@ -76,8 +76,7 @@ function compare() {
 /** Something that answers depend on is another: they are made anew, if that is wanted and one was made. */
 function change() {
   clearTimeout(later);
-  const ran = panels.some(({ panel }) => panel.run !== null);
-  if ($("again").checked && ran) later = setTimeout(() => run(true), SETTLED);
+  if ($("again").checked && panels.some(({ panel }) => panel.asked)) later = setTimeout(() => run(true), SETTLED);
 }
 
 function bodyOf(rule) {
@@ -107,18 +106,12 @@ async function run(now = false) {
   if (aborted !== own) return; // another run has begun since
   aborted = null;
   $("stop").disabled = true;
-  $("status").textContent = panels.map(({ rule, panel }) => summary(rule, panel)).join("; ");
+  $("status").textContent = panels.map(({ rule, panel }) => `${rule.select.value}: ${panel.summary()}`).join("; ");
 }
 
-function summary(rule, panel) {
-  const { forwards, tokens, ended } = panel.run.facts();
-  return `${rule.select.value}: ${ended ?? "stopped"}, ${tokens} tokens in ${forwards} forwards`;
-}
-
-async function answer({ rule, panel, root }, signal) {
+async function answer({ rule, panel }, signal) {
   const [path, body] = bodyOf(rule);
-  root.querySelector(".request").textContent = curl(path, body);
-  panel.start(rules.end_tokens);
+  panel.ask(rules.end_tokens, curl(path, body));
   try {
     for await (const [name, data] of events(path, body, signal)) if (!signal.aborted) panel.take(name, data);
   } catch (error) {

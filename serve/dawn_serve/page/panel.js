@@ -46,7 +46,9 @@ export class Panel {
     this.root = root;
     this.wishes = wishes;
     this.find = (name) => root.querySelector(`.${name}`);
-    this.run = null;
+    this.run = null; // on screen
+    this.asked = null; // the last that was asked for
+    this.spans = new Map();
     this.taken = 0;
     this.at = null;
     this.timer = null;
@@ -55,25 +57,32 @@ export class Panel {
     this.listen();
   }
 
-  // A new run begins, grows and ends.
+  // A new run is asked for, begins, grows and ends. Until it begins the one before stays.
 
-  start(ends) {
+  /**
+   * @param ends Ids that end an answer.
+   * @param request What is sent, to be shown.
+   */
+  ask(ends, request) {
+    this.asked = { run: new Run(ends), request };
+    this.root.setAttribute("aria-busy", "true");
+    this.say("");
+  }
+
+  begin() {
     this.stop();
-    this.run = new Run(ends);
+    this.run = this.asked.run;
     this.taken = 0;
     this.at = null;
     this.over = false;
-    this.spans = new Map();
     this.root.classList.add("ran");
-    this.root.setAttribute("aria-busy", "true");
-    this.say("");
-    this.find("tip").hidden = true;
     this.find("answer").textContent = "";
+    this.find("request").textContent = this.asked.request;
     this.follow(true);
-    this.paint();
   }
 
   take(name, data) {
+    if (name === "begin") this.begin();
     this.run.take(name, data);
     if (name === "begin") this.layOut();
     if (name === "end") this.find("answer").textContent = data.text;
@@ -83,13 +92,21 @@ export class Panel {
     if (this.follows) this.advance(this.wishes.pace());
   }
 
-  /** Ends a run, whole or not. */
+  /** Nothing more comes of a run, whole or not. */
   finish() {
     this.root.removeAttribute("aria-busy");
     this.over = true;
+    if (!this.run) return;
     this.paintFacts();
     this.paintStep();
     if (this.follows) this.advance(this.wishes.pace());
+  }
+
+  /** How the last run that was asked for ended, in words. */
+  summary() {
+    if (this.asked?.run !== this.run) return "not answered";
+    const { forwards, tokens, ended } = this.run.facts();
+    return `${ended ?? "stopped"}, ${plural(tokens, "token")} in ${plural(forwards, "forward")}`;
   }
 
   /** Says what went wrong, or nothing. */
@@ -315,7 +332,7 @@ export class Panel {
   }
 
   paintTip() {
-    const tip = this.find("tip"), span = this.spans?.get(this.at), { run, taken } = this;
+    const tip = this.find("tip"), span = this.spans.get(this.at), { run, taken } = this;
     tip.hidden = !span;
     if (!span) return;
     const found = run.committed(this.at, taken), given = run.given[this.at] !== null;
@@ -342,7 +359,7 @@ export class Panel {
   }
 
   paintGraph() {
-    if (!this.run || !this.spans) return;
+    if (!this.run) return;
     const step = this.run.steps[this.taken - 1];
     drawGraph(this.find("graph"), this.find("stage"), this.spans, step ? edgesOf(step) : [], this.at);
   }

@@ -166,7 +166,7 @@ export class Rule {
   }
 
   mark() {
-    const body = this.body(), named = this.parts.map(([name]) => body[name]).filter(Boolean);
+    const body = this.body(), named = this.parts.filter(([name]) => name in body).map(([name]) => `${name} ${body[name]}`);
     this.root.querySelector(".parts").textContent = named.length ? `: ${named.join(", ")}` : "";
     this.root.querySelector(".reset").hidden = Object.keys(body).length === 1;
   }
