@@ -31,7 +31,7 @@ OPTIONS = {"tau_high": "1", "tau_edge": "0.05"}
 STEPS = {"1": "2", "2": "12"}
 """Panel -> the step that is shown of it."""
 ENDED = "document.querySelector('#stop').disabled && !document.querySelector('[aria-busy]')"
-WIDE, NARROW = (1200, 1010), (390, 844)
+WIDE, NARROW = (1200, 960), (390, 844)
 
 
 def main() -> int:
