@@ -54,7 +54,9 @@ def test_what_the_server_gives_where_a_request_does_not(decoder: Decoder) -> Non
         assert listed["max_new_tokens"] == 12
         assert listed["chat"] is True
         assert listed["end_tokens"] == list(decoder.manifest.tokens.eos)
-        assert {one["name"] for one in listed["settings"]} >= {"temperature", "seed"}
+        settings = {one["name"]: one for one in listed["settings"]}
+        assert settings["temperature"]["type"] == "number"
+        assert [name for name, one in settings.items() if one["several"]] == ["forbid"]
 
 
 @pytest.mark.parametrize("path", ["/v1/rules"])

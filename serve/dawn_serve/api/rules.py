@@ -99,6 +99,7 @@ def _listed(options: Sequence[Option], values: Mapping[str, Any]) -> list[dict[s
             "minimum": one.minimum,
             "maximum": one.maximum,
             "choices": list(one.choices),
+            "several": one.several,
         }
         for one in options
     ]
