@@ -373,6 +373,11 @@ class Decoder:
         return self._reader.tokenizer
 
     @property
+    def has_chat(self) -> bool:
+        """Whether the artifact has a template for the turns of a chat."""
+        return self._reader.chat is not None
+
+    @property
     def prefixes(self) -> PrefixCache:
         """Keys of finished texts that requests may begin with: what it did, and a way to empty it.
 

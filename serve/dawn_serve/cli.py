@@ -54,6 +54,7 @@ def _serve(args: argparse.Namespace, decoder: Decoder, listener: socket.socket) 
             api_key=key or None,
             hosts=flags.hosts(args.host),
             origins=tuple(args.allow_origin),
+            page=not args.no_page,
             note=(lambda line: None) if args.quiet else log.write,
             debug=args.debug,
         )

@@ -64,6 +64,9 @@ def _add_network(parser: Parser) -> None:
         help="web pages that may ask, such as https://example.org; may be repeated; default: none",
     )
     network.add_argument(
+        "--no-page", action="store_true", help="leave out the page for browsers at /"
+    )
+    network.add_argument(
         "--served-model-name",
         action="append",
         metavar="NAME",

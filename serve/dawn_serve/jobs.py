@@ -9,6 +9,7 @@ from typing import Final, Literal
 import numpy as np
 
 from dawn_runtime import Commit, Event, Result
+from dawn_runtime.decoding import StepRecord
 from dawn_runtime.request import Request
 from dawn_runtime.tokenizer import Tokenizer, whole_characters
 from dawn_serve.stops import StopText
@@ -37,6 +38,9 @@ class Update:
         commits: What was decided in this step, final or not.
         revoked: Positions that were decided and are open again.
         step: Steps taken so far.
+        seconds: Wall time of the steps so far.
+        engine_seconds: Part of it inside the engine.
+        record: What happened in this step, and why; None unless the request records.
     """
 
     text: str = ""
@@ -45,6 +49,9 @@ class Update:
     commits: tuple[Commit, ...] = ()
     revoked: tuple[int, ...] = ()
     step: int = 0
+    seconds: float = 0.0
+    engine_seconds: float = 0.0
+    record: StepRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +134,19 @@ class Job:
         text = self._stop.push(event.text, final=event.finished)
         self._text.append(text)
         tokens, sure = self._fresh(final=event.finished)
-        self._tell(Update(text, tokens, sure, event.commits, event.revoked, self._steps))
+        request = self.order.request
+        update = Update(
+            text,
+            tokens,
+            sure,
+            event.commits,
+            event.revoked,
+            self._steps,
+            request.seconds,
+            request.engine_seconds,
+            None if request.recorder is None else request.recorder.take(),
+        )
+        self._tell(update)
         return event.finished or self._stop.found is not None
 
     def conclude(self, result: Result) -> Outcome:

@@ -118,7 +118,8 @@ FLOORS: Mapping[str, Mapping[str, set[str]]] = {
     "dawn_serve": {
         GROUND: set(),
         "wire": set(),
-        "api": {"wire"},
+        "page": set(),
+        "api": {"page", "wire"},
         "server": {"api"},
         "cli": {"server", "api"},
     },

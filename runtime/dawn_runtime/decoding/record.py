@@ -13,6 +13,7 @@ from dawn_runtime.arrays import FloatArray, IntArray
 from dawn_runtime.decoding.ask import Answer
 from dawn_runtime.decoding.row import RowState
 from dawn_runtime.decoding.schemes.base import Scheme
+from dawn_runtime.policies import Edges
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class StepRecord:
         positions: int64 [m] open positions that were predicted.
         confidence: float32 [m] of those predictions.
         fed: Positions fed to the engine.
+        edges: The rule's graph over what was undecided in the window; None of a rule without one.
     """
 
     step: int
@@ -62,6 +64,7 @@ class StepRecord:
     positions: IntArray
     confidence: FloatArray
     fed: int
+    edges: Edges | None = None
 
 
 class Recorder:
@@ -74,6 +77,12 @@ class Recorder:
     def steps(self) -> tuple[StepRecord, ...]:
         """All steps so far, in their order."""
         return tuple(self._steps[step] for step in sorted(self._steps))
+
+    def take(self) -> StepRecord | None:
+        """Returns the last step and forgets all, for who tells each as it is made; None of none."""
+        last = self.steps[-1:]
+        self._steps.clear()
+        return last[0] if last else None
 
     def note(
         self, scheme: Scheme, before: RowState, answers: Sequence[Answer], after: RowState
@@ -109,4 +118,5 @@ class Recorder:
             positions=told.positions,
             confidence=told.confidence,
             fed=after.fed - before.fed,
+            edges=told.edges,
         )

@@ -12,7 +12,7 @@ from dawn_runtime.policies.dawn import Dawn
 from dawn_runtime.policies.dico import Dico
 from dawn_runtime.policies.dream import Dream
 from dawn_runtime.policies.eb import Eb
-from dawn_runtime.policies.explanation import REASONS, Explanation, reasons_of
+from dawn_runtime.policies.explanation import REASONS, Edges, Explanation, reasons_of
 from dawn_runtime.policies.factor import Factor
 from dawn_runtime.policies.guards import GUARDS, Apart, Budget, EntropyBound, Guard, guarded
 from dawn_runtime.policies.hierarchy import Hierarchy
@@ -42,6 +42,7 @@ __all__ = [
     "Dico",
     "Dream",
     "Eb",
+    "Edges",
     "EntropyBound",
     "Explanation",
     "Factor",

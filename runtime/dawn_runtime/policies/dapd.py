@@ -25,11 +25,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from dawn_runtime.arrays import BoolArray, FloatArray, IntArray, inverse
+from dawn_runtime.arrays import FloatArray, IntArray, inverse
 from dawn_runtime.option_fields import option
 from dawn_runtime.policies import graph
 from dawn_runtime.policies.base import POLICIES, Needs, Policy, RowView
-from dawn_runtime.policies.explanation import Explanation, reasons_of
+from dawn_runtime.policies.explanation import Explanation, edges_of, reasons_of
 from dawn_runtime.policies.threshold import Threshold
 
 _SMALLEST_PARTNER = 1e-8
@@ -75,25 +75,28 @@ class Dapd(Policy):
     def select(self, view: RowView) -> IntArray:
         """Chooses an independent set and what the variant adds to it; never nothing."""
         confidence = view.confidence[view.candidates]
-        progress = self._progress(view)
-        tau = self.tau_min + (self.tau_max - self.tau_min) * progress
         scores = _mutual(view)
         chosen = (confidence >= self.tau_certain) & (self.variant == "direct")
         rest = np.flatnonzero(~chosen)
-        among = _conflicts(scores, tau)[np.ix_(rest, rest)]
+        among = (_relative(scores) > self._bound(view)).T[np.ix_(rest, rest)]
         weights = (scores.sum(axis=1) * confidence)[rest]
         chosen[rest[graph.independent_set(among, weights)]] = True
-        if self.variant == "staged" and progress >= self.stage:
+        if self.variant == "staged" and self._progress(view) >= self.stage:
             chosen |= confidence >= self.tau_high
         return view.candidates[chosen]
 
     def explain(self, view: RowView) -> Explanation:
         """Tells what is certain by itself, and of the rest that nothing it depends on goes too."""
-        chosen = self.select(view)
+        chosen, relative = self.select(view), _relative(_mutual(view))
+        edges = edges_of(view.candidates, relative > self._bound(view), relative)
         certain = self.tau_certain if self.variant == "direct" else self.tau_high
         later = self.variant == "staged" and self._progress(view) < self.stage
         sure = chosen[(view.confidence[chosen] >= certain) & (not later)]
-        return Explanation(reasons_of(sure=sure, free=chosen))
+        return Explanation(reasons_of(sure=sure, free=chosen), edges=edges)
+
+    def _bound(self, view: RowView) -> float:
+        """Greatest relative dependency between positions committed in this step."""
+        return self.tau_min + (self.tau_max - self.tau_min) * self._progress(view)
 
     def _progress(self, view: RowView) -> float:
         """Decided part of all positions to decide."""
@@ -111,8 +114,10 @@ def _mutual(view: RowView) -> FloatArray:
     return scores
 
 
-def _conflicts(scores: FloatArray, tau: float) -> BoolArray:
-    """[n, n], True at [k, i] if i, visited after k was chosen, must wait."""
-    strongest = np.maximum(scores.max(axis=1, keepdims=True), _SMALLEST_PARTNER)
-    conflicts: BoolArray = (scores / strongest > tau).T
-    return conflicts
+def _relative(scores: FloatArray) -> FloatArray:
+    """[n, n], at [i, k] how much i depends on k, relative to its strongest partner.
+
+    Above the bound i, visited after k was chosen, must wait.
+    """
+    relative: FloatArray = scores / np.maximum(scores.max(axis=1, keepdims=True), _SMALLEST_PARTNER)
+    return relative

@@ -40,7 +40,7 @@ from dawn_runtime.arrays import BoolArray, FloatArray, IntArray, inverse
 from dawn_runtime.option_fields import option
 from dawn_runtime.policies import graph
 from dawn_runtime.policies.base import POLICIES, Needs, Policy, RowView
-from dawn_runtime.policies.explanation import Explanation, reasons_of
+from dawn_runtime.policies.explanation import Edges, Explanation, edges_of, reasons_of
 from dawn_runtime.policies.kernel import Kernel
 from dawn_runtime.policies.threshold import Threshold
 from dawn_runtime.wording import counted
@@ -185,7 +185,13 @@ class Dawn(Policy):
             {position: because[position] for position in induced.tolist()},
             self._waits(view, sets),
             np.sort(sinks),
+            edges=self._graph(view, sets),
         )
+
+    def _graph(self, view: RowView, sets: "_Sets") -> Edges:
+        """What the candidates depend on among themselves, by attention."""
+        columns = inverse(view.attention_keys, len(view.masked))[view.candidates]
+        return edges_of(view.candidates, sets.among, self._rows(view)[:, columns])
 
     def _waits(self, view: RowView, sets: "_Sets") -> dict[int, int]:
         """Which confident candidates are left out, and which chosen one each conflicts with."""

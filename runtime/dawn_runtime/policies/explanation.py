@@ -17,14 +17,33 @@ from typing import Final
 
 import numpy as np
 
-from dawn_runtime.arrays import FloatArray, IntArray
+from dawn_runtime.arrays import BoolArray, FloatArray, IntArray
 
 REASONS: Final = ("sure", "induced", "free", "chosen", "best", "confirmed")
 """Why a position is committed; see the module."""
 
+MOST_EDGES: Final = 512
+"""Edges that are told of a step, the strongest: of n positions there may be n (n - 1)."""
+
 
 def _none() -> IntArray:
     return np.zeros(0, dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Edges:
+    """Which undecided positions of the window depend on which, as a rule saw it in one step.
+
+    Attributes:
+        pairs: int64 [m, 2] a position and the one that it depends on, the strongest pair first; at
+            most `MOST_EDGES`.
+        weights: float32 [m] how much: what the rule compares with its bound.
+        count: How many there are, those that are left out included.
+    """
+
+    pairs: IntArray
+    weights: FloatArray
+    count: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +59,7 @@ class Explanation:
         window: First position of the window and the one after its last; None where there is none.
         positions: int64 [m] open positions that the step predicted, ascending.
         confidence: float32 [m] of those predictions.
+        edges: The rule's graph over what is undecided in the window; None of a rule without one.
     """
 
     reasons: Mapping[int, str] = field(default_factory=dict)
@@ -50,6 +70,7 @@ class Explanation:
     window: tuple[int, int] | None = None
     positions: IntArray = field(default_factory=_none)
     confidence: FloatArray = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
+    edges: Edges | None = None
 
 
 def reasons_of(**positions: IntArray) -> dict[int, str]:
@@ -63,3 +84,17 @@ def reasons_of(**positions: IntArray) -> dict[int, str]:
         for position in where.tolist():
             found.setdefault(position, reason)
     return found
+
+
+def edges_of(positions: IntArray, depends: BoolArray, weights: FloatArray) -> Edges:
+    """Returns the edges of a graph, the strongest first, the lower positions on ties.
+
+    Args:
+        positions: int64 [n] of the nodes.
+        depends: bool [n, n] True at [i, j] if i depends on j.
+        weights: float32 [n, n] how much.
+    """
+    pairs = np.argwhere(depends)
+    strength: FloatArray = weights[depends].astype(np.float32)
+    strongest = np.argsort(-strength, kind="stable")[:MOST_EDGES]
+    return Edges(positions[pairs[strongest]], strength[strongest], len(pairs))

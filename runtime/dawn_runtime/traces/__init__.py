@@ -4,7 +4,7 @@ document.py  the JSON; docs/traces.md describes every field
 page.py      the same inside `page.html`, which needs nothing else
 """
 
-from dawn_runtime.traces.document import FORMAT, VERSION, trace_document
+from dawn_runtime.traces.document import FORMAT, VERSION, StepTeller, trace_document
 from dawn_runtime.traces.page import as_json, as_page
 
-__all__ = ["FORMAT", "VERSION", "as_json", "as_page", "trace_document"]
+__all__ = ["FORMAT", "VERSION", "StepTeller", "as_json", "as_page", "trace_document"]

@@ -101,26 +101,36 @@ def _texts(
 
 
 def _steps(record: Sequence[StepRecord]) -> list[Document]:
-    told: dict[int, int] = {}
-    sinks: tuple[int, ...] = ()
-    found = []
+    teller, found = StepTeller(), []
     for step in record:
+        document: Document = {"commits": [_commit(choice) for choice in step.commits]}
+        if step.revoked:
+            document["revoked"] = list(step.revoked)
+        found.append(document | teller.tell(step))
+    return found
+
+
+class StepTeller:
+    """Tells the steps of an answer, one after the other, each as what has changed."""
+
+    def __init__(self) -> None:
+        self._percent: dict[int, int] = {}
+        self._sinks: tuple[int, ...] = ()
+
+    def tell(self, step: StepRecord) -> Document:
+        """Returns all of a step but what was decided and taken back; see docs/traces.md."""
         document: Document = {
             "window": None if step.window is None else list(step.window),
             "fed": step.fed,
-            "commits": [_commit(choice) for choice in step.commits],
         }
-        if step.revoked:
-            document["revoked"] = list(step.revoked)
         if step.held:
             document["held"] = [list(one) for one in step.held]
         if step.waits:
             document["waits"] = [list(one) for one in step.waits]
-        if step.sinks != sinks:
-            document["sinks"], sinks = list(step.sinks), step.sinks
-        document["confidence"] = _changes(step, told)
-        found.append(document)
-    return found
+        if step.sinks != self._sinks:
+            document["sinks"], self._sinks = list(step.sinks), step.sinks
+        document["confidence"] = _changes(step, self._percent)
+        return document
 
 
 def _commit(choice: Choice) -> list[int | float | str]:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from dawn_runtime import Filling, PromptError
+from dawn_runtime.decoding import RowState
 from dawn_runtime.prompts import Prompt
 from dawn_runtime.request import Request
 from dawn_runtime.settings import Settings
@@ -33,6 +34,7 @@ class Wanted:
         as_room_is: Whether `max_tokens` may be more than the context has room for.
         n: Answers to each prompt.
         stops: Texts at which an answer ends.
+        record: Whether updates say why everything was decided.
     """
 
     prompts: tuple[Prompt | Filling, ...]
@@ -41,6 +43,7 @@ class Wanted:
     as_room_is: bool = False
     n: int = 1
     stops: tuple[str, ...] = ()
+    record: bool = False
 
 
 class Answers:
@@ -57,6 +60,7 @@ class Answers:
         prompts: Tokens of the prompt of each.
         given: Tokens that each was given, those inside of a template too.
         open: Positions that are decided, for each.
+        ids: Of each as it begins, None where a position is decided; None unless they are recorded.
         jobs: Where they are decoded.
     """
 
@@ -65,6 +69,7 @@ class Answers:
         self.prompts = [row.start for row in rows]
         self.given = list(map(given_tokens, requests))
         self.open = [np.flatnonzero(row.masked[: row.limit]).tolist() for row in rows]
+        self.ids = [_given_ids(row) for row in rows] if wanted.record else None
         self.jobs: list[Job] = []
         self._scheduler = service.scheduler
         self._loop = asyncio.get_running_loop()
@@ -179,6 +184,7 @@ def check_count(service: Service, count: int, param: str) -> None:
 def _requests(service: Service, wanted: Wanted) -> Iterator[Request]:
     settings = settings_of(wanted.given, service.defaults)
     settings.pop("max_new_tokens", None)
+    settings["record"] = wanted.record
     seed = settings.get("seed")
     if seed is None:
         seed = secrets.randbits(31) if settings.get("temperature") else 0
@@ -222,6 +228,12 @@ def _most_tokens(service: Service, wanted: Wanted, prompt: int) -> int | None:
         usual = service.defaults.get("max_new_tokens")
         return None if usual is None else min(usual, room)
     return min(wanted.max_tokens, room) if wanted.as_room_is else wanted.max_tokens
+
+
+def _given_ids(row: RowState) -> list[int | None]:
+    """Ids as they are given, None where a position is decided."""
+    ids = np.where(row.masked, -1, row.ids)[: row.limit].tolist()
+    return [None if one < 0 else one for one in ids]
 
 
 def given_tokens(request: Request) -> int:

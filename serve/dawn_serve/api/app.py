@@ -24,7 +24,7 @@ from dawn_runtime._json import is_unicode, parse_json
 from dawn_serve.api.asked import Asked
 from dawn_serve.api.problems import CLIENT_GONE, ProblemError, Shape, problem_of, shape_of
 from dawn_serve.api.route import Route
-from dawn_serve.api.routes import ROUTES
+from dawn_serve.api.routes import routes_of
 from dawn_serve.api.service import Service
 from dawn_serve.api.streams import Stream
 from dawn_serve.errors import GoneError
@@ -52,11 +52,13 @@ def make_app(service: Service) -> Starlette:
     async def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         asked = Asked(service, request, _NOWHERE)
-        problem = asked.noted(_unknown(request, error), error)
+        problem = asked.noted(_unknown(service, request, error), error)
         asked.over()
         return _refusal(shape_of(request.url.path), problem, asked.number)
 
-    paths = [Path(one.path, _door(service, one), methods=[one.method]) for one in ROUTES]
+    paths = [
+        Path(one.path, _door(service, one), methods=[one.method]) for one in routes_of(service)
+    ]
     application = Starlette(
         routes=paths,
         lifespan=lifespan,
@@ -76,14 +78,14 @@ def _middleware(service: Service) -> list[Middleware]:
     ]
 
 
-def _unknown(request: Request, error: HTTPException) -> ProblemError:
+def _unknown(service: Service, request: Request, error: HTTPException) -> ProblemError:
     """What is said of a path or a method that there is not."""
     path = request.url.path
     if error.status_code == 405:
         return ProblemError(
             405, f"{path:.200} does not take {request.method}", headers=error.headers
         )
-    known = ", ".join(dict.fromkeys(one.path for one in ROUTES))
+    known = ", ".join(dict.fromkeys(one.path for one in routes_of(service)))
     return ProblemError(404, f"there is no {path:.200}; there are {known}", code="not_found")
 
 

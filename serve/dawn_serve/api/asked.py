@@ -3,17 +3,31 @@
 import secrets
 import time
 from collections.abc import Awaitable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Final, Literal, TypeVar, get_args
 
 from starlette.requests import Request
 
+from dawn_runtime.checks import shown
 from dawn_serve.api.answers import Answers
 from dawn_serve.api.problems import ProblemError
 from dawn_serve.api.service import Service
 from dawn_serve.api.streams import unless_gone
+from dawn_serve.wire.kinds import RequestError
 from dawn_serve.wire.records import read_record
 
 T = TypeVar("T")
+
+EventKind = Literal["0", "1", "why", "graph"]
+"""Which events are told: none, decisions, why they were made too, the rule's graph beside."""
+
+EVENT_KINDS: Final[tuple[EventKind, ...]] = get_args(EventKind)
+
+_EVENTS: Final[Mapping[str, EventKind]] = {
+    **{kind: kind for kind in EVENT_KINDS},
+    "": "0",
+    "false": "0",
+    "true": "1",
+}
 
 
 class Asked:
@@ -44,13 +58,28 @@ class Asked:
         self._told = False
 
     @property
-    def wants_events(self) -> bool:
-        """Whether the steps of decoding are wanted, as in `?events=1`."""
-        return self._request.query_params.get("events", "0") not in ("", "0", "false")
+    def events(self) -> EventKind:
+        """What is wanted of the steps of decoding, as in `?events=why`.
+
+        Raises:
+            RequestError: It is none of them.
+        """
+        given = self._request.query_params.get("events", "0")
+        try:
+            return _EVENTS[given]
+        except KeyError:
+            known = ", ".join(EVENT_KINDS)
+            raise RequestError(
+                f"events is {shown(given)}; expected one of {known}", "events"
+            ) from None
 
     def parameter(self, name: str) -> str:
         """Returns a part of the path."""
         return str(self._request.path_params[name])
+
+    def header(self, name: str) -> str:
+        """Returns a header, empty if there is none."""
+        return self._request.headers.get(name, "")
 
     def read(self, cls: type[T]) -> T:
         """Makes a record of the body; errors as for `read_record`."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from dawn_runtime import __version__
+from dawn_serve.api.asked import EVENT_KINDS
 from dawn_serve.api.route import Route
 from dawn_serve.wire.records import schema_of
 
@@ -25,8 +26,9 @@ _EVENTS: Final = {
     "name": "events",
     "in": "query",
     "required": False,
-    "schema": {"type": "string", "enum": ["0", "1"]},
-    "description": "1 tells every decision as it is made, as server-sent events",
+    "schema": {"type": "string", "enum": list(EVENT_KINDS), "default": "0"},
+    "description": "1 tells every decision as it is made, as server-sent events; why also the "
+    "reason of each, and what waited for what; graph also the dependencies among what is undecided",
 }
 
 

@@ -25,6 +25,7 @@ class Route:
         is_open: Whether it asks for no key.
         gives: Media type of what it answers.
         streams: Whether it can answer step by step.
+        is_page: Whether it is of the page for browsers, which `--no-page` leaves out.
     """
 
     method: str
@@ -35,6 +36,7 @@ class Route:
     is_open: bool = False
     gives: str = "application/json"
     streams: bool = False
+    is_page: bool = False
 
     @property
     def summary(self) -> str:

@@ -32,6 +32,7 @@ class Service:
         api_key: What clients have to give; None asks for nothing.
         hosts: Names under which the server answers; empty is any.
         origins: Origins of foreign web pages that may ask.
+        page: Whether there is a page for browsers.
         note: Takes a line of the log.
         debug: Whether the log holds tracebacks.
     """
@@ -44,6 +45,7 @@ class Service:
     api_key: str | None = None
     hosts: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
+    page: bool = True
     note: Note = lambda line: None
     debug: bool = False
     begun: float = field(default_factory=time.time)

@@ -39,6 +39,7 @@ def how(outcome: Outcome) -> dict[str, Any]:
         "fallback": result.fallback,
         "doubt": result.doubt,
         "forwards": result.forwards,
+        "tokens_decided": result.tokens_decided,
         "rows_fed": result.rows_fed,
         "reused_tokens": result.reused_tokens,
         "seconds": round(result.seconds, 6),

@@ -122,3 +122,22 @@ def test_next_to_a_device_the_host_chooses_what_is_recorded(any_device: Device) 
     left, right = (recorder.steps for recorder in recorders)
     assert [step.commits for step in left] == [step.commits for step in right]
     assert [step.sinks for step in left] == [step.sinks for step in right]
+
+
+def test_who_takes_each_step_as_it_is_made_gets_all_of_them_and_none_is_kept() -> None:
+    decoder = Decoder(MANIFEST, FakeEngine(MANIFEST))
+    settings: Any = {"policy": "dawn", "max_new_tokens": 24, "record": True}
+    whole = decoder.generate(input_ids=[1, 2, 3], **settings).record
+    request = decoder.prepare(input_ids=[1, 2, 3], **settings)
+    assert request.recorder is not None
+    taken = []
+    with decoder.batch(max_rows=1) as batch:
+        key = batch.admit(request)
+        while not batch.finished(key):
+            batch.step()
+            taken.append(request.recorder.take())
+            assert request.recorder.take() is None
+        assert batch.leave(key).record == ()
+    assert [one and (one.step, one.commits, one.waits) for one in taken] == [
+        (one.step, one.commits, one.waits) for one in whole or ()
+    ]

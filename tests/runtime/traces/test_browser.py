@@ -2,20 +2,17 @@
 
 import html
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from chromium import BROWSER, MISSING
 from dawn_runtime.traces import as_page
 from support.traces import CASES, traced
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-BROWSER = next((found for name in BROWSERS if (found := shutil.which(name))), None)
 
-
-@pytest.mark.skipif(BROWSER is None, reason=f"none of {', '.join(BROWSERS)} is installed")
+@pytest.mark.skipif(BROWSER is None, reason=MISSING)
 @pytest.mark.parametrize("name", ["dawn", "wino"])
 def test_the_numbers_on_screen_are_those_of_the_json(name: str, tmp_path: Path) -> None:
     _, document = traced(**CASES[name])
