@@ -1,0 +1,51 @@
+"""When kept keys are computed anew, for strategies whose keys grow old."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from dawn_runtime.arrays import IntArray
+from dawn_runtime.decoding.caches.base import Cache, FullPass
+from dawn_runtime.decoding.row import RowState
+from dawn_runtime.option_fields import option
+
+AT_BLOCK: Final = "block"
+NEVER: Final = "never"
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed(Cache):
+    """A strategy whose keys are computed anew now and then.
+
+    Attributes:
+        refresh: When the next full pass is due. `block`: when the window has left the window of the
+            last one behind. `never`. Or a number n >= 1: when n positions have been decided since;
+            1 makes every step a full pass.
+
+    Raises:
+        OptionError: The option is none of these.
+    """
+
+    refresh: int | str = option(
+        AT_BLOCK,
+        1,
+        help="commits after which all is computed anew",
+        kind=int,
+        choices=(AT_BLOCK, NEVER),
+        unit="number of commits",
+    )
+
+    def refreshes(self, row: RowState, window: tuple[int, int], last: FullPass) -> bool:
+        """Applies the refresh rule."""
+        if isinstance(self.refresh, int):
+            return row.decided - last.decided >= self.refresh
+        return self.refresh == AT_BLOCK and window[0] >= last.window[1]
+
+    def keeps(self, row: RowState, window: tuple[int, int]) -> IntArray:
+        """Returns what cached steps do not feed; all if the window may move on before the next."""
+        positions = np.arange(row.length)
+        if self.refresh != AT_BLOCK:
+            return positions
+        begin, end = self.recomputed(row, window)
+        return np.concatenate([positions[:begin], positions[end:]])
