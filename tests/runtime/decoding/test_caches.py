@@ -32,6 +32,7 @@ from support.decoding import MASK, POLICIES, begin, commit, finished, states
 
 CACHES = [
     *(Prefix(), Dual(), Prefix("never"), Dual("never"), Prefix(3), Dual(3)),
+    *(Dual(feed="undecided"), Prefix("never", feed="undecided"), Dual(3, feed="undecided")),
     *(Trailing(before=2), Trailing(5, before=3), Trailing("never", before=1)),
 ]
 CONFIDENCE_RULES = [policy for policy in POLICIES if policy.needs == Needs()]

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from dawn_runtime.arrays import IntArray
+from dawn_runtime.arrays import BoolArray, IntArray
 from dawn_runtime.decoding.row import RowState
 from dawn_runtime.option_fields import Options
 from dawn_runtime.registry import Registry
@@ -58,6 +58,21 @@ class Cache(Options, ABC):
 
         It must cover the window. Positions without a key of their present token are fed besides.
         """
+
+    def feeds(self, row: RowState, window: tuple[int, int]) -> BoolArray:
+        """Tells which positions a cached step feeds, bool [L]; those without such a key besides.
+
+        The candidates must be among them, and the rows that predict them.
+        """
+        fed = np.zeros(row.length, dtype=bool)
+        first, after = self.recomputed(row, window)
+        lead = row.shift if self.leads(row, window) else 0
+        fed[max(first - lead, 0) : after] = True
+        return fed
+
+    def predicts_known(self) -> bool:
+        """Tells whether a cached step predicts more than candidates, for rules that read it."""
+        return True
 
     @abstractmethod
     def keeps(self, row: RowState, window: tuple[int, int]) -> IntArray:

@@ -1,22 +1,34 @@
 """Strategies that compute the window anew in every step: `prefix` and `dual`."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
+import numpy as np
+
+from dawn_runtime.arrays import BoolArray, IntArray
 from dawn_runtime.decoding.caches.base import CACHES
 from dawn_runtime.decoding.caches.refreshed import Refreshed
 from dawn_runtime.decoding.row import RowState
 from dawn_runtime.option_fields import option
 
+_ALL: Final = "all"
+_UNDECIDED: Final = "undecided"
+_CANDIDATES: Final = "candidates"
+
 
 @dataclass(frozen=True, slots=True)
 class _Leading(Refreshed):
-    """Such a strategy that may leave out the token before what is recomputed.
+    """Such a strategy that may leave out what is known already.
 
     Attributes:
         lead: When a model that predicts the next token is fed the token before what is recomputed:
             `always`, or as long as it is `needed`, which is until the window's first position is
             decided.
+        feed: What of that is fed: `all`, or what is `undecided`. Then a decided position is fed
+            once more, in the step after its decision, and keeps the key of that step; where the
+            next token is predicted, the token before an undecided one is fed besides.
+        head: What a cached step predicts: `all` that the rule reads, or the `candidates` alone; a
+            rule that reads more gets the confidence that was last computed.
 
     Raises:
         OptionError: An option has a bad value.
@@ -27,10 +39,37 @@ class _Leading(Refreshed):
         help="when the token before is fed, for models that predict the next token",
         choices=("always", "needed"),
     )
+    feed: str = option(
+        _ALL, help="what of the recomputed positions is fed", choices=(_ALL, _UNDECIDED)
+    )
+    head: str = option(
+        _ALL, help="what a cached step predicts of what the rule reads", choices=(_ALL, _CANDIDATES)
+    )
 
     def leads(self, row: RowState, window: tuple[int, int]) -> bool:
         """Applies `lead`."""
         return self.lead == "always" or bool(row.masked[window[0]])
+
+    def feeds(self, row: RowState, window: tuple[int, int]) -> BoolArray:
+        """Applies `feed`; the token before an undecided one is fed as long as it is needed."""
+        if self.feed == _ALL:
+            return Refreshed.feeds(self, row, window)
+        first, after = self.recomputed(row, window)
+        undecided = first + np.flatnonzero(row.masked[first:after])
+        fed = np.zeros(row.length, dtype=bool)
+        fed[undecided] = True
+        fed[np.maximum(undecided - row.shift, 0)] = True
+        return fed
+
+    def predicts_known(self) -> bool:
+        """Applies `head`."""
+        return self.head == _ALL
+
+    def keeps(self, row: RowState, window: tuple[int, int]) -> IntArray:
+        """Returns what some cached step does not feed."""
+        if self.feed == _ALL:
+            return Refreshed.keeps(self, row, window)
+        return np.arange(row.length)
 
 
 @CACHES.register

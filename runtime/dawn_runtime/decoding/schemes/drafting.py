@@ -97,6 +97,12 @@ class Drafting(Scheme):
             raise OptionError(
                 f"scheme {self.name!r}: a cache is refreshed at each block; got {self.cache}"
             )
+        for name in ("feed", "head"):
+            if getattr(self.cache, name, "all") != "all":
+                raise OptionError(
+                    f"scheme {self.name!r}: drafts feed and predict all of a block; leave {name} "
+                    f"out, got {self.cache}"
+                )
 
     def stuck(self, row: RowState, answers: Sequence[Answer]) -> bool:
         """Tells whether a draft has open positions, and all are predicted to be the mask."""

@@ -91,23 +91,22 @@ def make_plan(
         stored = layout[visible[layout]]
     else:
         kept, layout = row.kept, None
-        first, after = cache.recomputed(row, span)
         old = ~kept.current(row.ids)
-        fed = old.copy()
-        # The row that predicts the first position of the window.
-        lead = row.shift if cache.leads(row, span) else 0
-        fed[max(first - lead, 0) : after] = True
-        fed &= visible
+        fed = (old | cache.feeds(row, span)) & visible
         stored = kept.positions[(fed if cache.rewrites else fed & old)[kept.positions]]
     attended = nothing() if kept is None else kept.positions[(visible & ~fed)[kept.positions]]
     positions = np.flatnonzero(fed)
     every = positions if layout is not None else candidates
-    wanted = _wanted(row, end, needs, visible, candidates) & seen(fed, row.shift)
+    if layout is None and not cache.predicts_known():
+        predicted = candidates
+    else:
+        wanted = _wanted(row, end, needs, visible, candidates)
+        predicted = np.flatnonzero(wanted & seen(fed, row.shift))
     return RowPlan(
         window=span,
         candidates=candidates,
         fed=positions,
-        predicted=np.flatnonzero(wanted),
+        predicted=predicted,
         evidence={"none": nothing(), "candidates": candidates, "all": every}[needs.evidence],
         attended=attended,
         slots=attended if kept is None else kept.slots(attended),
