@@ -22,17 +22,13 @@ _WORDS = 32
 
 
 class Aging(FakeEngine):
-    """Keys are a hash of the tokens in sight besides token and position; exact in float32."""
+    """Queries and keys are a hash of the tokens in sight, too; exact in float32."""
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__(MANIFEST, HashModel(_WORDS, seed))
 
-    def run(self, inputs: StepInputs) -> Any:
-        self._inputs = inputs
-        return super().run(inputs)
-
     def _aged(self, inputs: StepInputs, index: int) -> np.ndarray:
-        """What stands for the tokens fed in their keys, int64 [S]."""
+        """What stands for the tokens fed, int64 [S]."""
         tokens, positions = inputs.input_ids[index], inputs.position_ids[index]
         past = inputs.past[0][index, 0].astype(np.int64) if inputs.past else np.zeros((0, 2), int)
         words = np.concatenate([past[:, 0] % _WORDS, tokens])
@@ -44,12 +40,13 @@ class Aging(FakeEngine):
         return aged
 
     def _run_row(self, inputs: StepInputs, index: int) -> tuple[np.ndarray, np.ndarray]:
-        tokens, positions = inputs.input_ids[index], inputs.position_ids[index]
+        positions = inputs.position_ids[index]
         past = inputs.past[0][index, 0].astype(np.int64) if inputs.past else np.zeros((0, 2), int)
+        aged = self._aged(inputs, index)
         logits, attention = self._model(
-            tokens,
+            aged,
             positions,
-            np.concatenate([past[:, 0], self._aged(inputs, index)]),
+            np.concatenate([past[:, 0], aged]),
             np.concatenate([past[:, 1], positions]),
             inputs.attention_mask[index, 0],
         )
@@ -98,8 +95,7 @@ class Plain:
         all_heads: Whether a cached step predicts all that it can.
         rule: Candidates' confidences and those known, to which are committed.
         reads_known: Whether the rule reads what is known.
-        due: Asked besides whether a full pass is due.
-        extra: Gives further positions that a cached step feeds and keeps anew.
+        gamma: As the option of `Dual`.
     """
 
     engine: Engine
@@ -113,6 +109,10 @@ class Plain:
     all_heads: bool
     rule: Callable[[np.ndarray, np.ndarray], np.ndarray]
     reads_known: bool
+    gamma: float = 0.0
+    seen: dict[int, dict[int, float]] = field(default_factory=dict)
+    open_then: set[int] = field(default_factory=set)
+    similarity: float = 1.0
     kept: dict[int, tuple[int, list[np.ndarray]]] = field(default_factory=dict)
     known: dict[int, Any] = field(default_factory=dict)
     steps: dict[int, int] = field(default_factory=dict)
@@ -135,6 +135,8 @@ class Plain:
         full = self._is_due(span)
         if full:
             self.kept, self.full = {}, (span, len(self.steps))
+            self.seen, self.similarity = {}, 1.0
+            self.open_then = {p for p, one in enumerate(self.ids) if one == self.mask}
         changed = {p for p, one in enumerate(self.ids) if self.kept.get(p, (-1,))[0] != one}
         fed = sorted(changed | self._undecided(span))
         look = sorted(set(self.kept) - set(fed))
@@ -142,7 +144,7 @@ class Plain:
         if self.reads_known and (full or self.all_heads):
             heads |= {p for p in range(span[1]) if max(p - self.shift, 0) in fed}
         heads -= {p for p in heads if p not in open_ and self.ids[p] == self.mask}
-        tokens, found = self._run(fed, look, sorted(heads), changed)
+        tokens, found = self._run(fed, look, sorted(heads), changed, open_)
         self.fed += len(fed)
         self.heads.append(len(heads))
         told = {p: one for p, one in self.known.items() if self.ids[p] != self.mask}
@@ -162,6 +164,8 @@ class Plain:
         (_, end), decided = self.full
         if isinstance(self.refresh, int):
             return len(self.steps) - decided >= self.refresh
+        if self.refresh == "drift":
+            return self.similarity < self.gamma
         return self.refresh == "block" and span[0] >= end
 
     def _undecided(self, span: tuple[int, int]) -> set[int]:
@@ -170,8 +174,25 @@ class Plain:
         open_ = {p for p in range(span[0], end) if self.ids[p] == self.mask}
         return open_ | {max(p - self.shift, 0) for p in open_}
 
+    def _compare(self, look: list[int], now: dict[int, dict[int, float]]) -> None:
+        """How like what was first seen is what open positions pay to kept keys that stand."""
+        old = [p for p in look if (p in self.open_then) == (self.ids[p] == self.mask)]
+        both = [p for p in now if p in self.seen]
+        before, after = (
+            np.array([sum(which[p].get(key, 0.0) for p in both) for key in old])
+            for which in (self.seen, now)
+        )
+        size = np.linalg.norm(before) * np.linalg.norm(after)
+        self.similarity = float(before @ after / size) if size else 1.0
+        self.seen = {**now, **self.seen}
+
     def _run(
-        self, fed: list[int], look: list[int], heads: list[int], stored: set[int]
+        self,
+        fed: list[int],
+        look: list[int],
+        heads: list[int],
+        stored: set[int],
+        open_: list[int],
     ) -> tuple[dict[int, int], dict[int, Any]]:
         past: tuple[np.ndarray, ...] = ()
         if look:
@@ -185,11 +206,13 @@ class Plain:
                 position_ids=np.array([fed]),
                 attention_mask=np.ones((1, 1, len(fed), width), dtype=bool),
                 logit_rows=np.array([rows]),
-                attention_rows=np.zeros((1, 0), dtype=np.int64),
+                attention_rows=np.array([[fed.index(p) for p in open_]]),
                 past=past,
                 want_present=True,
             )
         )
+        shares = [dict(zip([*look, *fed], row, strict=True)) for row in outputs.attention[0]]
+        self._compare(look, dict(zip(open_, shares, strict=True)))
         for row, p in enumerate(fed):
             if p in stored:
                 self.kept[p] = (self.ids[p], [array[0, :, row] for array in outputs.present])

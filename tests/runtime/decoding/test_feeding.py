@@ -38,7 +38,7 @@ RULES: dict[str, Any] = {
     "threshold": (Threshold(0.6), threshold),
     "middling": (Middling(), middling),
 }
-REFRESHES = st.sampled_from(["block", "never", 1, 2, 5])
+REFRESHES = st.sampled_from(["block", "never", "drift", 1, 2, 5])
 WINDOWS = st.sampled_from([Blocks(3), Blocks(5), Single(), Sliding(4, "fixed"), Sliding(3)])
 
 
@@ -56,6 +56,7 @@ def requests(draw: st.DrawFn) -> tuple[list[int], int, str, Any, Any, bool]:
     """A row, its rule and window, and its cache as options and whether it is `prefix`."""
     ids, start = draw(templates())
     options = {"refresh": draw(REFRESHES), "head": draw(st.sampled_from(["all", "candidates"]))}
+    options["gamma"] = draw(st.sampled_from([0.15, 0.35, 0.55, 0.8]))
     return ids, start, draw(st.sampled_from([*RULES])), draw(WINDOWS), options, draw(st.booleans())
 
 
@@ -73,6 +74,7 @@ def plain(request: Any, engine: Any, mask: int, shift: int) -> Plain:
         all_heads=options["head"] == "all",
         rule=RULES[rule][1],
         reads_known=rule == "middling",
+        gamma=options.get("gamma", 0.0),
     ).decode()
 
 
@@ -125,6 +127,7 @@ def test_both_families_decode_what_the_plain_reference_decodes(
     for window, rule, options, behind in [
         (Blocks(6), "threshold", {"refresh": "block", "head": "all"}, False),
         (Blocks(9), "middling", {"refresh": "never", "head": "candidates"}, False),
+        (Blocks(6), "threshold", {"refresh": "drift", "head": "all", "gamma": 0.995}, False),
         (Sliding(7, "fixed"), "middling", {"refresh": 5, "head": "all"}, True),
     ]:
         prompt = rng.integers(5, 200, int(rng.integers(3, 20))).tolist()

@@ -1,14 +1,15 @@
 """What a cache strategy is, and the two that keep nothing of what may still change."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 
 from dawn_runtime.arrays import BoolArray, IntArray
 from dawn_runtime.decoding.row import RowState
 from dawn_runtime.option_fields import Options
+from dawn_runtime.policies import Needs, RowView
 from dawn_runtime.registry import Registry
 
 
@@ -19,10 +20,12 @@ class FullPass:
     Attributes:
         window: The window then.
         decided: Positions that were decided before it, the given ones not counted.
+        seen: What `Cache.watch` has returned last, None if nothing.
     """
 
     window: tuple[int, int]
     decided: int
+    seen: Any = field(default=None, compare=False)
 
 
 class Cache(Options, ABC):
@@ -39,6 +42,24 @@ class Cache(Options, ABC):
     kind: ClassVar[str] = "cache"
     name: ClassVar[str]
     rewrites: ClassVar[bool] = False
+
+    @property
+    def needs(self) -> Needs:
+        """What `watch` reads of a step, besides what the rule reads."""
+        return Needs()
+
+    def watch(self, view: RowView, kept: IntArray, last: FullPass) -> Any:
+        """Returns what `refreshes` has to know of a step besides the last full pass.
+
+        Called after every step of a row that keeps something, full passes too.
+
+        Args:
+            view: The row after the step's run of the engine.
+            kept: int64 [N] positions that were looked at through kept keys, none in a full pass.
+            last: The last full pass, which may be this step; its `seen` is the last answer, None
+                in a full pass.
+        """
+        return None
 
     @abstractmethod
     def refreshes(self, row: RowState, window: tuple[int, int], last: FullPass) -> bool:

@@ -7,11 +7,15 @@ import numpy as np
 
 from dawn_runtime.arrays import IntArray
 from dawn_runtime.decoding.caches.base import Cache, FullPass
+from dawn_runtime.decoding.caches.drift import Drift
 from dawn_runtime.decoding.row import RowState
 from dawn_runtime.option_fields import option
+from dawn_runtime.policies import Needs, RowView
 
 AT_BLOCK: Final = "block"
 NEVER: Final = "never"
+DRIFT: Final = "drift"
+WHEN: Final = (AT_BLOCK, NEVER, DRIFT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +24,10 @@ class Refreshed(Cache):
 
     Attributes:
         refresh: When the next full pass is due. `block`: when the window has left the window of the
-            last one behind. `never`. Or a number n >= 1: when n positions have been decided since;
-            1 makes every step a full pass.
+            last one behind. `never`. `drift`: when the attention that kept keys draw has moved,
+            see `dawn_runtime.decoding.caches.drift`. Or a number n >= 1: when n positions have been
+            decided since; 1 makes every step a full pass.
+        gamma: Least cosine at which `drift` leaves the keys as they are.
 
     Raises:
         OptionError: The option is none of these.
@@ -32,14 +38,30 @@ class Refreshed(Cache):
         1,
         help="commits after which all is computed anew",
         kind=int,
-        choices=(AT_BLOCK, NEVER),
+        choices=WHEN,
         unit="number of commits",
     )
+    gamma: float = option(0.9, 0, 1, "with refresh=drift, least cosine that is no drift")
+
+    @property
+    def needs(self) -> Needs:
+        """The attention of the candidates, to see it drift."""
+        return Needs(evidence="candidates") if self.refresh == DRIFT else Needs()
+
+    def watch(self, view: RowView, kept: IntArray, last: FullPass) -> Drift | None:
+        """Returns how the attention to kept keys has moved."""
+        if self.refresh != DRIFT:
+            return None
+        before: Drift | None = last.seen
+        return Drift.begin(view) if before is None else before.after(view, kept)
 
     def refreshes(self, row: RowState, window: tuple[int, int], last: FullPass) -> bool:
         """Applies the refresh rule."""
         if isinstance(self.refresh, int):
             return row.decided - last.decided >= self.refresh
+        if self.refresh == DRIFT:
+            seen: Drift | None = last.seen
+            return seen is not None and seen.similarity < self.gamma
         return self.refresh == AT_BLOCK and window[0] >= last.window[1]
 
     def keeps(self, row: RowState, window: tuple[int, int]) -> IntArray:

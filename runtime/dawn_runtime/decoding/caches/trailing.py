@@ -7,7 +7,7 @@ import numpy as np
 
 from dawn_runtime.arrays import IntArray
 from dawn_runtime.decoding.caches.base import CACHES
-from dawn_runtime.decoding.caches.refreshed import AT_BLOCK, NEVER, Refreshed
+from dawn_runtime.decoding.caches.refreshed import WHEN, Refreshed
 from dawn_runtime.decoding.row import RowState
 from dawn_runtime.option_fields import option
 
@@ -36,7 +36,7 @@ class Trailing(Refreshed):
         1,
         help="commits after which all is computed anew",
         kind=int,
-        choices=(AT_BLOCK, NEVER),
+        choices=WHEN,
         unit="number of commits",
     )
     before: int = option(24, 1, None, "tokens before the window that are computed anew too")
