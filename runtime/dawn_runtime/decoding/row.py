@@ -4,7 +4,7 @@ A step makes a new `RowState`; nothing is written in place, so an earlier state 
 and shown.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -72,6 +72,8 @@ class RowState:
     memory: Any = None
     kept: Kept | None = None
     linked: int = 0
+    _found: tuple[int | None] | None = field(default=None, init=False, repr=False)
+    """What `end` has found; a state never changes, so it looks once."""
 
     @classmethod
     def begin(
@@ -141,7 +143,7 @@ class RowState:
     @property
     def decided(self) -> int:
         """Number of positions decided so far, the given ones not counted."""
-        return int((self.commit_step >= 0).sum())
+        return int(np.count_nonzero(self.commit_step >= 0))
 
     @property
     def known(self) -> int:
@@ -159,11 +161,17 @@ class RowState:
 
         Nothing before it can change any more, so nothing after it matters.
         """
+        if self._found is None:
+            object.__setattr__(self, "_found", (self._first_end(),))
+        assert self._found is not None
+        return self._found[0]
+
+    def _first_end(self) -> int | None:
         if not self.end_tokens:
             return None
         answer = self.ids[self.start : min(self.final, self.limit)]
         hits = np.zeros(len(answer), dtype=bool)
-        for token in self.end_tokens:  # a few: cheaper than sorting them, three times a step
+        for token in self.end_tokens:  # a few: cheaper than sorting them
             hits |= answer == token
         return self.start + int(hits.argmax()) if hits.any() else None
 

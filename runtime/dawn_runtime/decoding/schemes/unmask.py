@@ -119,14 +119,15 @@ class Unmask(Scheme):
         """Asks for one pass, full or cached, and with guidance for the same without the prompt."""
         needs, plan = self.needs, self.plan(row)
         predicting = np.maximum(plan.predicted - plan.shift, 0) if plan.shift else plan.predicted
+        predict, evidence, store = plan.rows(predicting, plan.evidence, plan.stored)
         asked = Ask(
             tokens=row.ids[plan.fed],
             positions=plan.fed,
             sees=plan.sees,
             kept=plan.slots,
-            predict=plan.rows(predicting),
-            evidence=plan.rows(plan.evidence),
-            store=plan.rows(plan.stored),
+            predict=predict,
+            evidence=evidence,
+            store=store,
             logits=needs.logits or self.sampling.reads_logits or self.sampling.guidance > 0,
             entropy=needs.entropy,
             margin=needs.margin,
@@ -302,7 +303,8 @@ class Unmask(Scheme):
                 full = FullPass(plan.window, row.decided)
                 means = _spread_means(row, answer, view) if needs.evidence == "all" else None
         if full is not None:
-            full = replace(full, seen=self.cache.watch(view, plan.attended, full))
+            seen = self.cache.watch(view, plan.attended, full)
+            full = full if seen is full.seen else replace(full, seen=seen)
         keeps = full is not None and needs.known_predictions
         memory = view.memory if needs.history else None
         return Past(memory, full, view.confidence if keeps else None, means)
