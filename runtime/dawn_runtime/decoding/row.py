@@ -50,6 +50,7 @@ class RowState:
         commit_confidence: float32 [L] confidence of the decision, NaN likewise.
         step: Number of steps taken.
         fed: Positions fed to the engine so far, over all steps.
+        predicted: Of how many of them the head was computed.
         reused: Tokens of the prompt whose keys were taken over from an earlier text.
         memory: What the scheme remembers of this row, None if nothing.
         kept: Whose keys are kept, None if there are none.
@@ -68,6 +69,7 @@ class RowState:
     limit: int
     step: int = 0
     fed: int = 0
+    predicted: int = 0
     reused: int = 0
     memory: Any = None
     kept: Kept | None = None
@@ -195,6 +197,7 @@ class RowState:
         *,
         final: int | None = None,
         fed: int = 0,
+        predicted: int = 0,
         memory: Any = None,
         kept: Kept | None = None,
         linked: bool = True,
@@ -209,6 +212,7 @@ class RowState:
             final: As in the attribute, never less than it is and never beyond the decided prefix;
                 None is that prefix.
             fed: Positions that the step fed to the engine.
+            predicted: Of how many the head was computed.
             memory: As in the attribute, after the step.
             kept: The same.
             linked: Whether a dependency graph had an edge in the step.
@@ -231,6 +235,7 @@ class RowState:
             final=prefix if final is None else min(max(self.final, final), prefix),
             step=self.step + 1,
             fed=self.fed + fed,
+            predicted=self.predicted + predicted,
             memory=memory,
             kept=kept,
             linked=self.linked + linked,

@@ -97,6 +97,7 @@ def assert_equal(row: RowState, expected: Plain, tolerance: float = 0.0) -> None
     confidence = np.array([expected.confidence[p] for p in where])
     assert np.abs(row.commit_confidence[where] - confidence).max() <= tolerance
     assert row.fed == expected.fed
+    assert row.predicted == sum(expected.heads)
 
 
 @pytest.mark.parametrize("shift", [0, 1])
