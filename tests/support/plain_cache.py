@@ -96,6 +96,7 @@ class Plain:
         rule: Candidates' confidences and those known, to which are committed.
         reads_known: Whether the rule reads what is known.
         gamma: As the option of `Dual`.
+        track: The same.
     """
 
     engine: Engine
@@ -110,6 +111,8 @@ class Plain:
     rule: Callable[[np.ndarray, np.ndarray], np.ndarray]
     reads_known: bool
     gamma: float = 0.0
+    track: int = 0
+    tracked: set[int] = field(default_factory=set)
     seen: dict[int, dict[int, float]] = field(default_factory=dict)
     open_then: set[int] = field(default_factory=set)
     similarity: float = 1.0
@@ -135,9 +138,10 @@ class Plain:
         full = self._is_due(span)
         if full:
             self.kept, self.full = {}, (span, len(self.steps))
-            self.seen, self.similarity = {}, 1.0
+            self.seen, self.similarity, self.tracked = {}, 1.0, set()
             self.open_then = {p for p, one in enumerate(self.ids) if one == self.mask}
         changed = {p for p, one in enumerate(self.ids) if self.kept.get(p, (-1,))[0] != one}
+        changed |= self.tracked
         fed = sorted(changed | self._undecided(span))
         look = sorted(set(self.kept) - set(fed))
         heads = set(open_)
@@ -186,6 +190,15 @@ class Plain:
         self.similarity = float(before @ after / size) if size else 1.0
         self.seen = {**now, **self.seen}
 
+    def _track(self, shares: list[dict[int, Any]], open_: list[int]) -> None:
+        """Known positions, not fed anyway, that the open ones look at most."""
+        anyway = self._undecided((open_[0], open_[-1] + 1))
+        known = [p for p, one in enumerate(self.ids) if one != self.mask and p not in anyway]
+        drawn = {
+            p: sum((row.get(p, np.float32(0)) for row in shares), np.float32(0)) for p in known
+        }
+        self.tracked = set(sorted(known, key=lambda p: (-drawn[p], p))[: self.track])
+
     def _run(
         self,
         fed: list[int],
@@ -213,6 +226,7 @@ class Plain:
         )
         shares = [dict(zip([*look, *fed], row, strict=True)) for row in outputs.attention[0]]
         self._compare(look, dict(zip(open_, shares, strict=True)))
+        self._track(shares, open_)
         for row, p in enumerate(fed):
             if p in stored:
                 self.kept[p] = (self.ids[p], [array[0, :, row] for array in outputs.present])

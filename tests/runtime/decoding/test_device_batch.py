@@ -116,10 +116,10 @@ def test_rows_on_a_device_end_as_they_do_in_numpy(
 
 @pytest.mark.parametrize("policy", [DAWN, Threshold(0.6)], ids=lambda p: p.name)
 def test_where_a_cache_reads_evidence_the_host_decides(policy: Policy, host: HostDevice) -> None:
-    cache = Dual("drift", gamma=0.9, feed="undecided")
-    _, _, engine = decode(host, [Unmask(policy, Blocks(8), cache)] * 4, shift=1)
-    assert engine.others
-    assert not engine.runs
+    for cache in (Dual("drift", gamma=0.9, feed="undecided"), Dual(track=2)):
+        _, _, engine = decode(host, [Unmask(policy, Blocks(8), cache)] * 4, shift=1)
+        assert engine.others
+        assert not engine.runs
 
 
 def test_the_same_holds_behind_a_driver(any_device: Device) -> None:

@@ -84,7 +84,7 @@ def test_a_full_pass_follows_where_it_has_moved_and_nowhere_else(cache: str, win
     for (row,) in states(batch_of(Aging(4), begin([[*range(9)]], 16), scheme)):
         if not row.finished:
             passes.append(scheme.plan(row).layout is not None)
-            assert passes[-1] == (row.memory.full.seen.similarity < gamma)
+            assert passes[-1] == (row.memory.full.seen.drift.similarity < gamma)
     assert {True, False} == set(passes)
 
 

@@ -16,15 +16,17 @@ from dawn_runtime import (
     OnePerStep,
     OptionError,
     Prefix,
+    RowView,
     Single,
     Threshold,
     open_engine,
 )
 from dawn_runtime.decoding import CACHES, FreeDave, RowState, Sliding, Unmask
+from dawn_runtime.decoding.caches.tracked import most_attended
 from dawn_runtime.decoding.schemes import Verify
 from dawn_runtime.decoding.schemes.block_causal import BlockCausal
 from support.caching import Recorder, begin_cached, run_cached, same_decisions
-from support.decoding import MASK, batch_of, finished, states
+from support.decoding import MASK, batch_of, begin, finished, states
 from support.plain_cache import Aging, Middling, Plain, middling
 
 EVERYTHING = list(range(11))
@@ -56,6 +58,7 @@ def requests(draw: st.DrawFn) -> tuple[list[int], int, str, Any, Any, bool]:
     """A row, its rule and window, and its cache as options and whether it is `prefix`."""
     ids, start = draw(templates())
     options = {"refresh": draw(REFRESHES), "head": draw(st.sampled_from(["all", "candidates"]))}
+    options["track"] = draw(st.sampled_from([0, 0, 1, 3]))
     options["gamma"] = draw(st.sampled_from([0.15, 0.35, 0.55, 0.8]))
     return ids, start, draw(st.sampled_from([*RULES])), draw(WINDOWS), options, draw(st.booleans())
 
@@ -75,6 +78,7 @@ def plain(request: Any, engine: Any, mask: int, shift: int) -> Plain:
         rule=RULES[rule][1],
         reads_known=rule == "middling",
         gamma=options.get("gamma", 0.0),
+        track=options.get("track", 0),
     ).decode()
 
 
@@ -128,7 +132,12 @@ def test_both_families_decode_what_the_plain_reference_decodes(
     for window, rule, options, behind in [
         (Blocks(6), "threshold", {"refresh": "block", "head": "all"}, False),
         (Blocks(9), "middling", {"refresh": "never", "head": "candidates"}, False),
-        (Blocks(6), "threshold", {"refresh": "drift", "head": "all", "gamma": 0.995}, False),
+        (
+            Blocks(6),
+            "threshold",
+            {"refresh": "drift", "head": "all", "gamma": 0.995, "track": 4},
+            False,
+        ),
         (Sliding(7, "fixed"), "middling", {"refresh": 5, "head": "all"}, True),
     ]:
         prompt = rng.integers(5, 200, int(rng.integers(3, 20))).tolist()
@@ -215,14 +224,53 @@ def test_a_full_pass_predicts_all_that_the_rule_reads() -> None:
     assert engine.seen[0].logit_rows[0].tolist() == list(range(7))
 
 
+@pytest.mark.parametrize("shift", [0, 1])
+def test_the_keys_that_draw_most_are_computed_anew_in_every_step(shift: int) -> None:
+    scheme = Unmask(OnePerStep(), Blocks(4), Dual(track=2))
+    batch = batch_of(Aging(3), begin([[*range(9)]], 8, shift=shift), scheme)
+    passes = 0
+    while batch.active:
+        row = batch.row(0)
+        (ask,) = scheme.ask(row)
+        if ask.kept.size:
+            begins, _ = Blocks(4).span(row)
+            fed, stored = ask.positions.tolist(), ask.positions[ask.store].tolist()
+            assert stored == [p for p in fed if p < begins - shift]
+            assert len(stored) == 2
+            assert ask.evidence.tolist() == [fed.index(p) for p in fed if row.masked[p]]
+            passes += 1
+        batch.step()
+    assert passes == 6
+
+
+def test_most_attended_is_by_the_sum_over_candidates() -> None:
+    masked = np.array([False, False, False, True, True])
+    view = RowView(
+        candidates=np.array([3, 4]),
+        masked=masked,
+        window=(3, 5),
+        tokens=np.zeros(5, dtype=np.int64),
+        confidence=np.zeros(5, dtype=np.float32),
+        attention=np.array([[0.5, 0, 0.5], [0, 1, 0], [0, 1, 0]], dtype=np.float32),
+        attention_rows=np.array([0, 4, 3]),
+        attention_keys=np.array([2, 1, 0]),
+        step=0,
+        predicted=np.array([3, 4]),
+    )
+    assert most_attended(view, ~masked, 2).tolist() == [1, 0], "position 0 is no candidate"
+    assert most_attended(view, np.array([True, False, True, False, False]), 3).tolist() == [0, 2]
+
+
 # Who cannot follow
 
 
-@pytest.mark.parametrize("option", [{"feed": "undecided"}, {"head": "candidates"}])
+@pytest.mark.parametrize("option", [{"feed": "undecided"}, {"head": "candidates"}, {"track": 1}])
 @pytest.mark.parametrize("scheme_class", [FreeDave, Verify])
 def test_schemes_that_draft_refuse_them(scheme_class: Any, option: dict[str, str]) -> None:
     (name,) = option
-    with pytest.raises(OptionError, match=f"drafts feed and predict all of a block; leave {name}"):
+    with pytest.raises(
+        OptionError, match=f"drafts feed and predict a block and no more; leave {name}"
+    ):
         scheme_class(cache=Dual(**option))
 
 

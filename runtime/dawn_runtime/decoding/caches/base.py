@@ -48,12 +48,13 @@ class Cache(Options, ABC):
         """What `watch` reads of a step, besides what the rule reads."""
         return Needs()
 
-    def watch(self, view: RowView, kept: IntArray, last: FullPass) -> Any:
-        """Returns what `refreshes` has to know of a step besides the last full pass.
+    def watch(self, row: RowState, view: RowView, kept: IntArray, last: FullPass) -> Any:
+        """Returns what `refreshes` and `renewed` have to know of a step.
 
         Called after every step of a row that keeps something, full passes too.
 
         Args:
+            row: The row before the step.
             view: The row after the step's run of the engine.
             kept: int64 [N] positions that were looked at through kept keys, none in a full pass.
             last: The last full pass, which may be this step; its `seen` is the last answer, None
@@ -90,6 +91,15 @@ class Cache(Options, ABC):
         lead = row.shift if self.leads(row, window) else 0
         fed[max(first - lead, 0) : after] = True
         return fed
+
+    def renewed(self, row: RowState, last: FullPass) -> IntArray:
+        """Returns what a cached step feeds besides, and keeps anew; int64 [n], in any order.
+
+        Args:
+            row: The row.
+            last: The last full pass.
+        """
+        return np.zeros(0, dtype=np.int64)
 
     def predicts_known(self) -> bool:
         """Tells whether a cached step predicts more than candidates, for rules that read it."""

@@ -1,15 +1,18 @@
 """Strategies that compute the window anew in every step: `prefix` and `dual`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Final
 
 import numpy as np
 
 from dawn_runtime.arrays import BoolArray, IntArray
-from dawn_runtime.decoding.caches.base import CACHES
-from dawn_runtime.decoding.caches.refreshed import Refreshed
+from dawn_runtime.decoding.ask import nothing
+from dawn_runtime.decoding.caches.base import CACHES, FullPass
+from dawn_runtime.decoding.caches.refreshed import DRIFT, Refreshed, Seen
+from dawn_runtime.decoding.caches.tracked import most_attended
 from dawn_runtime.decoding.row import RowState
 from dawn_runtime.option_fields import option
+from dawn_runtime.policies import Needs, RowView
 
 _ALL: Final = "all"
 _UNDECIDED: Final = "undecided"
@@ -29,6 +32,9 @@ class _Leading(Refreshed):
             next token is predicted, the token before an undecided one is fed besides.
         head: What a cached step predicts: `all` that the rule reads, or the `candidates` alone; a
             rule that reads more gets the confidence that was last computed.
+        track: How many known positions a cached step computes anew besides: of those that it would
+            not feed, the ones that drew most attention in the step before. See
+            `dawn_runtime.decoding.caches.tracked`.
 
     Raises:
         OptionError: An option has a bad value.
@@ -45,6 +51,27 @@ class _Leading(Refreshed):
     head: str = option(
         _ALL, help="what a cached step predicts of what the rule reads", choices=(_ALL, _CANDIDATES)
     )
+
+    track: int = option(0, 0, None, "most attended kept keys that a cached step computes anew")
+
+    @property
+    def needs(self) -> Needs:
+        """The attention of the candidates, to see it drift and whom it is paid to."""
+        reads = self.track > 0 or self.refresh == DRIFT
+        return Needs(evidence="candidates") if reads else Needs()
+
+    def watch(self, row: RowState, view: RowView, kept: IntArray, last: FullPass) -> Seen | None:
+        """Returns how the attention has moved, and who draws most of it."""
+        seen = Refreshed.watch(self, row, view, kept, last)
+        if not self.track:
+            return seen
+        eligible = ~view.masked & ~self.feeds(row, view.window)
+        return replace(seen or Seen(), tracked=most_attended(view, eligible, self.track))
+
+    def renewed(self, row: RowState, last: FullPass) -> IntArray:
+        """Returns what is tracked."""
+        seen: Seen | None = last.seen
+        return nothing() if seen is None else seen.tracked
 
     def leads(self, row: RowState, window: tuple[int, int]) -> bool:
         """Applies `lead`."""

@@ -1,11 +1,12 @@
 """When kept keys are computed anew, for strategies whose keys grow old."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
 from dawn_runtime.arrays import IntArray
+from dawn_runtime.decoding.ask import nothing
 from dawn_runtime.decoding.caches.base import Cache, FullPass
 from dawn_runtime.decoding.caches.drift import Drift
 from dawn_runtime.decoding.row import RowState
@@ -16,6 +17,19 @@ AT_BLOCK: Final = "block"
 NEVER: Final = "never"
 DRIFT: Final = "drift"
 WHEN: Final = (AT_BLOCK, NEVER, DRIFT)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """What such strategies have seen of the attention of a step.
+
+    Attributes:
+        drift: How it has moved, None if nobody asks.
+        tracked: int64 [n] known positions that drew most of it; empty if nobody asks.
+    """
+
+    drift: Drift | None = None
+    tracked: IntArray = field(default_factory=nothing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +62,23 @@ class Refreshed(Cache):
         """The attention of the candidates, to see it drift."""
         return Needs(evidence="candidates") if self.refresh == DRIFT else Needs()
 
-    def watch(self, view: RowView, kept: IntArray, last: FullPass) -> Drift | None:
+    def watch(self, row: RowState, view: RowView, kept: IntArray, last: FullPass) -> Seen | None:
         """Returns how the attention to kept keys has moved."""
         if self.refresh != DRIFT:
             return None
-        before: Drift | None = last.seen
-        return Drift.begin(view) if before is None else before.after(view, kept)
+        before: Seen | None = last.seen
+        if before is None or before.drift is None:
+            return Seen(Drift.begin(view))
+        return Seen(before.drift.after(view, kept))
 
     def refreshes(self, row: RowState, window: tuple[int, int], last: FullPass) -> bool:
         """Applies the refresh rule."""
         if isinstance(self.refresh, int):
             return row.decided - last.decided >= self.refresh
         if self.refresh == DRIFT:
-            seen: Drift | None = last.seen
-            return seen is not None and seen.similarity < self.gamma
+            seen: Seen | None = last.seen
+            drift = None if seen is None else seen.drift
+            return drift is not None and drift.similarity < self.gamma
         return self.refresh == AT_BLOCK and window[0] >= last.window[1]
 
     def keeps(self, row: RowState, window: tuple[int, int]) -> IntArray:

@@ -97,11 +97,11 @@ class Drafting(Scheme):
             raise OptionError(
                 f"scheme {self.name!r}: a cache is refreshed at each block; got {self.cache}"
             )
-        for name in ("feed", "head"):
-            if getattr(self.cache, name, "all") != "all":
+        for name, followed in (("feed", "all"), ("head", "all"), ("track", 0)):
+            if getattr(self.cache, name, followed) != followed:
                 raise OptionError(
-                    f"scheme {self.name!r}: drafts feed and predict all of a block; leave {name} "
-                    f"out, got {self.cache}"
+                    f"scheme {self.name!r}: drafts feed and predict a block and no more; leave "
+                    f"{name} out, got {self.cache}"
                 )
 
     def stuck(self, row: RowState, answers: Sequence[Answer]) -> bool:

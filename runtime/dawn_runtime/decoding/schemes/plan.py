@@ -97,8 +97,10 @@ def make_plan(
     else:
         kept, layout = row.kept, None
         old = ~kept.current(row.ids)
-        fed = (old | cache.feeds(row, span)) & visible
-        stored = kept.positions[(fed if cache.rewrites else fed & old)[kept.positions]]
+        anew = old.copy()
+        anew[cache.renewed(row, last)] = True
+        fed = (anew | cache.feeds(row, span)) & visible
+        stored = kept.positions[(fed if cache.rewrites else fed & anew)[kept.positions]]
     attended = nothing() if kept is None else kept.positions[(visible & ~fed)[kept.positions]]
     positions = fed.nonzero()[0]
     every = positions if layout is not None else candidates

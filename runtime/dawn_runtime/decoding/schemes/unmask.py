@@ -303,7 +303,7 @@ class Unmask(Scheme):
                 full = FullPass(plan.window, row.decided)
                 means = _spread_means(row, answer, view) if needs.evidence == "all" else None
         if full is not None:
-            seen = self.cache.watch(view, plan.attended, full)
+            seen = self.cache.watch(row, view, plan.attended, full)
             full = full if seen is full.seen else replace(full, seen=seen)
         keeps = full is not None and needs.known_predictions
         memory = view.memory if needs.history else None
