@@ -142,6 +142,8 @@ class Plain:
             self.open_then = {p for p, one in enumerate(self.ids) if one == self.mask}
         changed = {p for p, one in enumerate(self.ids) if self.kept.get(p, (-1,))[0] != one}
         changed |= self.tracked
+        if not full:
+            changed |= {p for p in self._undecided(span) if self.ids[p] != self.mask}
         fed = sorted(changed | self._undecided(span))
         look = sorted(set(self.kept) - set(fed))
         heads = set(open_)

@@ -11,6 +11,11 @@ feeds every visible position, or a cached one, which feeds some and looks at kep
               ahead (`dawn_runtime.decoding.schemes.block_causal`)
     trailing  a cached step feeds the window and the tokens just before it (DSB, arXiv 2602.05992)
 
+Options of `prefix` and `dual` make a cached step less: `feed=undecided` leaves out what is decided
+and has been fed since, `head=candidates` predicts nothing but candidates. Others say when keys are
+computed anew: all of them every so many commits, or when the attention that they draw has moved
+(`refresh`), and a few of them in every step (`track`).
+
 Kept keys are as old as the pass that computed them: the tokens around them have changed since,
 which makes all but `none` and `causal` approximations. Their own token never differs: a position
 whose token changed since its key was computed is fed again, whatever the strategy says.

@@ -92,11 +92,12 @@ class Cache(Options, ABC):
         fed[max(first - lead, 0) : after] = True
         return fed
 
-    def renewed(self, row: RowState, last: FullPass) -> IntArray:
-        """Returns what a cached step feeds besides, and keeps anew; int64 [n], in any order.
+    def renewed(self, row: RowState, window: tuple[int, int], last: FullPass) -> IntArray:
+        """Returns what a cached step feeds and keeps anew besides what has changed; int64 [n].
 
         Args:
             row: The row.
+            window: Its window, as from `Window.span`.
             last: The last full pass.
         """
         return np.zeros(0, dtype=np.int64)

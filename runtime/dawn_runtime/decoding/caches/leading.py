@@ -29,7 +29,8 @@ class _Leading(Refreshed):
             decided.
         feed: What of that is fed: `all`, or what is `undecided`. Then a decided position is fed
             once more, in the step after its decision, and keeps the key of that step; where the
-            next token is predicted, the token before an undecided one is fed besides.
+            next token is predicted, the token before an undecided one is fed besides, and keeps
+            the key of the last step in which it was.
         head: What a cached step predicts: `all` that the rule reads, or the `candidates` alone; a
             rule that reads more gets the confidence that was last computed.
         track: How many known positions a cached step computes anew besides: of those that it would
@@ -51,7 +52,6 @@ class _Leading(Refreshed):
     head: str = option(
         _ALL, help="what a cached step predicts of what the rule reads", choices=(_ALL, _CANDIDATES)
     )
-
     track: int = option(0, 0, None, "most attended kept keys that a cached step computes anew")
 
     @property
@@ -68,10 +68,14 @@ class _Leading(Refreshed):
         eligible = ~view.masked & ~self.feeds(row, view.window)
         return replace(seen or Seen(), tracked=most_attended(view, eligible, self.track))
 
-    def renewed(self, row: RowState, last: FullPass) -> IntArray:
-        """Returns what is tracked."""
+    def renewed(self, row: RowState, window: tuple[int, int], last: FullPass) -> IntArray:
+        """Returns what is tracked, and what is fed for its prediction alone."""
         seen: Seen | None = last.seen
-        return nothing() if seen is None else seen.tracked
+        tracked = nothing() if seen is None else seen.tracked
+        if self.feed == _ALL or not row.shift:
+            return tracked
+        led = (self.feeds(row, window) & ~row.masked).nonzero()[0]
+        return np.concatenate([tracked, led])
 
     def leads(self, row: RowState, window: tuple[int, int]) -> bool:
         """Applies `lead`."""

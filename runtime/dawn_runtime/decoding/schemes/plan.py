@@ -98,7 +98,7 @@ def make_plan(
         kept, layout = row.kept, None
         old = ~kept.current(row.ids)
         anew = old.copy()
-        anew[cache.renewed(row, last)] = True
+        anew[cache.renewed(row, span, last)] = True
         fed = (anew | cache.feeds(row, span)) & visible
         stored = kept.positions[(fed if cache.rewrites else fed & anew)[kept.positions]]
     attended = nothing() if kept is None else kept.positions[(visible & ~fed)[kept.positions]]
