@@ -116,6 +116,11 @@ def test_rows_do_not_depend_on_their_neighbours() -> None:
             assert row.fed == alone.fed
 
 
+def test_it_is_given_by_name_and_moves_no_other_option() -> None:
+    assert Prefix("never", "needed") == Prefix(refresh="never", lead="needed")
+    assert Trailing(4, 3) == Trailing(refresh=4, before=3)
+
+
 def test_gamma_is_a_cosine() -> None:
     with pytest.raises(OptionError, match=r"gamma is 1.5; expected a number from 0 to 1"):
         Trailing("drift", gamma=1.5)

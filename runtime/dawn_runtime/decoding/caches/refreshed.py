@@ -1,6 +1,6 @@
 """When kept keys are computed anew, for strategies whose keys grow old."""
 
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Final
 
 import numpy as np
@@ -55,6 +55,7 @@ class Refreshed(Cache):
         choices=WHEN,
         unit="number of commits",
     )
+    _: KW_ONLY  # options of subclasses stay where they are
     gamma: float = option(0.9, 0, 1, "with refresh=drift, least cosine that is no drift")
 
     @property
