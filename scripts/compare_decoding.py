@@ -4,10 +4,11 @@
     python scripts/compare_decoding.py build/tiny-dream --policies dawn --caches none dual:refresh=8
 
 Every combination answers the same items. A line of the table is one combination: the mean accuracy
-over the tasks, runs of the engine, positions fed and milliseconds an item, and the task that lost
-most against the cache `none` under the same policy and window, in points (`none` has to be listed
-first). Guards of --guard are around every policy. With --tasks-too there is a line for each task
-besides. Standard output gets the table, or one JSON document with --json.
+over the tasks, runs of the engine, positions fed, of how many of them the head was computed, and
+milliseconds an item, and the task that lost most against the cache `none` under the same policy and
+window, in points (`none` has to be listed first). Guards of --guard are around every policy. With
+--tasks-too there is a line for each task besides. Standard output gets the table, or one JSON
+document with --json.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from held_out import add_item_flags, answer
 
 EXACT = "none"
 HEAD = (
-    f"{'artifact':<12}{'policy':<14}{'window':<16}{'cache':<16}{'exact %':>8}"
-    f"{'forwards':>9}{'rows fed':>9}{'ms/item':>9}  most lost against {EXACT}"
+    f"{'artifact':<12}{'policy':<14}{'window':<16}{'cache':<48}{'exact %':>8}"
+    f"{'forwards':>9}{'rows fed':>9}{'heads':>7}{'ms/item':>9}  most lost against {EXACT}"
 )
 
 
@@ -46,7 +47,7 @@ class Combination:
 
 @dataclass(frozen=True)
 class Score:
-    """One combination on one task; forwards, rows and seconds are means of an item.
+    """One combination on one task; forwards, rows, heads and seconds are means of an item.
 
     Attributes:
         combination: what was run.
@@ -54,6 +55,7 @@ class Score:
         percent: items answered exactly right, in percent.
         forwards: runs of the engine.
         rows_fed: positions fed.
+        head_rows: of how many the head was computed.
         seconds: wall time, that of a batch shared by its items.
     """
 
@@ -62,6 +64,7 @@ class Score:
     percent: float
     forwards: float
     rows_fed: float
+    head_rows: float
     seconds: float
 
 
@@ -131,6 +134,7 @@ def _score(
         percent=100 * statistics.mean(verdict.correct for verdict in answers.verdicts),
         forwards=statistics.mean(result.forwards for result in answers.results),
         rows_fed=statistics.mean(result.rows_fed for result in answers.results),
+        head_rows=statistics.mean(result.head_rows for result in answers.results),
         seconds=answers.seconds / len(answers.results),
     )
 
@@ -140,19 +144,20 @@ def _summary(found: list[Score], scores: list[Score]) -> str:
     return (
         f"{_names(found[0].combination)}{_mean(found, 'percent'):>8.1f}"
         f"{_mean(found, 'forwards'):>9.1f}{_mean(found, 'rows_fed'):>9.0f}"
+        f"{_mean(found, 'head_rows'):>7.0f}"
         f"{1e3 * _mean(found, 'seconds'):>9.1f}  {_most_lost(found, scores)}"
     )
 
 
 def _task_line(score: Score) -> str:
     return (
-        f"{'  ' + score.task:<58}{score.percent:>8.1f}{score.forwards:>9.1f}"
-        f"{score.rows_fed:>9.0f}{1e3 * score.seconds:>9.1f}"
+        f"{'  ' + score.task:<90}{score.percent:>8.1f}{score.forwards:>9.1f}"
+        f"{score.rows_fed:>9.0f}{score.head_rows:>7.0f}{1e3 * score.seconds:>9.1f}"
     )
 
 
 def _names(one: Combination) -> str:
-    return f"{one.artifact:<12}{one.policy:<14}{one.window:<16}{one.cache:<16}"
+    return f"{one.artifact:<12}{one.policy:<14}{one.window:<16}{one.cache:<48}"
 
 
 def _mean(found: list[Score], name: str) -> float:

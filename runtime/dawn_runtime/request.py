@@ -112,6 +112,7 @@ class Request:
             tokens=row.answer,
             forwards=row.step,
             rows_fed=row.fed,
+            head_rows=row.predicted,
             seconds=self.seconds if seconds is None else seconds,
             engine_seconds=self.engine_seconds if engine_seconds is None else engine_seconds,
             trace=row.trace(),

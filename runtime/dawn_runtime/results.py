@@ -38,6 +38,7 @@ class Result:
         seconds: Wall time of the call, of the whole batch if there was one.
         engine_seconds: Part of `seconds` spent inside the engine.
         rows_fed: Positions fed to the engine over all those runs.
+        head_rows: Of how many of them the head was computed.
         trace: Every commit by step and position, also those after an end token.
         policy: Name of the policy that decided.
         options: Its options.
@@ -71,6 +72,7 @@ class Result:
     guards: tuple[str, ...] = ()
     doubt: str | None = None
     reused_tokens: int = 0
+    head_rows: int = 0
     record: tuple[StepRecord, ...] | None = None
 
     @property
@@ -95,6 +97,7 @@ class Result:
             "tokens": self.tokens.tolist(),
             "forwards": self.forwards,
             "rows_fed": self.rows_fed,
+            "head_rows": self.head_rows,
             "tokens_per_forward": self.tokens_per_forward,
             "seconds": self.seconds,
             "engine_seconds": self.engine_seconds,

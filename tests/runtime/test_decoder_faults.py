@@ -68,7 +68,10 @@ def test_prompt_that_cannot_be_decoded_is_refused(
         ({"cache": "dual:often=2"}, "unknown option of cache 'dual': 'often'; known: refresh"),
         ({"cache": "dual:refresh"}, "cache option 'refresh' is not KEY=VALUE"),
         ({"cache": "dual:refresh=0"}, "refresh is 0; expected an integer >= 1"),
-        ({"cache": "dual:refresh=often"}, "use block, never or a number of commits: refresh is"),
+        (
+            {"cache": "dual:refresh=often"},
+            "use block, never, drift or a number of commits: refresh is",
+        ),
         ({"temprature": 1}, "unknown setting: 'temprature'; did you mean 'temperature'"),
     ],
 )

@@ -97,6 +97,7 @@ class KvStore:
         self._flat = np.zeros((2 * info.layers, size), dtype=info.kv_dtype)
         self.rows: tuple[int, ...] = ()
         self.slots = 0
+        self._shown: list[KvArray] | None = None
 
     @property
     def nbytes(self) -> int:
@@ -169,7 +170,8 @@ class KvStore:
         move = rearrangement(self.rows, self.slots, slots, rewritten, room)
         if move.places is not None:
             self._rearrange(move.places, move.slots)
-        self.rows, self.slots = move.rows, move.slots
+        if (move.rows, move.slots) != (self.rows, self.slots):
+            self.rows, self.slots, self._shown = move.rows, move.slots, None
 
     def _rearrange(self, places: list[int], slots: int) -> None:
         """Moves the content of the rows at some places to the front, with a number of slots."""
@@ -179,7 +181,10 @@ class KvStore:
             self._view(part, len(places), slots)[:, :, :both] = kept[:, :, :both]
 
     def _views(self) -> list[KvArray]:
-        return [self._view(part, len(self.rows), self.slots) for part in range(len(self._flat))]
+        if self._shown is None:
+            shape = (len(self.rows), self.slots)
+            self._shown = [self._view(part, *shape) for part in range(len(self._flat))]
+        return self._shown
 
     def _view(self, part: int, rows: int, slots: int) -> KvArray:
         shape = (rows, self._heads, slots, self._width)

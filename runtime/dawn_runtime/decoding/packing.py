@@ -165,8 +165,8 @@ def _mask(asks: Sequence[Ask], begins: Sequence[int], width: int, slots: int) ->
     for columns, ask, begin in zip(visible, asks, begins, strict=True):
         columns[ask.kept] = True
         columns[slots + begin : slots + begin + len(ask.tokens)] = True
-    shape = (len(asks), 1, width, slots + width)
-    mask = np.array(np.broadcast_to(visible[:, None, None], shape), order="C")
+    mask = np.empty((len(asks), 1, width, slots + width), dtype=bool)
+    mask[:] = visible[:, None, None]
     for whole, ask, begin in zip(mask[:, 0], asks, begins, strict=True):
         if ask.sees is not None:
             # Padded rows go on seeing every column of their ask.
@@ -186,6 +186,8 @@ def _stack(
 ) -> IntArray:
     """Stacks lists of different length into [B, width], each from its own beginning on."""
     width = max(map(len, lists)) if width is None else width
+    if len(lists) == 1 and len(lists[0]) == width:
+        return np.array(lists[0], dtype=np.int64, ndmin=2)
     stacked = np.full((len(lists), width), filler, dtype=np.int64)
     for target, numbers, begin in zip(stacked, lists, begins, strict=True):
         target[begin : begin + len(numbers)] = numbers

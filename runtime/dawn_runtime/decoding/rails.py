@@ -34,6 +34,7 @@ def apply(row: RowState, decision: Decision, answers: Sequence[Answer]) -> RowSt
         revoked,
         final=decision.final,
         fed=sum(len(answer.ask.tokens) for answer in answers),
+        predicted=sum(len(answer.ask.predict) for answer in answers),
         memory=decision.memory,
         kept=_kept(row, decision, answers),
         linked=decision.linked,

@@ -4,7 +4,7 @@ A step makes a new `RowState`; nothing is written in place, so an earlier state 
 and shown.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,7 @@ class RowState:
         commit_confidence: float32 [L] confidence of the decision, NaN likewise.
         step: Number of steps taken.
         fed: Positions fed to the engine so far, over all steps.
+        predicted: Of how many of them the head was computed.
         reused: Tokens of the prompt whose keys were taken over from an earlier text.
         memory: What the scheme remembers of this row, None if nothing.
         kept: Whose keys are kept, None if there are none.
@@ -68,10 +69,13 @@ class RowState:
     limit: int
     step: int = 0
     fed: int = 0
+    predicted: int = 0
     reused: int = 0
     memory: Any = None
     kept: Kept | None = None
     linked: int = 0
+    _found: tuple[int | None] | None = field(default=None, init=False, repr=False)
+    """What `end` has found; a state never changes, so it looks once."""
 
     @classmethod
     def begin(
@@ -141,7 +145,7 @@ class RowState:
     @property
     def decided(self) -> int:
         """Number of positions decided so far, the given ones not counted."""
-        return int((self.commit_step >= 0).sum())
+        return int(np.count_nonzero(self.commit_step >= 0))
 
     @property
     def known(self) -> int:
@@ -159,11 +163,17 @@ class RowState:
 
         Nothing before it can change any more, so nothing after it matters.
         """
+        if self._found is None:
+            object.__setattr__(self, "_found", (self._first_end(),))
+        assert self._found is not None
+        return self._found[0]
+
+    def _first_end(self) -> int | None:
         if not self.end_tokens:
             return None
         answer = self.ids[self.start : min(self.final, self.limit)]
         hits = np.zeros(len(answer), dtype=bool)
-        for token in self.end_tokens:  # a few: cheaper than sorting them, three times a step
+        for token in self.end_tokens:  # a few: cheaper than sorting them
             hits |= answer == token
         return self.start + int(hits.argmax()) if hits.any() else None
 
@@ -187,6 +197,7 @@ class RowState:
         *,
         final: int | None = None,
         fed: int = 0,
+        predicted: int = 0,
         memory: Any = None,
         kept: Kept | None = None,
         linked: bool = True,
@@ -201,6 +212,7 @@ class RowState:
             final: As in the attribute, never less than it is and never beyond the decided prefix;
                 None is that prefix.
             fed: Positions that the step fed to the engine.
+            predicted: Of how many the head was computed.
             memory: As in the attribute, after the step.
             kept: The same.
             linked: Whether a dependency graph had an edge in the step.
@@ -223,6 +235,7 @@ class RowState:
             final=prefix if final is None else min(max(self.final, final), prefix),
             step=self.step + 1,
             fed=self.fed + fed,
+            predicted=self.predicted + predicted,
             memory=memory,
             kept=kept,
             linked=self.linked + linked,

@@ -11,7 +11,7 @@ To add a policy: one file with a class decorated by `@POLICIES.register`, and on
 
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, fields
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 
@@ -52,6 +52,8 @@ class Needs:
 
     def __or__(self, other: "Needs") -> "Needs":
         """Returns what two parts of a rule read together."""
+        if other == _NOTHING:
+            return self
         order = ("none", "candidates", "all")
         evidence = max(self.evidence, other.evidence, key=order.index)
         flags = {
@@ -60,6 +62,9 @@ class Needs:
             if field.name != "evidence"
         }
         return Needs(evidence=evidence, **flags)
+
+
+_NOTHING: Final = Needs()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

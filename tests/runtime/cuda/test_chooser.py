@@ -83,7 +83,9 @@ def random_row(rng: np.random.Generator, length: int, policy: Policy) -> tuple[R
     window = Part(begin, end, tuple(rng.permutation(np.arange(end, length))[: rng.integers(0, 9)]))
     if rng.random() < 0.4:
         return row, Unmask(policy, window, rng.choice(np.array([NoCache(), Dual()])))
-    cache = rng.choice(np.array([Dual("never"), Prefix("never")]))
+    few = {"feed": str(rng.choice(["all", "undecided"]))}
+    few["head"] = str(rng.choice(["all", "candidates"]))
+    cache = rng.choice(np.array([Dual("never", **few), Prefix("never", **few)]))
     positions = rng.permutation(length)[: rng.integers(1, length + 1)]
     tokens = np.where(rng.random(len(positions)) < 0.9, ids[positions], 55)
     past = Past(

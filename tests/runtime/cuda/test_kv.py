@@ -173,7 +173,7 @@ def test_heads_of_an_odd_number_of_bytes_are_refused(host: HostDevice) -> None:
         DeviceKv(host, info, 4)
 
 
-@pytest.mark.parametrize("cache", ["dual", "prefix", "dual:refresh=3"])
+@pytest.mark.parametrize("cache", ["dual", "prefix", "dual:refresh=3", "dual:feed=undecided"])
 def test_decoding_with_keys_on_a_device_decides_the_same(cache: str, host: HostDevice) -> None:
     fake = FakeEngine(MANIFEST, HashModel(32, 4))
     engine = HostEngine(fake, host)

@@ -32,6 +32,7 @@ from support.decoding import MASK, POLICIES, begin, commit, finished, states
 
 CACHES = [
     *(Prefix(), Dual(), Prefix("never"), Dual("never"), Prefix(3), Dual(3)),
+    *(Dual(feed="undecided"), Prefix("never", feed="undecided"), Dual(3, feed="undecided")),
     *(Trailing(before=2), Trailing(5, before=3), Trailing("never", before=1)),
 ]
 CONFIDENCE_RULES = [policy for policy in POLICIES if policy.needs == Needs()]
@@ -306,5 +307,7 @@ def test_a_masked_id_that_is_given_back_never_stays_in_the_cache() -> None:
 
 @pytest.mark.parametrize("refresh", [0, -1, 1.5, True, "blocks", None])
 def test_refresh_rule_must_be_one_of_three(refresh: object) -> None:
-    with pytest.raises(OptionError, match="cache 'dual': use block, never or a number of commits"):
+    with pytest.raises(
+        OptionError, match="cache 'dual': use block, never, drift or a number of commits"
+    ):
         Dual(refresh)  # type: ignore[arg-type]

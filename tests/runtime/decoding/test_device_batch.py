@@ -46,6 +46,7 @@ KINDS = {
     "dual": Dual(),
     "dual, three commits": Dual(3),
     "prefix, never": Prefix("never"),
+    "dual, undecided": Dual(feed="undecided", head="candidates"),
 }
 SAMPLED = Sampling(temperature=0.7, seed=5)
 
@@ -111,6 +112,14 @@ def test_rows_on_a_device_end_as_they_do_in_numpy(
     _, _, engine = decode(host, schemes, seed, shift=shift, end=end, padding=padding)
     assert engine.runs
     assert all(inputs.want_logits for inputs in engine.others), "only where all rows are stuck"
+
+
+@pytest.mark.parametrize("policy", [DAWN, Threshold(0.6)], ids=lambda p: p.name)
+def test_where_a_cache_reads_evidence_the_host_decides(policy: Policy, host: HostDevice) -> None:
+    for cache in (Dual("drift", gamma=0.9, feed="undecided"), Dual(track=2)):
+        _, _, engine = decode(host, [Unmask(policy, Blocks(8), cache)] * 4, shift=1)
+        assert engine.others
+        assert not engine.runs
 
 
 def test_the_same_holds_behind_a_driver(any_device: Device) -> None:

@@ -77,7 +77,9 @@ def run_fond(policy: Policy | str, share: float, seed: int, **settings: Any) -> 
     window=st.sampled_from(
         ["blocks:block_length=6", "single", "sliding:block_length=5", "pruned:near=2"]
     ),
-    cache=st.sampled_from(["none", "prefix", "dual:refresh=2", "dual:refresh=never"]),
+    cache=st.sampled_from(
+        ["none", "prefix", "dual:refresh=2", "dual:feed=undecided,refresh=never"]
+    ),
     temperature=st.sampled_from([0.0, 0.0, 1.0]),
 )
 @settings(max_examples=12)

@@ -171,14 +171,14 @@ def test_rows_of_positions_that_are_not_fed_are_refused() -> None:
     """A cached step of position 2 alone has no row for position 1."""
     row = RowState.begin(np.array([5]), 2, MASK)
     plan = make_plan(row, Single(), NoCache(), Needs(), None)
-    assert plan.rows(np.array([1, 2])).tolist() == [1, 2]
+    assert plan.rows(np.array([1, 2]))[0].tolist() == [1, 2]
     some = type(plan)(
         plan.window,
         *(np.array([2]),) * 2,
         *(plan.predicted, plan.evidence, *(plan.slots,) * 3),
         None,
     )
-    assert some.rows(np.array([2])).tolist() == [0]
+    assert [one.tolist() for one in some.rows(np.array([2]), np.array([2, 2]))] == [[0], [0, 0]]
     with pytest.raises(OptionError, match=r"feeds no row for positions \[1\]"):
         some.rows(np.array([1, 2]))
 

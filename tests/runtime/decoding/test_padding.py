@@ -18,7 +18,9 @@ PROMPTS = st.lists(
 )
 
 
-@pytest.mark.parametrize("cache", ["none", "prefix", "dual", "dual:refresh=3"])
+@pytest.mark.parametrize(
+    "cache", ["none", "prefix", "dual", "dual:refresh=3", "dual:feed=undecided"]
+)
 @pytest.mark.parametrize("shift", [0, 1])
 @given(requests=PROMPTS, policy=st.sampled_from(POLICIES), end=st.booleans())
 @settings(max_examples=12)

@@ -1,5 +1,7 @@
 """Windows over a row, and the row itself: commits, the end of an answer, the trace."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -54,6 +56,14 @@ def test_answer_ends_before_the_first_end_token_of_the_decided_prefix() -> None:
     assert (early.end, early.answer.tolist()) == (None, []), "position 1 is still open"
     done = commit(early, [1], 7, 1)
     assert (done.end, done.answer.tolist(), done.finished) == (2, [7], True)
+
+
+def test_a_row_that_ends_elsewhere_looks_for_its_end_anew() -> None:
+    row = commit(RowState.begin(np.array([5]), 4, MASK, (END,)), [1, 2], [7, END], 1)
+    assert row.end == 2
+    assert replace(row, final=2).end is None
+    assert replace(row, end_tokens=(7,)).end == 1
+    assert row.end == 2
 
 
 def test_trace_lists_commits_by_step_and_position() -> None:

@@ -38,6 +38,7 @@ from support.device_engine import HostEngine
 SCHEDULES, TESTS = 200, 10
 ROWS = 8
 CACHE_NAMES = ["none", "prefix", "dual", "dual:refresh=never", "prefix:refresh=2"]
+CACHE_NAMES += ["dual:feed=undecided", "prefix:refresh=4,feed=undecided,head=candidates"]
 WINDOWS = [Blocks(4), Blocks(6), Single(), Sliding(5), Pruned(4, near=2)]
 SAMPLINGS = [GREEDY, GREEDY, GREEDY, Sampling(0.8, seed=5), Sampling(1.0, top_k=6, seed=1)]
 

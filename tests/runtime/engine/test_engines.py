@@ -77,6 +77,13 @@ def full_pass(ids: list[list[int]], **changes: Any) -> StepInputs:
             },
             "past_key.0 is float16 .* expected float32",
         ),
+        (
+            {
+                "past": tuple(np.zeros((1, 1, 3, 2), kind) for kind in (np.float32, np.float16)),
+                "attention_mask": np.ones((1, 1, 2, 5), dtype=bool),
+            },
+            "past_value.0 is float16 .* expected float32",
+        ),
     ],
 )
 def test_inputs_that_break_the_contract_are_named(changes: dict[str, Any], message: str) -> None:

@@ -91,6 +91,11 @@ class BlockCausal(Unmask):
                 f"the model decides block by block; use cache {', '.join(map(repr, _KEEPS))}, "
                 f"got {self.cache.name!r}"
             )
+        if self.cache != type(self.cache)():
+            raise OptionError(
+                f"the model decides block by block, and so are its keys kept; leave the options of "
+                f"cache {self.cache.name!r} out, got {self.cache}"
+            )
         self.check_guidance()
         if self.causal and not self.carry:
             raise OptionError(

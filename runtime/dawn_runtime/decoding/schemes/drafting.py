@@ -97,6 +97,12 @@ class Drafting(Scheme):
             raise OptionError(
                 f"scheme {self.name!r}: a cache is refreshed at each block; got {self.cache}"
             )
+        for name, followed in (("feed", "all"), ("head", "all"), ("track", 0)):
+            if getattr(self.cache, name, followed) != followed:
+                raise OptionError(
+                    f"scheme {self.name!r}: drafts feed and predict a block and no more; leave "
+                    f"{name} out, got {self.cache}"
+                )
 
     def stuck(self, row: RowState, answers: Sequence[Answer]) -> bool:
         """Tells whether a draft has open positions, and all are predicted to be the mask."""

@@ -44,17 +44,22 @@ class RowPlan:
     sees: BoolArray | None = None
     shift: int = 0
 
-    def rows(self, positions: IntArray) -> IntArray:
-        """Returns which rows of the step stand at some positions.
+    def rows(self, *lists: IntArray) -> list[IntArray]:
+        """Returns which rows of the step stand at some positions, for several lists of them.
 
         Raises:
             OptionError: A position is not fed.
         """
-        end = int(self.fed.max()) + 1
-        if self.sees is None and len(self.fed) == end and positions.max(initial=0) < end:
-            return positions  # everything up to there is fed: row and position are the same
-        rows = inverse(self.fed, 1 + max(end, int(positions.max(initial=0))))[positions]
-        if (rows < 0).any():
+        end, most = int(self.fed.max()) + 1, max(int(one.max(initial=0)) for one in lists)
+        if self.sees is None and len(self.fed) == end and most < end:
+            return [*lists]  # everything up to there is fed: row and position are the same
+        places = inverse(self.fed, 1 + max(end, most))
+        return [self._checked(places[one], one) for one in lists]
+
+    @staticmethod
+    def _checked(rows: IntArray, positions: IntArray) -> IntArray:
+        """Refuses a position that is not fed."""
+        if np.count_nonzero(rows < 0):
             missing = positions[rows < 0].tolist()
             raise OptionError(
                 f"the cache strategy feeds no row for positions {missing[:4]}; "
@@ -79,7 +84,7 @@ def make_plan(
         OptionError: The window holds no undecided position.
     """
     begin, end = span = window.span(row)
-    candidates = begin + np.flatnonzero(row.masked[begin:end])
+    candidates = begin + row.masked[begin:end].nonzero()[0]
     if not candidates.size:
         raise OptionError(
             f"window {window.name!r} spans {span}, where nothing is undecided; "
@@ -91,23 +96,24 @@ def make_plan(
         stored = layout[visible[layout]]
     else:
         kept, layout = row.kept, None
-        first, after = cache.recomputed(row, span)
         old = ~kept.current(row.ids)
-        fed = old.copy()
-        # The row that predicts the first position of the window.
-        lead = row.shift if cache.leads(row, span) else 0
-        fed[max(first - lead, 0) : after] = True
-        fed &= visible
-        stored = kept.positions[(fed if cache.rewrites else fed & old)[kept.positions]]
+        anew = old.copy()
+        anew[cache.renewed(row, span, last)] = True
+        fed = (anew | cache.feeds(row, span)) & visible
+        stored = kept.positions[(fed if cache.rewrites else fed & anew)[kept.positions]]
     attended = nothing() if kept is None else kept.positions[(visible & ~fed)[kept.positions]]
-    positions = np.flatnonzero(fed)
+    positions = fed.nonzero()[0]
     every = positions if layout is not None else candidates
-    wanted = _wanted(row, end, needs, visible, candidates) & seen(fed, row.shift)
+    predicted = candidates
+    more = needs.known_predictions or needs.later_predictions
+    if more and (layout is not None or cache.predicts_known()):
+        wanted = _wanted(row, end, needs, visible, candidates)
+        predicted = (wanted & seen(fed, row.shift)).nonzero()[0]
     return RowPlan(
         window=span,
         candidates=candidates,
         fed=positions,
-        predicted=np.flatnonzero(wanted),
+        predicted=predicted,
         evidence={"none": nothing(), "candidates": candidates, "all": every}[needs.evidence],
         attended=attended,
         slots=attended if kept is None else kept.slots(attended),

@@ -89,8 +89,9 @@ class Unmask(Scheme):
 
     @property
     def needs(self) -> Needs:
-        """What the policy and its guards read."""
-        return reduce(or_, (guard.needs for guard in self.guards), self.policy.needs)
+        """What the policy, its guards and the cache read."""
+        others = (*(guard.needs for guard in self.guards), self.cache.needs)
+        return reduce(or_, others, self.policy.needs)
 
     def plan(self, row: RowState) -> RowPlan:
         """Plans the next step of an unfinished row."""
@@ -118,14 +119,15 @@ class Unmask(Scheme):
         """Asks for one pass, full or cached, and with guidance for the same without the prompt."""
         needs, plan = self.needs, self.plan(row)
         predicting = np.maximum(plan.predicted - plan.shift, 0) if plan.shift else plan.predicted
+        predict, evidence, store = plan.rows(predicting, plan.evidence, plan.stored)
         asked = Ask(
             tokens=row.ids[plan.fed],
             positions=plan.fed,
             sees=plan.sees,
             kept=plan.slots,
-            predict=plan.rows(predicting),
-            evidence=plan.rows(plan.evidence),
-            store=plan.rows(plan.stored),
+            predict=predict,
+            evidence=evidence,
+            store=store,
             logits=needs.logits or self.sampling.reads_logits or self.sampling.guidance > 0,
             entropy=needs.entropy,
             margin=needs.margin,
@@ -166,6 +168,8 @@ class Unmask(Scheme):
         needs = self.policy.needs
         kernel = self.policy.kernel(len(ask.kept) + len(ask.tokens))
         if kernel is None or ask.logits or needs.history or self.guards:
+            return None
+        if self.cache.needs.evidence != "none":  # which would stay on the device
             return None
         if kernel.graph:
             return _graph_view(row, ask.note, kernel) if needs.evidence == "all" else None
@@ -298,6 +302,9 @@ class Unmask(Scheme):
             if plan.stored.size:
                 full = FullPass(plan.window, row.decided)
                 means = _spread_means(row, answer, view) if needs.evidence == "all" else None
+        if full is not None:
+            seen = self.cache.watch(row, view, plan.attended, full)
+            full = full if seen is full.seen else replace(full, seen=seen)
         keeps = full is not None and needs.known_predictions
         memory = view.memory if needs.history else None
         return Past(memory, full, view.confidence if keeps else None, means)

@@ -101,7 +101,9 @@ class OrtEngine:
         if session is None:
             raise EngineError(f"{self._info.name}: the engine is closed; open the artifact again")
         if self._check:
-            check_inputs(inputs, self._info)
+            feeds = check_inputs(inputs, self._info)
+        else:
+            feeds = named_inputs(inputs, measures=self._info.measures)
         check_rows(inputs, self._info)
         names = ["tokens", "confidence", "attention"]
         names += ["logits"] if inputs.want_logits else []
@@ -109,7 +111,7 @@ class OrtEngine:
         names += self._present_names if inputs.want_present else []
         options = self._run_options()
         with translated(_NAME, "run the graph"), stoppable(partial(_stop, options)):
-            arrays = session.run(names, self._feeds(inputs), options)
+            arrays = session.run(names, feeds | self._empty(inputs), options)
         found = dict(zip(names, arrays, strict=True))
         return StepOutputs(
             tokens=found["tokens"],
@@ -125,15 +127,14 @@ class OrtEngine:
         """Frees the session."""
         self._session = None
 
-    def _feeds(self, inputs: StepInputs) -> dict[str, NDArray[Any]]:
-        """Names the inputs; without a cache the graph still wants arrays, of length 0."""
-        feeds = named_inputs(inputs, measures=self._info.measures)
-        if not inputs.past:
-            info = self._info
-            shape = (len(inputs.input_ids), info.kv_heads, 0, info.head_dim)
-            empty = np.zeros(shape, dtype=info.kv_dtype)
-            feeds.update(dict.fromkeys(contract.kv_names("past", info.layers), empty))
-        return feeds
+    def _empty(self, inputs: StepInputs) -> dict[str, NDArray[Any]]:
+        """Returns what the graph wants without a cache, too: arrays of length 0."""
+        if inputs.past:
+            return {}
+        info = self._info
+        shape = (len(inputs.input_ids), info.kv_heads, 0, info.head_dim)
+        empty = np.zeros(shape, dtype=info.kv_dtype)
+        return dict.fromkeys(contract.kv_names("past", info.layers), empty)
 
 
 def _stop(options: Any) -> None:
