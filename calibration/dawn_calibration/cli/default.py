@@ -148,7 +148,7 @@ def _source(args: argparse.Namespace) -> str:
     if args.data is not None:
         return f"lines of {Path(args.data).name}"
     names = {question.strip() for question in args.tasks.split(",")}
-    return f"held-out items of {'the learned tasks' if names == {'all'} else args.tasks}"
+    return f"held-out items of {'all tasks' if names == {'all'} else args.tasks}"
 
 
 def _print(choice: Choice, manifest: Manifest, args: argparse.Namespace) -> None:
