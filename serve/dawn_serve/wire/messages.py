@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from dawn_runtime.checks import shown
-from dawn_serve.wire.kinds import RequestError
+from dawn_serve.wire.kinds import RequestError, Text
+from dawn_serve.wire.tools import called
 
 ROLES: Final = ("system", "developer", "user", "assistant", "tool")
 """A role ends up beside special tokens in most templates, so it is one of a few."""
@@ -12,11 +13,14 @@ ROLES: Final = ("system", "developer", "user", "assistant", "tool")
 _CALLED: Final = {"developer": "system"}
 """Roles that templates know under an older name."""
 
-_PASSED: Final = ("name", "tool_calls", "tool_call_id")
-"""Fields that a template may know."""
+_PASSED: Final = ("name", "tool_call_id")
+"""Fields with a text that a template may know."""
 
-_IGNORED: Final = ("refusal", "audio", "annotations", "function_call", "reasoning_content")
-"""Fields of answers that clients send back, all of them empty where this server wrote them."""
+_EMPTY: Final = ("refusal", "audio", "annotations", "function_call", "images")
+"""Fields of other answers, which clients send back; there is nothing in them that is read here."""
+
+_RENAMED: Final = {"thinking": "reasoning_content", "tool_name": "name"}
+"""What Ollama's clients call what templates know by another name."""
 
 
 def message(where: str, value: Mapping[str, Any]) -> dict[str, Any]:
@@ -34,19 +38,33 @@ def message(where: str, value: Mapping[str, Any]) -> dict[str, Any]:
         raise RequestError(
             f"{where}.role is {shown(role)}; expected one of {', '.join(ROLES)}", f"{where}.role"
         )
-    for name in value:
-        if name not in ("role", "content", *_PASSED, *_IGNORED):
-            raise RequestError(
-                f"{where} has the field {shown(name)}; expected role and content", f"{where}.{name}"
-            )
+    given = {_RENAMED.get(k, k): v for k, v in value.items() if v is not None}
     found: dict[str, Any] = {"role": _CALLED.get(role, role)}
-    found |= {name: value[name] for name in _PASSED if value.get(name) is not None}
-    content = value.get("content")
+    found |= _beside(where, {k: v for k, v in given.items() if k not in ("role", "content")}, role)
+    content = given.get("content")
     if content is None and not found.get("tool_calls"):
         raise RequestError(
             f"{where} has no content; give the text of the message as content", f"{where}.content"
         )
     found["content"] = "" if content is None else text_of(f"{where}.content", content)
+    return found
+
+
+def _beside(where: str, given: Mapping[str, Any], role: str) -> dict[str, Any]:
+    """What a message has beside role and content."""
+    found: dict[str, Any] = {}
+    for name, value in given.items():
+        place = f"{where}.{name}"
+        if name == "tool_calls" and value and role == "assistant":
+            found[name] = called(place, value)
+        elif name in _PASSED or (name == "reasoning_content" and role == "assistant"):
+            found[name] = Text().read(place, value)
+        elif value or name not in (*_EMPTY, "tool_calls", "reasoning_content"):
+            raise RequestError(
+                f"{where} has the field {shown(name)}; expected role and content, or calls of "
+                "tools and their results",
+                place,
+            )
     return found
 
 
