@@ -72,6 +72,8 @@ class ScriptedModel(HashModel):
 
     def _start(self, tokens: Any) -> int:
         """Place behind the last opening."""
+        if len(tokens) < len(self._opening):
+            return 0
         windows = np.lib.stride_tricks.sliding_window_view(tokens, len(self._opening))
         found = np.flatnonzero((windows == self._opening).all(axis=1))
         return int(found[-1]) + len(self._opening) if found.size else 0

@@ -20,7 +20,7 @@ from dawn_serve.wire.kinds import (
     Schema,
     Text,
 )
-from dawn_serve.wire.messages import text_of
+from dawn_serve.wire.messages import TEXT, object_of, parts_of, text_of
 from dawn_serve.wire.records import wire
 from dawn_serve.wire.tools import CANNOT_FORCE, CLIENT_TOOLS, ToolName, call
 
@@ -69,7 +69,8 @@ def _block(where: str, role: str, block: object) -> tuple[str, Any]:
         return kind, call(Text().read(f"{where}.id", block.get("id")), name, arguments)
     if kind == "tool_result":
         number = Text().read(f"{where}.tool_use_id", block.get("tool_use_id"))
-        text = text_of(f"{where}.content", block.get("content") or "")
+        content = block.get("content")
+        text = "" if content is None else text_of(f"{where}.content", content)
         return kind, {"role": "tool", "tool_call_id": number, "content": text}
     return kind, text_of(where, [block])
 
@@ -96,6 +97,27 @@ def _asked(blocks: list[tuple[str, Any]]) -> list[dict[str, Any]]:
 
 def _joined(blocks: list[tuple[str, Any]], wanted: str) -> str:
     return "".join(inside for kind, inside in blocks if kind == wanted)
+
+
+def _block_of(kind: str, **fields: Schema) -> Schema:
+    """The schema of a block, all fields required."""
+    properties = {"type": {"enum": [kind]}, **fields}
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+_RESULT: Final[Schema] = _block_of("tool_result", tool_use_id=TEXT)
+_RESULT["properties"]["content"] = parts_of()
+_ASKED: Final[Schema] = {"role": {"enum": ["user"]}, "content": parts_of(_RESULT)}
+_ANSWERED: Final[Schema] = {
+    "role": {"enum": ["assistant"]},
+    "content": parts_of(
+        _block_of("thinking", thinking=TEXT),
+        _block_of("tool_use", id=TEXT, name=ToolName().schema(), input={"type": "object"}),
+    ),
+}
+_MESSAGE: Final[Schema] = {
+    "anyOf": [object_of(_ASKED, "role", "content"), object_of(_ANSWERED, "role", "content")]
+}
 
 
 class Thinking(Kind):
@@ -157,7 +179,7 @@ class Counted:
     """What is counted, and what an answer needs too."""
 
     messages: list[list[dict[str, Any]]] = wire(
-        ListOf(Object(_message, {"role": Text(), "content": Text()}, ("role", "content")), 1),
+        ListOf(Object(_message, described=_MESSAGE), 1),
         "the conversation so far",
     )
     model: str | None = wire(Text(1, 256), "its name, as /v1/models has it", default=None)

@@ -7,11 +7,11 @@ from typing import Any, Final
 from dawn_runtime import Conversation
 from dawn_serve.wire.decoding import Decoding
 from dawn_serve.wire.kinds import AnyOf, Flag, Integer, ListOf, Object, RequestError, Text
-from dawn_serve.wire.messages import message
+from dawn_serve.wire.messages import MESSAGE, message
 from dawn_serve.wire.records import wire
 
 _PIECE: Final = AnyOf((Text(), Integer(1)))
-_MESSAGES: Final = ListOf(Object(message, {"role": Text(), "content": Text()}, ("role",)), 1)
+_MESSAGES: Final = ListOf(Object(message, described=MESSAGE), 1)
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from dawn_runtime.checks import shown
-from dawn_serve.wire.kinds import RequestError, Text
-from dawn_serve.wire.tools import called
+from dawn_serve.wire.kinds import RequestError, Schema, Text
+from dawn_serve.wire.tools import CALL, MOST_CALLS, called
 
 ROLES: Final = ("system", "developer", "user", "assistant", "tool")
 """A role ends up beside special tokens in most templates, so it is one of a few."""
+
 
 _CALLED: Final = {"developer": "system"}
 """Roles that templates know under an older name."""
@@ -21,6 +22,61 @@ _EMPTY: Final = ("refusal", "audio", "annotations", "function_call", "images")
 
 _RENAMED: Final = {"thinking": "reasoning_content", "tool_name": "name"}
 """What Ollama's clients call what templates know by another name."""
+
+
+TEXT: Final[Schema] = {"type": "string"}
+
+
+def object_of(properties: Schema, *required: str) -> Schema:
+    """Returns the schema of an object that has no other fields.
+
+    Args:
+        properties: Schemas of its fields.
+        required: Those that it must have.
+    """
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(required),
+        "additionalProperties": False,
+    }
+
+
+def parts_of(*blocks: Schema) -> Schema:
+    """Returns the schema of a content that is a text or a list of blocks.
+
+    Args:
+        blocks: Schemas of the kinds of blocks beside those of text.
+    """
+    kinds = [_TEXT_PART, *blocks]
+    return {"anyOf": [TEXT, {"type": "array", "items": {"anyOf": kinds}}]}
+
+
+_TEXT_PART: Final[Schema] = {
+    "type": "object",
+    "properties": {"type": {"enum": ["text"]}, "text": TEXT},
+    "required": ["type", "text"],
+}
+_USUAL: Final[Schema] = {
+    "name": TEXT,
+    "tool_call_id": TEXT,
+    **{name: {"type": "null"} for name in _EMPTY},
+}
+_BY_ROLE: Final[Schema] = {"role": {"enum": list(ROLES)}, "content": parts_of(), **_USUAL}
+_CALLING: Final[Schema] = {
+    "role": {"enum": ["assistant"]},
+    "content": {"anyOf": [*parts_of()["anyOf"], {"type": "null"}]},
+    "reasoning_content": TEXT,
+    "tool_calls": {"type": "array", "minItems": 1, "items": CALL, "maxItems": MOST_CALLS},
+    **_USUAL,
+}
+MESSAGE: Final[Schema] = {
+    "anyOf": [
+        object_of(_BY_ROLE, "role", "content"),
+        object_of(_CALLING, "role", "tool_calls"),
+    ]
+}
+"""What a schema tells of a message."""
 
 
 def message(where: str, value: Mapping[str, Any]) -> dict[str, Any]:

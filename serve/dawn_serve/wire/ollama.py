@@ -7,7 +7,7 @@ from typing import Any, Final
 from dawn_runtime import Conversation
 from dawn_serve.wire.decoding import STOPS, Decoding, setting
 from dawn_serve.wire.kinds import Flag, Ignored, Integer, ListOf, Object, Only, Text
-from dawn_serve.wire.messages import message
+from dawn_serve.wire.messages import MESSAGE, message
 from dawn_serve.wire.records import read_record, wire
 from dawn_serve.wire.tools import FUNCTION_TOOLS
 
@@ -55,7 +55,7 @@ class OllamaChatRequest:
 
     model: str = wire(Text(1, 256), "its name, as /api/tags has it")
     messages: list[dict[str, Any]] = wire(
-        ListOf(Object(message, {"role": Text(), "content": Text()}, ("role",)), 1),
+        ListOf(Object(message, described=MESSAGE), 1),
         "the conversation so far",
     )
     stream: bool = wire(Flag(), "send the answer as it becomes final", default=True)

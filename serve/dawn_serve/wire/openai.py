@@ -19,7 +19,7 @@ from dawn_serve.wire.kinds import (
     Schema,
     Text,
 )
-from dawn_serve.wire.messages import message
+from dawn_serve.wire.messages import MESSAGE, message
 from dawn_serve.wire.records import read_record, wire
 from dawn_serve.wire.tools import CANNOT_FORCE, CANNOT_LIMIT, FUNCTION_TOOLS
 
@@ -54,7 +54,7 @@ class Prompts(Kind):
         """As in `Kind`."""
         ids: Schema = {"type": "array", "items": Integer().schema(), "minItems": 1}
         several: Schema = {"type": "array", "minItems": 1, "maxItems": MOST_PROMPTS}
-        text: Schema = {"type": "string"}
+        text: Schema = {"type": "string", "minLength": 1}
         return {"anyOf": [text, ids, several | {"items": text}, several | {"items": ids}]}
 
 
@@ -151,7 +151,7 @@ class ChatRequest(Common):
     """An answer in a conversation."""
 
     messages: list[Mapping[str, Any]] = wire(
-        ListOf(Object(message, {"role": Text(), "content": Text()}, ("role",)), 1, 2**16),
+        ListOf(Object(message, described=MESSAGE), 1, 2**16),
         "the conversation so far",
     )
     max_completion_tokens: int | None = wire(

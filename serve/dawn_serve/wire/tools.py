@@ -117,6 +117,31 @@ CLIENT_TOOLS: Final = Tools(
 )
 
 
+_FUNCTION: Final[Schema] = {
+    "type": "object",
+    "properties": {
+        "name": ToolName().schema(),
+        "arguments": {
+            "anyOf": [
+                {"type": "object"},
+                {"type": "string", "contentMediaType": "application/json"},
+            ]
+        },
+    },
+    "required": ["name"],
+}
+CALL: Final[Schema] = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string"},
+        "type": {"enum": ["function"]},
+        "function": _FUNCTION,
+    },
+    "required": ["function"],
+}
+"""What a schema tells of a call that is sent back."""
+
+
 def called(where: str, calls: object) -> list[dict[str, Any]]:
     """Returns calls that a client sends back, as templates take them.
 
