@@ -2,7 +2,8 @@
 
 At the first signal (or when the application is told to) the server takes no more connections,
 refuses what waits, and lets what is being decoded come to its end, for `Edges.grace` seconds; what
-is left then ends with what there is of it. At the second signal that happens at once.
+is left then ends with what there is of it. At the second signal that happens after the step that is
+under way, and every client is still told; a third one does not wait for that.
 """
 
 import asyncio
@@ -160,6 +161,7 @@ class Server(uvicorn.Server):
         )
         super().__init__(config)
         self._service = service
+        self._signals = 0
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stops; called at the end of serving."""
@@ -167,10 +169,11 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Takes a signal: the first ends it, the second at once."""
-        if self.should_exit:
+        """Takes a signal: the first ends it, the second ends answers too, a third does not wait."""
+        self.force_exit = self._signals > 1
+        if self._signals == 1:
             self._service.scheduler.drain(0)
-            self.force_exit = True
+        self._signals += 1
         self.should_exit = True
 
     @contextmanager
