@@ -41,6 +41,7 @@ from dawn_runtime.errors import (
     OptionError,
     PromptError,
 )
+from dawn_runtime.given import Conversation
 from dawn_runtime.manifest import Manifest
 from dawn_runtime.open_batch import Event, OpenBatch
 from dawn_runtime.policies import (
@@ -87,6 +88,7 @@ __all__ = [
     "CommitStream",
     "Conv",
     "ConvDrawn",
+    "Conversation",
     "Credit",
     "Dapd",
     "Dawn",

@@ -17,13 +17,13 @@ from dawn_runtime._fields import Fields
 from dawn_runtime.artifact import Artifact
 from dawn_runtime.checks import check_flag, shown
 from dawn_runtime.errors import ArtifactError, DependencyError, OptionError, PromptError
-from dawn_runtime.given import Message, as_mappings
+from dawn_runtime.given import Message, as_mappings, as_tools
 from dawn_runtime.manifest import TEMPLATE_FILE, TOKENIZER_CONFIG_FILE
 
 
 @dataclass(frozen=True, slots=True)
 class ChatTemplate:
-    """A Jinja template over `messages`, `add_generation_prompt` and the special tokens.
+    """A Jinja template over `messages`, `tools`, `add_generation_prompt` and the special tokens.
 
     Attributes:
         source: Text of the template.
@@ -77,17 +77,26 @@ class ChatTemplate:
             )
         return cls(source, _special_tokens(config))
 
-    def render(self, messages: Iterable[Message], *, add_generation_prompt: bool = True) -> str:
+    def render(
+        self,
+        messages: Iterable[Message],
+        *,
+        tools: Iterable[Mapping[str, Any]] = (),
+        enable_thinking: bool | None = None,
+        add_generation_prompt: bool = True,
+    ) -> str:
         """Returns the prompt text of a conversation.
 
         Args:
             messages: The turns so far.
+            tools: What the model may call; a template that knows none leaves it out.
+            enable_thinking: Whether it is to reason first; None says nothing of it.
             add_generation_prompt: Whether the opening of the assistant's turn is appended.
 
         Raises:
-            PromptError: The messages are none, or the template refuses them, fails on them or
+            PromptError: Messages or tools are none, or the template refuses them, fails on them or
                 takes too much time or memory for them.
-            OptionError: `add_generation_prompt` is neither True nor False.
+            OptionError: A truth value is neither True nor False.
             DependencyError: Jinja is not installed.
         """
         if not _is_installed("jinja2"):
@@ -95,18 +104,23 @@ class ChatTemplate:
                 "chat needs the jinja2 package, which is not installed; pip install dawn-edge"
             )
         opening = check_flag("chat template", "add_generation_prompt", add_generation_prompt)
-        checked = as_mappings(messages)
+        checked, offered = as_mappings(messages), as_tools(tools)
         try:
             plain = [_plain(message) for message in checked]
+            offers = [_plain(tool, "tools") for tool in offered]
         except RecursionError as error:
             raise PromptError("messages are nested too deeply, or hold themselves") from error
         variables = {
             "messages": plain,
             "add_generation_prompt": opening,
-            "tools": None,
+            "tools": offers or None,
             "documents": None,
             **self.special_tokens,
         }
+        if enable_thinking is not None:
+            variables["enable_thinking"] = check_flag(
+                "chat template", "enable_thinking", enable_thinking
+            )
         return rendering.render(self.source, variables)
 
 
@@ -118,18 +132,18 @@ def _is_installed(package: str) -> bool:
         return False
 
 
-def _plain(value: object) -> Any:
+def _plain(value: object, name: str = "messages") -> Any:
     """Returns a value as JSON has it, and refuses what JSON would change or cannot spell."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, np.generic):
-        return _plain(value.item())
+        return _plain(value.item(), name)
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: _plain(item, name) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [_plain(item, name) for item in value]
     raise PromptError(
-        f"messages hold {shown(value)}; expected texts, numbers, truth values, lists and objects "
+        f"{name} hold {shown(value)}; expected texts, numbers, truth values, lists and objects "
         "with texts as keys"
     )
 

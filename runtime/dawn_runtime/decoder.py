@@ -373,9 +373,9 @@ class Decoder:
         return self._reader.tokenizer
 
     @property
-    def has_chat(self) -> bool:
-        """Whether the artifact has a template for the turns of a chat."""
-        return self._reader.chat is not None
+    def chat(self) -> ChatTemplate | None:
+        """Messages to prompt text; None if the artifact takes no messages."""
+        return self._reader.chat
 
     @property
     def prefixes(self) -> PrefixCache:

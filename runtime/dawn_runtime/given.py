@@ -5,22 +5,52 @@ is gone through exactly once, here. What only happens to be iterable is refused:
 of characters, bytes are no ids, an object is no list of its keys.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dawn_runtime.checks import is_integer, shown
+from dawn_runtime.checks import check_flag, is_integer, shown
 from dawn_runtime.errors import PromptError
 from dawn_runtime.native import native_errors
 
 Message = Mapping[str, Any]
 """One turn: `{"role": "user", "content": "..."}`; roles are up to the template."""
 
-Checked = str | tuple[Message, ...] | NDArray[np.integer[Any]]
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Conversation:
+    """Messages of a chat, and what else a chat template may be told.
+
+    A template that does not know a variable leaves it out without a word.
+
+    Attributes:
+        messages: The turns so far; a tuple whatever iterable was given.
+        tools: What the model may call, each an object as OpenAI's API describes it; a tuple.
+        enable_thinking: Whether the model is to reason before it answers; None is up to the
+            template.
+
+    Raises:
+        PromptError: The messages are none, or the tools no list of objects.
+        OptionError: `enable_thinking` is something else.
+    """
+
+    messages: Iterable[Message]
+    tools: Iterable[Mapping[str, Any]] = ()
+    enable_thinking: bool | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "messages", as_messages(self.messages))
+        object.__setattr__(self, "tools", as_tools(self.tools))
+        if self.enable_thinking is not None:
+            check_flag("conversation", "enable_thinking", self.enable_thinking)
+
+
+Checked = str | tuple[Message, ...] | Conversation | NDArray[np.integer[Any]]
 """A prompt of known type: text, messages with role and content, or a list of integers."""
 
 MOST_ITEMS = 2**20
@@ -61,12 +91,12 @@ def _iterator(value: object) -> Iterator[Any] | None:
 
 
 def as_prompt(value: object) -> Checked:
-    """Finds out what a prompt is: a text, messages or ids.
+    """Finds out what a prompt is: a text, a conversation, messages or ids.
 
     Raises:
         PromptError: It is none of them, or what it is it is not wholly.
     """
-    if isinstance(value, str):
+    if isinstance(value, (str, Conversation)):
         return value
     if _is_buffer(value):
         return as_ids(value)
@@ -126,6 +156,20 @@ def as_mappings(value: object) -> tuple[Message, ...]:
         if not isinstance(message, Mapping):
             raise PromptError(f"messages[{number}] is {shown(message)}; expected {expected}")
     return tuple(items)
+
+
+def as_tools(value: object) -> tuple[Mapping[str, Any], ...]:
+    """Returns what a model may call, whatever fields it has, which is up to a template.
+
+    Raises:
+        PromptError: They are no list of objects.
+    """
+    expected = "a list of objects such as {'type': 'function', 'function': {'name': 'add'}}"
+    tools = listed(value, "tools", expected)
+    for number, tool in enumerate(tools):
+        if not isinstance(tool, Mapping):
+            raise PromptError(f"tools[{number}] is {shown(tool)}; expected {expected}")
+    return tuple(tools)
 
 
 def _check_message(where: str, message: Message) -> None:

@@ -14,6 +14,7 @@ from dawn_runtime.checks import is_integer, shown
 from dawn_runtime.errors import PromptError
 from dawn_runtime.given import (
     Checked,
+    Conversation,
     Message,
     as_ids,
     as_messages,
@@ -24,8 +25,8 @@ from dawn_runtime.literal import Literal, SpecialToken
 from dawn_runtime.manifest import Manifest
 from dawn_runtime.tokenizer import Tokenizer
 
-Prompt = str | Iterable[Message] | Iterable[int] | IntArray
-"""Text, messages of a chat, or token ids; any iterable of them."""
+Prompt = str | Iterable[Message] | Conversation | Iterable[int] | IntArray
+"""Text, messages of a chat (any iterable, or with tools a `Conversation`), or token ids."""
 
 Template = Iterable[str | int]
 """Given text and, as numbers, how many tokens are to be decided between it."""
@@ -113,7 +114,9 @@ class PromptReader:
         if isinstance(checked, str):
             return self._checked(self._encode(checked, special=True))
         if isinstance(checked, tuple):
-            return self._checked(self._read_messages(checked))
+            checked = Conversation(checked)
+        if isinstance(checked, Conversation):
+            return self._checked(self._read_conversation(checked))
         return self._checked(checked)
 
     def text_tokenizer(self) -> Tokenizer:
@@ -205,7 +208,7 @@ class PromptReader:
             return self._checked(self._encode(piece, special=special))
         return np.full(piece, self.manifest.tokens.mask, dtype=np.int64)
 
-    def _read_messages(self, messages: tuple[Message, ...]) -> IntArray:
+    def _read_conversation(self, said: Conversation) -> IntArray:
         specials = self.text_tokenizer().special_tokens
         if self.chat is None:
             raise PromptError(
@@ -214,19 +217,22 @@ class PromptReader:
             )
         # The template writes the special tokens itself.
         if specials is None:
-            return self._encode(self.chat.render(messages), special=False)
-        return self._encode_literal(self.chat, messages, specials)
+            text = self.chat.render(
+                said.messages, tools=said.tools, enable_thinking=said.enable_thinking
+            )
+            return self._encode(text, special=False)
+        return self._encode_literal(self.chat, said, specials)
 
     def _encode_literal(
-        self, chat: ChatTemplate, messages: tuple[Message, ...], specials: Sequence[SpecialToken]
+        self, chat: ChatTemplate, said: Conversation, specials: Sequence[SpecialToken]
     ) -> IntArray:
         """Tokenizes a conversation in which special tokens are the template's alone."""
         try:
-            literal = Literal.of(specials, messages, chat.source)
-            signed = literal.signed(messages)
+            literal = Literal.of(specials, [said.messages, said.tools], chat.source)
+            messages, tools = literal.signed(said.messages), literal.signed(said.tools)
         except RecursionError as error:
             raise PromptError("messages are nested too deeply, or hold themselves") from error
-        text = chat.render(signed)
+        text = chat.render(messages, tools=tools, enable_thinking=said.enable_thinking)
         self._refuse_endless(text)
         ids = [
             np.array([part.id], dtype=np.int64)

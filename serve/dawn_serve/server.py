@@ -2,7 +2,8 @@
 
 At the first signal (or when the application is told to) the server takes no more connections,
 refuses what waits, and lets what is being decoded come to its end, for `Edges.grace` seconds; what
-is left then ends with what there is of it. At the second signal that happens at once.
+is left then ends with what there is of it. At the second signal that happens after the step that is
+under way, and every client is still told; a third one does not wait for that.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Final
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -27,29 +29,85 @@ _BACKLOG: Final = 2048
 _MARGIN_S: Final = 5
 """How much longer than decoding a response may take to be sent."""
 
-
 _HEADERS_S: Final = 30.0
-"""How long a connection may take to say what it wants."""
+"""How long a connection may take to say what it wants, from the first byte of that on."""
 
 _IDLE_S: Final = 30
 """How long it may stay open when it has had its answer."""
 
+_STALLED_S: Final = 60.0
+"""How long a client may read nothing of what waits for it."""
+
 
 class _Protocol(H11Protocol):
-    """Closes connections that do not come to the end of their first headers."""
+    """Closes connections on which nothing comes to its end, whatever bytes trickle in.
+
+    What keeps a request waiting for its body is `Edges.body_timeout`; here is the rest: headers, of
+    the first request and of later ones; what is sent behind an answer, such as a body that nobody
+    read; a client that does not read.
+    """
+
+    _late: asyncio.TimerHandle | None = None
+    _stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Starts the clock."""
         super().connection_made(transport)
-        self._late = self.loop.call_later(_HEADERS_S, self._close_if_silent)
+        self._start_clock()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stops it."""
-        self._late.cancel()
+        """Stops all clocks."""
+        self._stop_clock()
+        self.resume_writing()
         super().connection_lost(exc)
 
-    def _close_if_silent(self) -> None:
-        if self.cycle is None:
+    def data_received(self, data: bytes) -> None:
+        """Starts the clock, unless these bytes complete a request or belong to one."""
+        super().data_received(data)
+        if not self._waits():
+            self._stop_clock()
+        elif self._late is None:
+            self._start_clock()
+
+    def on_response_complete(self) -> None:
+        """Stops the clock: from here on the connection is idle."""
+        self._stop_clock()
+        super().on_response_complete()
+
+    def pause_writing(self) -> None:
+        """The client reads slowly, or not at all."""
+        super().pause_writing()
+        self._stalled = self.loop.call_later(_STALLED_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It reads on."""
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+        super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuses what is no HTTP; behind the beginning of an answer there is no place for that."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:
+            self.transport.close()
+
+    def _waits(self) -> bool:
+        """Whether no request is there that is not answered."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def _start_clock(self) -> None:
+        self._late = self.loop.call_later(_HEADERS_S, self._close_if_it_waits)
+
+    def _stop_clock(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _close_if_it_waits(self) -> None:
+        self._late = None
+        if self._waits():
             self.transport.close()
 
 
@@ -103,6 +161,7 @@ class Server(uvicorn.Server):
         )
         super().__init__(config)
         self._service = service
+        self._signals = 0
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stops; called at the end of serving."""
@@ -110,10 +169,11 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Takes a signal: the first ends it, the second at once."""
-        if self.should_exit:
+        """Takes a signal: the first ends it, the second ends answers too, a third does not wait."""
+        self.force_exit = self._signals > 1
+        if self._signals == 1:
             self._service.scheduler.drain(0)
-            self.force_exit = True
+        self._signals += 1
         self.should_exit = True
 
     @contextmanager

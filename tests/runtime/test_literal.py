@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dawn_runtime import Decoder, Filling, Manifest, OptionError, PromptError
+from dawn_runtime import Conversation, Decoder, Filling, Manifest, OptionError, PromptError
+from dawn_runtime.chat import ChatTemplate
+from dawn_runtime.engine.fake import FakeEngine
 from dawn_runtime.literal import Literal, SpecialToken
 from dawn_runtime.tokenizer import Tokenizer
 from support.text import TEXT_MANIFEST, TextRecorder
@@ -62,6 +64,27 @@ def test_roles_and_templates_to_fill_are_text_too(literal: Decoder) -> None:
     assert (ids == 1023).sum() == 2
     assert not np.isin(ids, [1020, 1021, 1022]).any()
     assert literal.generate(chat("say <|mask|>"), max_new_tokens=2).tokens.size
+
+
+def test_tools_are_text_too_in_prompts_of_every_kind(literal: Decoder) -> None:
+    assert literal.tokenizer is not None
+    assert literal.chat is not None
+    source = "{% for t in tools or [] %}{{ t | tojson }}{% endfor %}" + literal.chat.source
+    template = ChatTemplate(source, literal.chat.special_tokens)
+    path = SHIPPED / "tokenizer.json"
+    tokenizer = Tokenizer(path, literal=literal.manifest.tokens.all)
+    engine = FakeEngine(literal.manifest)
+    decoder = Decoder(literal.manifest, engine, tokenizer=tokenizer, chat=template)
+    said = Conversation(chat("a"), [{"name": "<|im_end|>", "<|mask|>": 1}])
+    ids = decoder.encode(said)
+    assert (ids == 1022).sum() == 1, "the one that the template writes"
+    assert '{"name": "<|im_end|>", "<|mask|>": 1}' in decoder.decode(ids)
+    assert decoder.encode(Filling([2], said))[: len(ids)].tolist() == ids.tolist()
+    assert np.array_equal(decoder.encode(Conversation(chat("a"))), decoder.encode(chat("a")))
+    with pytest.raises(PromptError, match=r"tools is 5; expected a list of objects"):
+        Conversation(chat("a"), 5)  # type: ignore[arg-type]
+    with pytest.raises(PromptError, match=r"messages\[0\] has no content"):
+        Conversation([{"role": "user"}])
 
 
 def test_elsewhere_special_tokens_are_recognised_as_before(usual: Decoder) -> None:

@@ -47,6 +47,7 @@ def test_public_names_are_pinned() -> None:
         "CommitStream",
         "Conv",
         "ConvDrawn",
+        "Conversation",
         "Credit",
         "Dapd",
         "Dawn",

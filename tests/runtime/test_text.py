@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dawn_runtime import Artifact, ArtifactError, PromptError
+from dawn_runtime import Artifact, ArtifactError, OptionError, PromptError
 from dawn_runtime.chat import ChatTemplate
 from dawn_runtime.tokenizer import TextPieces, Tokenizer
 
@@ -146,6 +146,21 @@ def test_special_tokens_and_json_are_at_hand() -> None:
     assert render(template, [{"role": "user", "content": "<é>"}], bos_token="<s>") == (
         '<s>{"role": "user", "content": "<é>"}True'
     )
+
+
+def test_tools_and_a_wish_for_reasoning_reach_the_template_where_they_are_given() -> None:
+    template = ChatTemplate(
+        "{{ tools | tojson }}{{ enable_thinking if enable_thinking is defined else '-' }}", {}
+    )
+    assert template.render(HELLO) == "null-"
+    assert template.render(HELLO, tools=iter([{"name": "é"}])) == '[{"name": "é"}]-'
+    assert template.render(HELLO, enable_thinking=False) == "nullFalse"
+    with pytest.raises(PromptError, match=r"tools\[0\] is 'add'; expected a list of objects"):
+        template.render(HELLO, tools=["add"])  # type: ignore[list-item]
+    with pytest.raises(PromptError, match=r"tools hold <object object"):
+        template.render(HELLO, tools=[{"name": object()}])
+    with pytest.raises(OptionError, match=r"enable_thinking is 1; expected True or False"):
+        template.render(HELLO, enable_thinking=1)  # type: ignore[arg-type]
 
 
 def test_generation_prompt_can_be_left_out() -> None:

@@ -13,6 +13,8 @@ from support.gate import GatedEngine
 from support.serving import Running
 
 CHAT: list[MessageParam] = [{"role": "user", "content": "Sort ascending: 47 61 56 21"}]
+TOOL = {"name": "add", "input_schema": {}}
+THINK = {"type": "enabled", "budget_tokens": 1024}
 SLOW: dict[str, Any] = {"policy": "one-per-step", "block_length": 4}
 
 
@@ -111,9 +113,9 @@ def test_errors_have_the_shape_that_the_client_reads(
         ({"messages": [], "max_tokens": 1}, "messages is []"),
         ({"messages": [{"role": "system", "content": "a"}], "max_tokens": 1}, "user or assistant"),
         ({"messages": [{"role": "user", "content": [{"type": "image"}]}], "max_tokens": 1}, "text"),
-        ({"messages": CHAT, "max_tokens": 1, "tools": [{}]}, "no tools"),
+        ({"messages": CHAT, "max_tokens": 1, "tools": [TOOL]}, "got tools, and the chat template"),
         ({"messages": [*CHAT, {"role": "assistant", "content": "2"}], "max_tokens": 1}, "goes on"),
-        ({"messages": CHAT, "max_tokens": 1, "thinking": {"type": "enabled"}}, "thinking is"),
+        ({"messages": CHAT, "max_tokens": 1, "thinking": THINK}, "a wish for reasoning"),
     ):
         reply = served.ask("/v1/messages", body)
         assert reply.status == 400

@@ -1,5 +1,6 @@
 """`dawn-serve` as it is started, stopped, and refused."""
 
+import http.client
 import json
 import os
 import signal
@@ -17,12 +18,13 @@ import pytest
 
 from dawn_serve import cli
 from support.gate import PATIENCE
-from support.serving import Running
+from support.serving import Reply, Running
 
 SHIPPED = Path(__file__).parent.parent.parent / "models" / "tiny-dream-int8"
 CHAT = [{"role": "user", "content": "Sort ascending: 47 61 56 21"}]
 LONG: dict[str, Any] = {"messages": CHAT, "max_tokens": 60, "policy": "one-per-step"}
 LONG |= {"stop_at_eos": False, "stream": True}
+LONGEST: dict[str, Any] = {**LONG, "max_tokens": 150}
 
 
 @contextmanager
@@ -84,6 +86,80 @@ def test_at_the_end_of_its_grace_answers_end_with_what_there_is() -> None:
         _, errors = process.communicate(timeout=PATIENCE)
     assert (process.returncode, errors) == (0, "")
     assert events[-2][1]["choices"][0]["finish_reason"] == "cancelled"
+
+
+def counted(running: Running, text: str) -> None:
+    """Waits until the metrics say so."""
+    end = time.monotonic() + PATIENCE
+    while text.encode() not in running.ask("/metrics").body:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def finish_of(reply: Reply, stream: bool) -> str:
+    """Why an answer ended; of a stream that was cut off there is none."""
+    assert reply.status == 200
+    if not stream:
+        return str(reply.json["choices"][0]["finish_reason"])
+    assert reply.events[-1][1] == "[DONE]"
+    return str(reply.events[-2][1]["choices"][0]["finish_reason"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_under_load_with_a_full_queue_everyone_is_told(number: signal.Signals) -> None:
+    flags = ("--max-batch-size", "2", "--max-queued-requests", "4", "--grace", "300")
+    with started("--quiet", *flags) as (process, running), ThreadPoolExecutor(16) as pool:
+        asked = [
+            pool.submit(running.ask, "/v1/chat/completions", {**LONGEST, "stream": n % 2 == 0})
+            for n in range(6)
+        ]
+        counted(running, "dawn_running 2")
+        counted(running, "dawn_waiting 4")
+        full = running.ask("/v1/chat/completions", LONGEST)
+        assert (full.status, full.json["error"]["code"]) == (429, "busy")
+        process.send_signal(number)
+        replies = [one.result(PATIENCE) for one in asked]
+        output, errors = process.communicate(timeout=PATIENCE)
+        with pytest.raises(ConnectionError):
+            running.ask("/health")
+    assert (process.returncode, output, errors) == (0, "", "")
+    ended = [finish_of(reply, n % 2 == 0) for n, reply in enumerate(replies) if reply.status == 200]
+    assert ended == ["length"] * 2, "what was begun comes to its end"
+    refused = [reply for reply in replies if reply.status != 200]
+    assert [(one.status, one.json["error"]["code"]) for one in refused] == [(503, "stopping")] * 4
+    assert all(one.headers["retry-after"] for one in refused)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_answers_with_what_there_is_and_tells_everyone(
+    number: signal.Signals,
+) -> None:
+    with started("--max-batch-size", "4", "--quiet") as (process, running):
+        with ThreadPoolExecutor(4) as pool:
+            asked = [
+                pool.submit(running.ask, "/v1/chat/completions", {**LONGEST, "stream": n % 2 == 0})
+                for n in range(4)
+            ]
+            counted(running, "dawn_running 4")
+            process.send_signal(number)
+            time.sleep(0.2)  # two at once are one
+            process.send_signal(number)
+            replies = [one.result(PATIENCE) for one in asked]
+        output, errors = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, output, errors) == (0, "", "")
+    assert {finish_of(reply, n % 2 == 0) for n, reply in enumerate(replies)} == {"cancelled"}
+
+
+def test_a_server_that_is_killed_leaves_its_clients_with_an_error_and_its_port_free() -> None:
+    with started("--quiet") as (process, running), ThreadPoolExecutor(1) as pool:
+        begun = pool.submit(running.ask, "/v1/chat/completions", LONGEST)
+        counted(running, "dawn_running 1")
+        process.kill()
+        with pytest.raises((ConnectionError, http.client.HTTPException)):
+            begun.result(PATIENCE)
+        process.communicate(timeout=PATIENCE)
+        with socket.create_server(running.address):
+            pass
 
 
 @pytest.mark.parametrize(

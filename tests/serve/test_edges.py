@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from dawn_runtime import Decoder
+from dawn_serve.api.routes import ROUTES
 from dawn_serve.edges import Bounds, Edges
 from support.gate import PATIENCE, GatedEngine
 from support.serving import Running, serving
@@ -37,16 +38,31 @@ def read_to(connection: socket.socket, mark: bytes) -> bytes:
     return found
 
 
-@pytest.mark.parametrize(
-    ("path", "mark"), [("/v1/completions", b" 200 OK"), ("/v1/completions?events=1", b": commit")]
-)
+STEPS: dict[str, Any] = {"policy": "one-per-step", "stop_at_eos": False}
+TURNS: list[Any] = [{"role": "user", "content": "a"}]
+STREAMS: dict[str, dict[str, Any]] = {
+    "/v1/completions": SLOW,
+    "/v1/chat/completions": {"messages": TURNS, "max_tokens": 12, **STEPS},
+    "/v1/messages": {"messages": TURNS, "max_tokens": 12, **STEPS},
+    "/v1/fill": {"template": ["a", 12], "policy": "one-per-step"},
+    "/api/chat": {"model": "model", "messages": TURNS, "dawn": STEPS},
+}
+"""A request of twelve steps or more, for every path that streams."""
+
+
+def test_every_path_that_streams_is_among_those_whose_clients_go() -> None:
+    assert set(STREAMS) == {route.path for route in ROUTES if route.streams}
+
+
+@pytest.mark.parametrize("query", ["", "?events=1"])
+@pytest.mark.parametrize("path", STREAMS)
 def test_a_client_that_goes_in_mid_stream_frees_its_place_within_a_step(
-    gated: Running, gate: GatedEngine, path: str, mark: bytes
+    gated: Running, gate: GatedEngine, path: str, query: str
 ) -> None:
     gate.shut()
-    connection = gated.connect(path, {**SLOW, "stream": True})
+    connection = gated.connect(path + query, {**STREAMS[path], "stream": True})
     gate.let(2)
-    read_to(connection, mark)
+    read_to(connection, b": commit" if query else b" 200 OK")
     gate.wait()  # the third run is under way
     connection.close()
     until(lambda: any(line["status"] == 499 for line in gated.lines))

@@ -14,20 +14,11 @@ from dawn_serve.api.openapi import describe
 from dawn_serve.api.routes import ROUTES
 from dawn_serve.edges import Bounds
 from support.gate import PATIENCE, GatedEngine
+from support.requests_that_fit import VALID
 from support.serving import Reply, Running, serving
 from support.text import TEXT_MANIFEST
 
 POSTS = [route for route in ROUTES if route.method == "POST"]
-CHAT = [{"role": "user", "content": "a"}]
-VALID: dict[str, dict[str, Any]] = {
-    "/v1/completions": {"prompt": "a", "max_tokens": 2},
-    "/v1/chat/completions": {"messages": CHAT, "max_tokens": 2},
-    "/v1/messages": {"messages": CHAT, "max_tokens": 2},
-    "/v1/messages/count_tokens": {"messages": CHAT},
-    "/v1/fill": {"template": ["a", 2]},
-    "/v1/choose": {"prompt": "a", "choices": ["a", "b"]},
-    "/api/chat": {"model": "model", "messages": CHAT, "options": {"num_predict": 2}},
-}
 NAMES = sorted({name for one in POSTS for name in getattr(one.body, "__dataclass_fields__", ())})
 WORDS = [
     "threshold",

@@ -279,7 +279,7 @@ def test_a_body_of_the_wrong_kind_names_the_field(served: Running) -> None:
         ("chat/completions", {"messages": turn("a"), "n": 1.5}, "n"),
         ("chat/completions", {"messages": turn("a"), "temperature": "1"}, "temperature"),
         ("chat/completions", {"messages": turn("a"), "top_logprobs": 1}, "top_logprobs"),
-        ("chat/completions", {"messages": turn("a"), "tools": [{}]}, "tools"),
+        ("chat/completions", {"messages": turn("a"), "tools": [{}]}, "tools[0].function"),
         ("completions", {"prompt": ["a", 1]}, "prompt"),
         ("completions", {"prompt": "a", "stop": [""]}, "stop[0]"),
         ("completions", {"prompt": "a", "stream_options": {"x": 1}}, "stream_options.x"),

@@ -67,5 +67,6 @@ def test_curl_gets_what_the_page_says(shown: dict[str, str]) -> None:
     assert '"done":true' in of(shown, "/api/chat")
     assert '"text":"dog hat bee boat"' in of(shown, "/v1/fill")
     assert '"index":0' in of(shown, "/v1/choose")
+    assert "got tools, and the chat template of this model knows none" in of(shown, '"tools":')
     assert of(shown, "?events=1").count("event: commit") == 16
     assert "dawn_answers_total" in of(shown, "/metrics")

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from dawn_runtime import Filling, PromptError
+from dawn_runtime import Conversation, Filling, PromptError
+from dawn_runtime.arrays import IntArray
 from dawn_runtime.decoding import RowState
 from dawn_runtime.prompts import Prompt
 from dawn_runtime.request import Request
@@ -189,10 +190,11 @@ def _requests(service: Service, wanted: Wanted) -> Iterator[Request]:
     if seed is None:
         seed = secrets.randbits(31) if settings.get("temperature") else 0
     for prompt in wanted.prompts:
-        ids = None if isinstance(prompt, Filling) else service.decoder.encode(prompt)
+        ids = None if isinstance(prompt, Filling) else read_prompt(service, prompt)
         for number in range(wanted.n):
             settings["seed"] = (seed + number) % _SEEDS
             if ids is None:
+                check_known(service, prompt)
                 request = service.decoder.prepare(prompt, **_of_template(settings, wanted))
             else:
                 check_length(service, len(ids))
@@ -200,6 +202,28 @@ def _requests(service: Service, wanted: Wanted) -> Iterator[Request]:
                 request = service.decoder.prepare(input_ids=ids, **settings)
             check_length(service, given_tokens(request))
             yield request
+
+
+def read_prompt(service: Service, prompt: Prompt) -> IntArray:
+    """Returns the token ids of a prompt; it takes a while, so not in the event loop.
+
+    Raises:
+        RequestError: The chat template does not know what it holds.
+        PromptError: It cannot be decoded by this artifact.
+    """
+    check_known(service, prompt)
+    return service.decoder.encode(prompt)
+
+
+def check_known(service: Service, prompt: Prompt | Filling) -> None:
+    """Refuses what a chat template would leave out without a word.
+
+    Raises:
+        RequestError: The prompt holds something of that kind.
+    """
+    inside = prompt.prompt if isinstance(prompt, Filling) else prompt
+    if isinstance(inside, Conversation):
+        service.knowledge.check(inside)
 
 
 def _of_template(settings: Settings, wanted: Wanted) -> Settings:

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from starlette.responses import JSONResponse, Response
 
-from dawn_runtime import Decoder, PromptError
+from dawn_runtime import PromptError
 from dawn_runtime.arrays import IntArray
 from dawn_runtime.request import Request
-from dawn_serve.api.answers import Answers, Wanted, check_count, check_length
+from dawn_serve.api.answers import Answers, Wanted, check_count, check_length, read_prompt
 from dawn_serve.api.asked import Asked
 from dawn_serve.api.problems import ProblemError
+from dawn_serve.api.service import Service
 from dawn_serve.jobs import Outcome
 from dawn_serve.scoring import Frame, end_of, ids_of
 from dawn_serve.wire.choose import ChooseRequest
@@ -34,7 +35,7 @@ async def _respond(asked: Asked, body: ChooseRequest) -> Response:
         "created": asked.created,
         "model": asked.service.name,
     }
-    before = await _reading(asked, _before, asked.service.decoder, body)
+    before = await _reading(asked, _before, asked.service, body)
     if body.choices is not None:
         scored = await _scores(asked, body, before, body.choices, body.suffix)
         best = _best(scored)
@@ -84,9 +85,11 @@ async def _reading(asked: Asked, work: Any, *arguments: Any) -> Any:
     return await loop.run_in_executor(asked.service.readers, work, *arguments)
 
 
-def _before(decoder: Decoder, body: ChooseRequest) -> IntArray:
-    prefix = ids_of(decoder, body.prefix)
-    return prefix if body.before is None else np.concatenate([decoder.encode(body.before), prefix])
+def _before(service: Service, body: ChooseRequest) -> IntArray:
+    prefix = ids_of(service.decoder, body.prefix)
+    if body.before is None:
+        return prefix
+    return np.concatenate([read_prompt(service, body.before), prefix])
 
 
 def _requests(

@@ -1,6 +1,6 @@
 """`/api/chat` and what Ollama's clients ask before it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -14,6 +14,8 @@ from dawn_serve.api.respond import respond
 from dawn_serve.api.streams import NDJSON, line
 from dawn_serve.api.told import how
 from dawn_serve.jobs import Outcome
+from dawn_serve.talk.parts import Part, Said, Thought, calls_of, text_of
+from dawn_serve.talk.splitter import Splitter
 from dawn_serve.wire.ollama import OllamaChatRequest
 
 _NANO = 1e9
@@ -23,9 +25,9 @@ async def chat(asked: Asked) -> Response:
     """Answers in a conversation."""
     body = asked.read(OllamaChatRequest)
     asked.service.check_model(_untagged(body.model))
-    most = body.options.num_predict
+    said, most = body.said, body.options.num_predict
     wanted = Wanted(
-        (body.messages,),
+        (said,),
         {**body.dawn.given(), **body.options.given()},
         most if most is not None and most > 0 else None,
         as_room_is=True,
@@ -34,10 +36,11 @@ async def chat(asked: Asked) -> Response:
 
     def whole(answers: Answers, outcomes: list[Outcome]) -> dict[str, Any]:
         (outcome,) = outcomes
-        return _part(body.model, outcome.text or "") | _last(answers, outcome)
+        parts = asked.service.knowledge.splitter(said).push(outcome.text or "", final=True)
+        return _line(body.model, parts) | _last(answers, outcome)
 
     def parts(answers: Answers) -> AsyncIterator[bytes]:
-        return _lines(asked, answers, body.model)
+        return _lines(asked, answers, body.model, asked.service.knowledge.splitter(said))
 
     return await respond(asked, wanted, whole, parts if body.stream else None, NDJSON)
 
@@ -76,8 +79,13 @@ def _clock(seconds: float | None = None) -> str:
     return moment.isoformat().replace("+00:00", "Z")
 
 
-def _part(model: str, text: str) -> dict[str, Any]:
-    said = {"role": "assistant", "content": text}
+def _line(model: str, parts: Sequence[Part]) -> dict[str, Any]:
+    said: dict[str, Any] = {"role": "assistant", "content": text_of(parts, Said)}
+    if thought := text_of(parts, Thought):
+        said["thinking"] = thought
+    if calls := calls_of(parts):
+        functions = [{"name": one.name, "arguments": one.arguments} for one in calls]
+        said["tool_calls"] = [{"function": function} for function in functions]
     return {"model": model, "created_at": _clock(), "message": said, "done": False}
 
 
@@ -97,12 +105,15 @@ def _last(answers: Answers, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-async def _lines(asked: Asked, answers: Answers, model: str) -> AsyncIterator[bytes]:
+async def _lines(
+    asked: Asked, answers: Answers, model: str, splitter: Splitter
+) -> AsyncIterator[bytes]:
     try:
         async for _, item in answers:
             if isinstance(item, Outcome):
-                yield line(_part(model, "") | _last(answers, item))
-            elif item.text:
-                yield line(_part(model, item.text))
+                rest = splitter.push("", final=True)
+                yield line(_line(model, rest) | _last(answers, item))
+            elif parts := splitter.push(item.text):
+                yield line(_line(model, parts))
     except Exception as error:
         yield line(OLLAMA.error(asked.noted(problem_of(error), error)))

@@ -37,7 +37,7 @@ async def rules(asked: Asked) -> Response:
             "settings": _listed(scalars, usual),
             "max_new_tokens": service.defaults.get("max_new_tokens")
             or manifest.decoding.max_new_tokens,
-            "chat": service.decoder.has_chat,
+            "chat": service.decoder.chat is not None,
             "end_tokens": list(manifest.tokens.eos),
         }
     )

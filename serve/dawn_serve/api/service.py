@@ -11,6 +11,7 @@ from dawn_runtime.settings import Settings
 from dawn_serve.api.problems import ProblemError
 from dawn_serve.edges import Edges
 from dawn_serve.scheduler import Scheduler
+from dawn_serve.talk.knowledge import Knowledge
 
 _READERS: Final = 4
 """Threads that read prompts, so that one long prompt keeps nobody else waiting."""
@@ -35,6 +36,7 @@ class Service:
         page: Whether there is a page for browsers.
         note: Takes a line of the log.
         debug: Whether the log holds tracebacks.
+        knowledge: What the chat template of the model knows.
     """
 
     decoder: Decoder
@@ -52,6 +54,11 @@ class Service:
     readers: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(_READERS, "dawn-reader")
     )
+
+    knowledge: Knowledge = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.knowledge = Knowledge(self.decoder.chat)
 
     @property
     def name(self) -> str:

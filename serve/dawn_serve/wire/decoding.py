@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from dawn_runtime.decoding import CACHES, WINDOWS
 from dawn_runtime.options import scalar_options
+from dawn_runtime.policies import GUARDS
+from dawn_runtime.rules import known_rules
 from dawn_runtime.settings import Settings
-from dawn_serve.wire.kinds import AnyOf, ListOf, Object, Setting, Text
+from dawn_serve.wire.kinds import AnyOf, ListOf, Object, Rule, Setting, Text
 from dawn_serve.wire.records import wire
 
 MOST_STOPS: Final = 16
@@ -16,7 +19,11 @@ _SCALARS: Final = scalar_options()
 _OF_RULES: Final = ("policy", "options", "window", "cache", "guard", "block_length")
 """What goes together: who names a policy does not want options that were meant for another."""
 
-_NAME = Text(1, 256)
+_MOST: Final = 256
+_POLICY: Final = Rule(1, _MOST, names=known_rules(), takes_options=False)
+_WINDOW: Final = Rule(1, _MOST, names=WINDOWS.names())
+_CACHE: Final = Rule(1, _MOST, names=CACHES.names())
+_GUARD: Final = Rule(1, _MOST, names=GUARDS.names())
 
 STOPS: Final = AnyOf((Text(1, LONGEST_STOP), ListOf(Text(1, LONGEST_STOP), 0, MOST_STOPS)))
 
@@ -30,12 +37,12 @@ def setting(name: str) -> Any:
 class Decoding:
     """How an answer is decoded; see `dawn_runtime.Settings`. What is left out is the server's."""
 
-    policy: str | None = wire(_NAME, "rule that decides what is committed together", default=None)
+    policy: str | None = wire(_POLICY, "rule that decides what is committed together", default=None)
     options: Mapping[str, Any] | None = wire(Object(), "options of that rule", default=None)
-    window: str | None = wire(_NAME, "positions in play, such as sliding", default=None)
-    cache: str | None = wire(_NAME, "keys that are kept, such as dual:refresh=8", default=None)
+    window: str | None = wire(_WINDOW, "positions in play, such as sliding", default=None)
+    cache: str | None = wire(_CACHE, "keys that are kept, such as dual:refresh=8", default=None)
     guard: str | list[str] | None = wire(
-        AnyOf((_NAME, ListOf(_NAME, 0, 16))), "what may hold choices back", default=None
+        AnyOf((_GUARD, ListOf(_GUARD, 0, 16))), "what may hold choices back", default=None
     )
     block_length: int | None = setting("block_length")
     fallback_length: int | None = setting("fallback_length")

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from dawn_runtime import Conversation
 from dawn_serve.wire.decoding import Decoding
 from dawn_serve.wire.kinds import AnyOf, Flag, Integer, ListOf, Object, RequestError, Text
-from dawn_serve.wire.messages import message
+from dawn_serve.wire.messages import MESSAGE, message
 from dawn_serve.wire.records import wire
 
 _PIECE: Final = AnyOf((Text(), Integer(1)))
-_MESSAGES: Final = ListOf(Object(message, {"role": Text(), "content": Text()}, ("role",)), 1)
+_MESSAGES: Final = ListOf(Object(message, described=MESSAGE), 1)
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Before:
     )
 
     @property
-    def before(self) -> str | list[Mapping[str, Any]] | None:
+    def before(self) -> str | Conversation | None:
         """The text or the conversation.
 
         Raises:
@@ -32,7 +33,7 @@ class Before:
         """
         if self.prompt is not None and self.messages is not None:
             raise RequestError("got prompt and messages; give at most one of them", "prompt")
-        return self.prompt if self.messages is None else self.messages
+        return self.prompt if self.messages is None else Conversation(self.messages)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Kinds of values in JSON that clients send: how each is checked, and how a schema describes it."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -91,6 +92,26 @@ class Text(Kind):
         found |= {"enum": list(self.choices)} if self.choices else {}
         found |= {"minLength": self.least} if self.least else {}
         return found | ({"maxLength": self.most} if self.most is not None else {})
+
+
+@dataclass(frozen=True)
+class Rule(Text):
+    """One of some rules by its name, perhaps with options, which decoding checks.
+
+    Attributes:
+        names: Of the rules.
+        takes_options: Whether options may follow a name, as in `dual:refresh=8`.
+    """
+
+    names: tuple[str, ...] = ()
+    takes_options: bool = True
+
+    def schema(self) -> Schema:
+        """As in `Kind`."""
+        if not self.takes_options:
+            return {"type": "string", "enum": list(self.names)}
+        names = "|".join(map(re.escape, self.names))
+        return {"type": "string", "maxLength": self.most, "pattern": f"^({names})(:.*)?$"}
 
 
 @dataclass(frozen=True)
@@ -248,11 +269,13 @@ class Object(Kind):
         look: Returns what is made of it, or raises `RequestError`; called with field and value.
         fields: Schemas of the fields that it may have.
         required: Those that it must have.
+        described: What a schema says instead of both.
     """
 
     look: Callable[[str, Mapping[str, Any]], Any] = lambda where, value: value
     fields: Mapping[str, Kind] | None = None
     required: tuple[str, ...] = ()
+    described: Schema | None = None
 
     expected = "an object"
 
@@ -266,6 +289,8 @@ class Object(Kind):
 
     def schema(self) -> Schema:
         """As in `Kind`."""
+        if self.described is not None:
+            return self.described
         found: Schema = {"type": "object"}
         if self.fields is not None:
             found["properties"] = {name: kind.schema() for name, kind in self.fields.items()}

@@ -4,19 +4,79 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from dawn_runtime.checks import shown
-from dawn_serve.wire.kinds import RequestError
+from dawn_serve.wire.kinds import RequestError, Schema, Text
+from dawn_serve.wire.tools import CALL, MOST_CALLS, called
 
 ROLES: Final = ("system", "developer", "user", "assistant", "tool")
 """A role ends up beside special tokens in most templates, so it is one of a few."""
 
+
 _CALLED: Final = {"developer": "system"}
 """Roles that templates know under an older name."""
 
-_PASSED: Final = ("name", "tool_calls", "tool_call_id")
-"""Fields that a template may know."""
+_PASSED: Final = ("name", "tool_call_id")
+"""Fields with a text that a template may know."""
 
-_IGNORED: Final = ("refusal", "audio", "annotations", "function_call", "reasoning_content")
-"""Fields of answers that clients send back, all of them empty where this server wrote them."""
+_EMPTY: Final = ("refusal", "audio", "annotations", "function_call", "images")
+"""Fields of other answers, which clients send back; there is nothing in them that is read here."""
+
+_RENAMED: Final = {"thinking": "reasoning_content", "tool_name": "name"}
+"""What Ollama's clients call what templates know by another name."""
+
+
+TEXT: Final[Schema] = {"type": "string"}
+
+
+def object_of(properties: Schema, *required: str) -> Schema:
+    """Returns the schema of an object that has no other fields.
+
+    Args:
+        properties: Schemas of its fields.
+        required: Those that it must have.
+    """
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(required),
+        "additionalProperties": False,
+    }
+
+
+def parts_of(*blocks: Schema) -> Schema:
+    """Returns the schema of a content that is a text or a list of blocks.
+
+    Args:
+        blocks: Schemas of the kinds of blocks beside those of text.
+    """
+    kinds = [_TEXT_PART, *blocks]
+    return {"anyOf": [TEXT, {"type": "array", "items": {"anyOf": kinds}}]}
+
+
+_TEXT_PART: Final[Schema] = {
+    "type": "object",
+    "properties": {"type": {"enum": ["text"]}, "text": TEXT},
+    "required": ["type", "text"],
+}
+_USUAL: Final[Schema] = {
+    "name": TEXT,
+    "tool_call_id": TEXT,
+    **{name: {"type": "null"} for name in _EMPTY},
+}
+_BY_ROLE: Final[Schema] = {"role": {"enum": list(ROLES)}, "content": parts_of(), **_USUAL}
+_CALLING: Final[Schema] = {
+    "role": {"enum": ["assistant"]},
+    "content": {"anyOf": [*parts_of()["anyOf"], {"type": "null"}]},
+    "reasoning_content": TEXT,
+    "tool_calls": {"type": "array", "minItems": 1, "items": CALL, "maxItems": MOST_CALLS},
+    **_USUAL,
+}
+MESSAGE: Final[Schema] = {
+    "anyOf": [
+        object_of(_BY_ROLE, "role", "content"),
+        object_of(_CALLING, "role", "tool_calls"),
+    ]
+}
+"""What a schema tells of a message."""
 
 
 def message(where: str, value: Mapping[str, Any]) -> dict[str, Any]:
@@ -34,19 +94,33 @@ def message(where: str, value: Mapping[str, Any]) -> dict[str, Any]:
         raise RequestError(
             f"{where}.role is {shown(role)}; expected one of {', '.join(ROLES)}", f"{where}.role"
         )
-    for name in value:
-        if name not in ("role", "content", *_PASSED, *_IGNORED):
-            raise RequestError(
-                f"{where} has the field {shown(name)}; expected role and content", f"{where}.{name}"
-            )
+    given = {_RENAMED.get(k, k): v for k, v in value.items() if v is not None}
     found: dict[str, Any] = {"role": _CALLED.get(role, role)}
-    found |= {name: value[name] for name in _PASSED if value.get(name) is not None}
-    content = value.get("content")
+    found |= _beside(where, {k: v for k, v in given.items() if k not in ("role", "content")}, role)
+    content = given.get("content")
     if content is None and not found.get("tool_calls"):
         raise RequestError(
             f"{where} has no content; give the text of the message as content", f"{where}.content"
         )
     found["content"] = "" if content is None else text_of(f"{where}.content", content)
+    return found
+
+
+def _beside(where: str, given: Mapping[str, Any], role: str) -> dict[str, Any]:
+    """What a message has beside role and content."""
+    found: dict[str, Any] = {}
+    for name, value in given.items():
+        place = f"{where}.{name}"
+        if name == "tool_calls" and value and role == "assistant":
+            found[name] = called(place, value)
+        elif name in _PASSED or (name == "reasoning_content" and role == "assistant"):
+            found[name] = Text().read(place, value)
+        elif value or name not in (*_EMPTY, "tool_calls", "reasoning_content"):
+            raise RequestError(
+                f"{where} has the field {shown(name)}; expected role and content, or calls of "
+                "tools and their results",
+                place,
+            )
     return found
 
 

@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from dawn_runtime import Conversation
 from dawn_serve.wire.decoding import STOPS, Decoding, setting
 from dawn_serve.wire.kinds import Flag, Ignored, Integer, ListOf, Object, Only, Text
-from dawn_serve.wire.messages import message
+from dawn_serve.wire.messages import MESSAGE, message
 from dawn_serve.wire.records import read_record, wire
+from dawn_serve.wire.tools import FUNCTION_TOOLS
 
 _OF_ITS_OWN: Final = "this server decides it when it starts"
 
@@ -53,7 +55,7 @@ class OllamaChatRequest:
 
     model: str = wire(Text(1, 256), "its name, as /api/tags has it")
     messages: list[dict[str, Any]] = wire(
-        ListOf(Object(message, {"role": Text(), "content": Text()}, ("role",)), 1),
+        ListOf(Object(message, described=MESSAGE), 1),
         "the conversation so far",
     )
     stream: bool = wire(Flag(), "send the answer as it becomes final", default=True)
@@ -68,10 +70,15 @@ class OllamaChatRequest:
         "not done here",
         default=None,
     )
-    tools: Any = wire(Only(([],), "this model is offered no tools"), "not done here", default=None)
-    think: Any = wire(
-        Only((False,), "this model does not think apart from its answer"),
-        "not done here",
-        default=None,
+    tools: list[Mapping[str, Any]] = wire(
+        FUNCTION_TOOLS, "what the model may call, if its chat template knows tools", default=()
+    )
+    think: bool | None = wire(
+        Flag(), "whether the model reasons first, if its chat template knows", default=None
     )
     keep_alive: Any = wire(Ignored(), "the model stays", default=None)
+
+    @property
+    def said(self) -> Conversation:
+        """The conversation, and what is offered in it."""
+        return Conversation(self.messages, self.tools, self.think)

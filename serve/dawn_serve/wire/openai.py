@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from dawn_runtime import Conversation
 from dawn_runtime.checks import is_integer, shown
 from dawn_serve.wire.decoding import STOPS, Decoding
 from dawn_serve.wire.kinds import (
@@ -18,8 +19,9 @@ from dawn_serve.wire.kinds import (
     Schema,
     Text,
 )
-from dawn_serve.wire.messages import message
+from dawn_serve.wire.messages import MESSAGE, message
 from dawn_serve.wire.records import read_record, wire
+from dawn_serve.wire.tools import CANNOT_FORCE, CANNOT_LIMIT, FUNCTION_TOOLS
 
 MOST_CHOICES: Final = 128
 MOST_PROMPTS: Final = 256
@@ -52,7 +54,7 @@ class Prompts(Kind):
         """As in `Kind`."""
         ids: Schema = {"type": "array", "items": Integer().schema(), "minItems": 1}
         several: Schema = {"type": "array", "minItems": 1, "maxItems": MOST_PROMPTS}
-        text: Schema = {"type": "string"}
+        text: Schema = {"type": "string", "minLength": 1}
         return {"anyOf": [text, ids, several | {"items": text}, several | {"items": ids}]}
 
 
@@ -129,11 +131,27 @@ class CompletionRequest(Common):
 
 
 @dataclass(frozen=True, slots=True)
+class TemplateOptions:
+    """What a chat template is told beside the conversation."""
+
+    enable_thinking: bool | None = wire(
+        Flag(), "whether the model reasons first, if its template knows", default=None
+    )
+
+
+def _template_options(where: str, value: Mapping[str, Any]) -> TemplateOptions:
+    return read_record(TemplateOptions, value, where)
+
+
+_TEMPLATE_OPTIONS: Final = Object(_template_options, {"enable_thinking": Flag()})
+
+
+@dataclass(frozen=True, slots=True)
 class ChatRequest(Common):
     """An answer in a conversation."""
 
     messages: list[Mapping[str, Any]] = wire(
-        ListOf(Object(message, {"role": Text(), "content": Text()}, ("role",)), 1, 2**16),
+        ListOf(Object(message, described=MESSAGE), 1, 2**16),
         "the conversation so far",
     )
     max_completion_tokens: int | None = wire(
@@ -143,21 +161,36 @@ class ChatRequest(Common):
     top_logprobs: int | None = wire(
         Integer(0, 1), "beside the committed token none is known", default=None
     )
-    tools: Any = wire(Only(([],), "this model is offered no tools"), "not done here", default=None)
-    tool_choice: Any = wire(
-        Only(("none", "auto"), "this model is offered no tools"), "not done here", default=None
+    tools: list[Mapping[str, Any]] = wire(
+        FUNCTION_TOOLS, "what the model may call, if its chat template knows tools", default=()
+    )
+    tool_choice: str | None = wire(
+        Only(("none", "auto"), f"{CANNOT_FORCE}auto or none"),
+        "whether tools are offered",
+        default=None,
+    )
+    chat_template_kwargs: TemplateOptions = wire(
+        _TEMPLATE_OPTIONS, "of the chat template", default=TemplateOptions()
     )
     response_format: Any = wire(
         Only(({"type": "text"},), "for answers of a given form use /v1/choose or /v1/fill"),
         "not done here",
         default=None,
     )
-    parallel_tool_calls: Any = wire(Ignored(), "there are none", default=None)
+    parallel_tool_calls: Any = wire(
+        Only((True,), f"{CANNOT_LIMIT}true"), "whether several calls may come", default=None
+    )
     metadata: Any = wire(Ignored(), "the client's own", default=None)
     store: Any = wire(Only((False,), "nothing is stored here"), "not done here", default=None)
     service_tier: Any = wire(Ignored(), "there is one", default=None)
     safety_identifier: Any = wire(Ignored(), "the client's own", default=None)
     prompt_cache_key: Any = wire(Ignored(), "the client's own", default=None)
+
+    @property
+    def said(self) -> Conversation:
+        """The conversation, and what is offered in it."""
+        tools = () if self.tool_choice == "none" else self.tools
+        return Conversation(self.messages, tools, self.chat_template_kwargs.enable_thinking)
 
     @property
     def most_tokens(self) -> int | None:
