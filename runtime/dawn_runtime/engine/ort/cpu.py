@@ -127,7 +127,7 @@ class OrtEngine:
 
     def _feeds(self, inputs: StepInputs) -> dict[str, NDArray[Any]]:
         """Names the inputs; without a cache the graph still wants arrays, of length 0."""
-        feeds = named_inputs(inputs, measures=self._info.measures)
+        feeds = named_inputs(inputs, measures=self._info.measures, drafts=self._info.drafts)
         if not inputs.past:
             info = self._info
             shape = (len(inputs.input_ids), info.kv_heads, 0, info.head_dim)
