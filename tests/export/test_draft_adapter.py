@@ -13,6 +13,7 @@ from dawn_calibration.torch_engine import TorchEngine
 from dawn_export import ExportOptions, export
 from dawn_export.cli import main
 from dawn_export.quantization.fingerprint import fingerprint
+from dawn_export.verification import verify
 from dawn_export.verification.computed_outputs import check_parity, reference
 from dawn_models import Checkpoint, Told, load_transformer, make_transformer
 from dawn_runtime import Decoder
@@ -50,8 +51,8 @@ def made(taught: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mad
         precision, dialect = case
         folder = root / f"{precision}-{dialect}-{adapted}"
         options = ExportOptions("cpu", precision, dialect, evidence_layers=2)
-        told, verify = (None, "all") if adapted else (WITHOUT, None)
-        export(taught, folder, options, told=told, verify=verify)
+        told, checked = (None, "all") if adapted else (WITHOUT, None)
+        export(taught, folder, options, told=told, verify=checked)
         return folder
 
     return artifact
@@ -98,6 +99,17 @@ def test_verification_runs_rows_that_draft(made: Made, case: tuple[str, str]) ->
     folder = made(case, True)
     text = (folder / "verification.json").read_text()
     assert '"drafting"' in text
+
+
+def test_rows_draft_where_only_the_first_layers_can_be_run(
+    taught: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verify, "layers_that_fit", lambda config, free: 1)
+    report = export(taught, tmp_path / "out", ExportOptions(evidence_layers=2), verify="sample")
+    assert report.verification is not None
+    found = report.verification.end_to_end
+    assert found.layers == 1
+    assert "drafting" in {one.case for one in found.differences}
 
 
 def test_a_graph_that_ignores_its_mask_is_found(made: Made, taught: Path, tmp_path: Path) -> None:
