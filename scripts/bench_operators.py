@@ -27,7 +27,7 @@ import onnxruntime
 from dawn_runtime import Artifact
 from dawn_runtime.artifact import read_manifest
 from dawn_runtime.cli.common import Parser, count, print_json, run_command
-from dawn_runtime.contract import ENTROPY_ROWS
+from dawn_runtime.contract import DRAFT_MASK, ENTROPY_ROWS
 from dawn_runtime.manifest import Manifest
 
 OUTPUTS = ("tokens", "confidence", "attention")
@@ -115,6 +115,7 @@ def _feeds(manifest: Manifest, fresh: int, cached: int, wanted: int) -> Feeds:
         "logit_rows": some,
         "attention_rows": some,
         **({ENTROPY_ROWS: some[:, :0]} if manifest.step.measures else {}),
+        **({DRAFT_MASK: np.zeros((1, fresh), np.bool_)} if manifest.step.drafts else {}),
         **{
             spec.name: random.standard_normal(past).astype(manifest.kv_dtype)
             for spec in manifest.inputs

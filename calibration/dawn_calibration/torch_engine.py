@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from dawn_models import KeyValue, Transformer
-from dawn_runtime.contract import ENTROPY_ROWS
+from dawn_runtime.contract import DRAFT_MASK, ENTROPY_ROWS
 from dawn_runtime.engine.checks import check_inputs, named_inputs
 from dawn_runtime.engine.protocol import StepInputs, StepOutputs
 from dawn_runtime.engine_info import EngineInfo, info_of
@@ -42,6 +42,7 @@ class TorchEngine:
         if self._model is None:
             raise EngineError(f"{self._info.name}: the engine is closed; open the checkpoint again")
         check_inputs(inputs, self._info)
+        fed = named_inputs(inputs, measures=True, drafts=self._info.drafts)
         with torch.inference_mode():
             found = self._model.step(
                 self._tensor(inputs.input_ids),
@@ -49,9 +50,10 @@ class TorchEngine:
                 self._tensor(inputs.attention_mask),
                 self._tensor(inputs.logit_rows),
                 self._tensor(inputs.attention_rows),
-                self._tensor(named_inputs(inputs, measures=True)[ENTROPY_ROWS]),
+                self._tensor(fed[ENTROPY_ROWS]),
                 self._past(inputs),
                 self._evidence_layers,
+                self._tensor(fed[DRAFT_MASK]) if self._info.drafts else None,
             )
         present = tuple(tensor for pair in found.present for tensor in pair)
         return StepOutputs(

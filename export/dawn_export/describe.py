@@ -44,7 +44,8 @@ def describe(
         ArtifactError: A value does not fit the manifest, or the decoding that lies beside the
             checkpoint cannot be used.
     """
-    config, graphs = checkpoint.config, one_graph(measures=options.measures)
+    config = checkpoint.config
+    graphs = one_graph(measures=options.measures, drafts=config.draft is not None)
     data = graphs[STEP].data
     return Manifest(
         family=config.family,

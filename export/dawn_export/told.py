@@ -12,7 +12,7 @@ from dawn_models import FAMILIES, Told
 from dawn_runtime.checks import LARGEST_INTEGER, is_integer, shown
 from dawn_runtime.errors import OptionError
 
-FLAGS = ("family", "mask_token_id", "trained_block")
+FLAGS = ("family", "mask_token_id", "trained_block", "no_draft_adapter")
 """Names of the flags, which are those of the attributes of `Told`."""
 
 
@@ -38,6 +38,12 @@ def add_told_flags(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="tokens in a block, of a model trained to see block by block; default: config.json's",
     )
+    group.add_argument(
+        "--no-draft-adapter",
+        action="store_const",
+        const=True,
+        help="leave out the adapter for drafts that lies beside the weights of a model",
+    )
 
 
 def told_of(args: argparse.Namespace) -> Told:
@@ -60,6 +66,10 @@ def check_told(told: object) -> Told:
     names = [family.name for family in FAMILIES.values()]
     if told.family is not None and told.family not in names:
         raise OptionError(f"family: got {shown(told.family)}, expected one of {', '.join(names)}")
+    if not isinstance(told.no_draft_adapter, bool | None):
+        raise OptionError(
+            f"no draft adapter: got {shown(told.no_draft_adapter)}, expected True, False or None"
+        )
     for name, least in (("mask_token_id", 0), ("trained_block", 1)):
         value = getattr(told, name)
         fits = value is None or (is_integer(value) and least <= value <= LARGEST_INTEGER)

@@ -16,16 +16,17 @@ from dawn_models.families.family import Family
 from dawn_models.families.told import Told
 
 if TYPE_CHECKING:
-    from dawn_models.checkpoint import Checkpoint, TensorInfo
+    from dawn_models.checkpoint import Checkpoint
     from dawn_models.loading import load_transformer, make_transformer
     from dawn_models.reading import TensorReader
+    from dawn_models.tensor_files import TensorInfo
     from dawn_models.transformer import KeyValue, StepResult, Transformer
 
 _WITH_TORCH = {
     "Checkpoint": "checkpoint",
     "KeyValue": "transformer",
     "StepResult": "transformer",
-    "TensorInfo": "checkpoint",
+    "TensorInfo": "tensor_files",
     "TensorReader": "reading",
     "Transformer": "transformer",
     "load_transformer": "loading",

@@ -5,7 +5,8 @@
     y = mlp_norm(x)
     x = x + down_proj(silu(gate_proj(y)) * up_proj(y))
 
-With ``qk_norm`` every head of q and k passes q_norm and k_norm before it is rotated. Names and
+With ``qk_norm`` every head of q and k passes q_norm and k_norm before it is rotated. With an
+adapter for drafts, rows that draft add draft_b(draft_a(scale * z)) to o_proj(z). Names and
 shapes of parameters, the modules of the torch layer, which products the graph fuses and which it
 rounds, and where calibration looks all follow from `layer_parts`. Nothing here needs torch.
 
@@ -64,7 +65,24 @@ class Linear:
     outliers: bool = False
 
 
-Part = Norm | Linear
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """One of the two narrow matrices of an adapter for drafts, its weight [out, width].
+
+    It is no `Linear`: it is never rounded nor fused, and has no range.
+
+    Attributes:
+        name: of its module.
+        width: channels of what it reads.
+        out: channels of what it gives.
+    """
+
+    name: str
+    width: int
+    out: int
+
+
+Part = Norm | Linear | Factor
 """What a layer is made of."""
 
 
@@ -108,11 +126,15 @@ def layer_parts(config: ModelConfig, kind: LayerKind) -> tuple[Part, ...]:
         config.head_dim,
         kind.intermediate_size,
     )
-    return _parts(sizes, qkv_bias=config.qkv_bias, qk_norm=kind.qk_norm)
+    rank = 0 if config.draft is None else config.draft.rank
+    return _parts(sizes, qkv_bias=config.qkv_bias, qk_norm=kind.qk_norm, rank=rank)
 
 
-def _parts(sizes: _Sizes, *, qkv_bias: bool = False, qk_norm: bool = False) -> tuple[Part, ...]:
+def _parts(
+    sizes: _Sizes, *, qkv_bias: bool = False, qk_norm: bool = False, rank: int = 0
+) -> tuple[Part, ...]:
     hidden, wide = sizes.hidden, sizes.mlp
+    factors = (Factor("draft_a", sizes.queries, rank), Factor("draft_b", rank, hidden))
 
     def projection(name: str, out: int) -> Linear:
         return Linear(name, hidden, out, "attention_norm", bias=qkv_bias, fused="qkv_proj")
@@ -126,6 +148,7 @@ def _parts(sizes: _Sizes, *, qkv_bias: bool = False, qk_norm: bool = False) -> t
         projection("v_proj", sizes.keys),
         *((Norm("q_norm", sizes.head), Norm("k_norm", sizes.head)) if qk_norm else ()),
         Linear("o_proj", sizes.queries, hidden),
+        *(factors if rank else ()),
         Norm("mlp_norm", hidden),
         Linear("gate_proj", hidden, wide, "mlp_norm"),
         Linear("up_proj", hidden, wide, "mlp_norm"),
@@ -230,6 +253,6 @@ def _layer_shapes(parts: Iterable[Part]) -> dict[str, tuple[int, ...]]:
             weights[f"{part.name}.weight"] = (part.width,)
             continue
         weights[f"{part.name}.weight"] = (part.out, part.width)
-        if part.bias:
+        if isinstance(part, Linear) and part.bias:
             biases[f"{part.name}.bias"] = (part.out,)
     return {**weights, **biases}

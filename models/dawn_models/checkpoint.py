@@ -7,14 +7,13 @@ also checks their headers. Only safetensors are read: pickles run code.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 
+from dawn_models.adapter import read_adapter, read_factors
 from dawn_models.anatomy import parameter_shapes
 from dawn_models.config import ModelConfig
 from dawn_models.errors import ConfigError, WeightsError
@@ -22,35 +21,25 @@ from dawn_models.families import describe
 from dawn_models.families.family import Family
 from dawn_models.families.told import NOTHING, Told
 from dawn_models.fields import MAX_CONFIG_BYTES, Fields, read_json
-from dawn_models.files import outside
-from dawn_models.header import read_header
+from dawn_models.files import present
 from dawn_models.hints import hint
+from dawn_models.tensor_files import (
+    TensorInfo,
+    and_more,
+    check_tensor,
+    inside,
+    mapped,
+    read_tensors,
+    translated,
+)
 from dawn_models.weight_files import INDEX_FILE, SINGLE_FILE, note_others, weight_file
 
 MAX_INDEX_BYTES = 4 * 2**20
 """Largest index, of some 40,000 tensors; an 8B model's has 30 KiB."""
 
-FLOAT_DTYPES = ("F32", "F16", "BF16")
 _STATED_DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 _COMPARED_ROWS = 2048
 """Rows of two matrices that are in memory while they are compared."""
-
-
-@dataclass(frozen=True)
-class TensorInfo:
-    """Where a tensor lies and what it is, without its values.
-
-    Attributes:
-        name: its name in the checkpoint.
-        shape: its dimensions.
-        dtype: ``F32``, ``F16``, ``BF16``, ... as safetensors spells it.
-        file: the shard that holds it.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    file: Path
 
 
 class Checkpoint:
@@ -114,9 +103,11 @@ class Checkpoint:
         found = _read_headers(folder, notes)
         config = family.settle(described.config, described.fields, found)
         tensors = _match(folder, family, config, found)
+        config, adapter = _adapted(folder, family, config, told, notes)
         _note_dtype(folder, tensors, notes)
         head = found.get(family.weight_names["head.weight"]) if config.tied_head else None
         source = described.mask_source
+        tensors |= adapter
         return cls(folder, family, config, tensors, tuple(notes), head, source)
 
     def check_head(self) -> None:
@@ -131,7 +122,7 @@ class Checkpoint:
         head, embedding = self.spare_head, self.tensors["embedding.weight"]
         if head is None:
             return
-        _check_tensor(head, embedding.shape)
+        check_tensor(head, embedding.shape)
         if not _equal(head, embedding):
             raise WeightsError(
                 f"{head.file}: tensor {head.name!r} differs from {embedding.name!r}, but "
@@ -147,8 +138,8 @@ class Checkpoint:
             WeightsError: the file changed or cannot be read.
         """
         info = self.tensors[parameter]
-        with _mapped(info.file, "pt") as shard:  # NumPy has no bfloat16
-            tensor: torch.Tensor = _translated(info.file, lambda: shard.get_tensor(info.name))
+        with mapped(info.file, "pt") as shard:  # NumPy has no bfloat16
+            tensor: torch.Tensor = translated(info.file, lambda: shard.get_tensor(info.name))
         return tensor
 
     def __iter__(self) -> Iterator[tuple[str, torch.Tensor]]:
@@ -160,7 +151,7 @@ class Checkpoint:
 def _read_headers(folder: Path, notes: list[str]) -> dict[str, TensorInfo]:
     path = weight_file(folder)
     if path.name == SINGLE_FILE:
-        found = {info.name: info for info in _header(_inside(folder, SINGLE_FILE, path))}
+        found = {info.name: info for info in read_tensors(inside(folder, SINGLE_FILE, path))}
         read = {SINGLE_FILE, *([INDEX_FILE] if _says_the_same(folder) else [])}
     else:
         found = _read_indexed(folder, path)
@@ -181,7 +172,7 @@ def _read_indexed(folder: Path, index: Path) -> dict[str, TensorInfo]:
     weight_map = _weight_map(index)
     found: dict[str, TensorInfo] = {}
     for shard in sorted(set(weight_map.values())):
-        for info in _header(_inside(folder, shard, index)):
+        for info in read_tensors(inside(folder, shard, index)):
             if info.name in found:
                 other = found[info.name].file.name
                 raise WeightsError(f"{info.file}: tensor {info.name!r:.100} is also in {other}")
@@ -202,45 +193,6 @@ def _weight_map(index: Path) -> dict[str, str]:
     return value
 
 
-def _inside(folder: Path, name: str, named_by: Path) -> Path:
-    """The file `name` of `folder`; a name from a file never leads out of its folder."""
-    plain = len(PurePosixPath(name).parts) == 1 and len(PureWindowsPath(name).parts) == 1
-    if not plain or name == ".." or not name.endswith(".safetensors"):
-        raise WeightsError(
-            f"{named_by}: shard {name!r:.100} is not the name of a .safetensors file in {folder}"
-        )
-    path = folder / name
-    if not path.is_file():
-        raise WeightsError(f"{named_by}: shard {name!r:.100} is not in {folder}; download it again")
-    target = outside(path)
-    if target is not None:
-        raise WeightsError(f"{path}: links to {target}, outside its folder; copy the file")
-    return path
-
-
-def _header(path: Path) -> Iterable[TensorInfo]:
-    _translated(path, lambda: read_header(path))
-    # Not "pt", which maps the shard private and writable: its whole size would count against limits
-    # of data (RLIMIT_DATA, strict overcommit) although nothing of it is read.
-    with _mapped(path, "np") as shard:
-        for name in shard.keys():  # noqa: SIM118 - not a mapping: safetensors has no iteration
-            view = shard.get_slice(name)
-            yield TensorInfo(name, tuple(view.get_shape()), str(view.get_dtype()), path)
-
-
-def _mapped(path: Path, framework: str) -> Any:
-    return _translated(path, lambda: safe_open(path, framework=framework))
-
-
-def _translated(path: Path, read: Callable[[], Any]) -> Any:
-    """The one place where the errors of the safetensors library become ours."""
-    try:
-        return read()
-    except (SafetensorError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise WeightsError(f"{path}: not readable as safetensors: {reason:.300}") from error
-
-
 def _match(
     folder: Path, family: Family, config: ModelConfig, found: Mapping[str, TensorInfo]
 ) -> dict[str, TensorInfo]:
@@ -250,7 +202,7 @@ def _match(
     advice = hint(found, expected, missing)
     if missing:
         raise WeightsError(
-            f"{folder}: tensor {missing[0]!r:.100} is missing{_and_more(missing)}{advice}"
+            f"{folder}: tensor {missing[0]!r:.100} is missing{and_more(missing)}{advice}"
         )
     unexpected = sorted(
         name for name in set(found) - expected if not _ignored(family, config, name)
@@ -258,17 +210,13 @@ def _match(
     if unexpected:
         raise WeightsError(
             f"{found[unexpected[0]].file}: unexpected tensor {unexpected[0]!r:.100}"
-            f"{_and_more(unexpected)}; config.json describes a {family.name} model without it"
+            f"{and_more(unexpected)}; config.json describes a {family.name} model without it"
             f"{advice}"
         )
     shapes = parameter_shapes(config)
     for parameter, name in names.items():
-        _check_tensor(found[name], shapes[parameter])
+        check_tensor(found[name], shapes[parameter])
     return {parameter: found[name] for parameter, name in names.items()}
-
-
-def _and_more(names: list[str]) -> str:
-    return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
 
 
 def _ignored(family: Family, config: ModelConfig, name: str) -> bool:
@@ -277,28 +225,36 @@ def _ignored(family: Family, config: ModelConfig, name: str) -> bool:
     return family.ignored is not None and family.ignored.fullmatch(name) is not None
 
 
-def _check_tensor(info: TensorInfo, expected: tuple[int, ...]) -> None:
-    if info.shape != expected:
-        raise WeightsError(
-            f"{info.file}: tensor {info.name!r:.100} has shape {list(info.shape)!s:.100}, "
-            f"config.json asks for {list(expected)}"
-        )
-    if info.dtype not in FLOAT_DTYPES:
-        raise WeightsError(
-            f"{info.file}: tensor {info.name!r:.100} is {info.dtype}, "
-            f"expected one of {', '.join(FLOAT_DTYPES)}"
-        )
-
-
 def _equal(first: TensorInfo, second: TensorInfo) -> bool:
     """Whether two matrices of one shape hold the same numbers."""
-    with _mapped(first.file, "pt") as one, _mapped(second.file, "pt") as other:
+    with mapped(first.file, "pt") as one, mapped(second.file, "pt") as other:
         views = one.get_slice(first.name), other.get_slice(second.name)
         for row in range(0, first.shape[0], _COMPARED_ROWS):
             ours, theirs = (view[row : row + _COMPARED_ROWS].float() for view in views)
             if not torch.equal(ours, theirs):
                 return False
     return True
+
+
+def _adapted(
+    folder: Path, family: Family, config: ModelConfig, told: Told, notes: list[str]
+) -> tuple[ModelConfig, dict[str, TensorInfo]]:
+    """The model with the adapter for drafts that lies beside it, if any; where its tensors lie."""
+    name = family.draft_folder
+    if told.no_draft_adapter or not name:
+        return config, {}
+    place = folder / name
+    if not present(place):
+        notes.append(
+            f"{name}: the adapter for drafts, which instruct models have, is not there; drafts "
+            "come from the weights themselves, which changes no text and may take more runs"
+        )
+        return config, {}
+    adapted = replace(config, draft=read_adapter(place))
+    shapes, names = parameter_shapes(adapted), family.tensor_names(adapted)
+    plain = parameter_shapes(config)
+    own = {parameter: name for parameter, name in names.items() if parameter not in plain}
+    return adapted, read_factors(place, own, shapes)
 
 
 def _note_dtype(folder: Path, tensors: Mapping[str, TensorInfo], notes: list[str]) -> None:

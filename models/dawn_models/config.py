@@ -77,6 +77,19 @@ class Yarn:
 
 
 @dataclass(frozen=True)
+class DraftAdapter:
+    """LoRA on the o_proj of every layer, added to the rows of which drafts are made and no others.
+
+    Attributes:
+        rank: channels between its two factors.
+        scale: what their product is multiplied with.
+    """
+
+    rank: int
+    scale: float
+
+
+@dataclass(frozen=True)
 class LayerKind:
     """What may differ from layer to layer: layers of one kind differ in their weights alone.
 
@@ -117,6 +130,7 @@ class ModelConfig:
         forbidden_token_ids: tokens that are never predicted, the mask aside.
         attention: what a position may see.
         yarn: how the rotary frequencies are scaled; None where they are not.
+        draft: the adapter for drafts; None where there is none.
 
     Raises:
         ValueError: `layers` are not as many as there are layers.
@@ -144,6 +158,7 @@ class ModelConfig:
     layers: tuple[LayerKind, ...] = ()
     attention: Attention = field(default_factory=Attention)
     yarn: Yarn | None = None
+    draft: DraftAdapter | None = None
 
     def __post_init__(self) -> None:
         if self.layers and len(self.layers) != self.num_layers:

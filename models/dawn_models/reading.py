@@ -15,9 +15,10 @@ from types import TracebackType
 
 import torch
 
-from dawn_models.checkpoint import Checkpoint, TensorInfo
+from dawn_models.checkpoint import Checkpoint
 from dawn_models.errors import WeightsError
 from dawn_models.header import LENGTH_BYTES, read_header
+from dawn_models.tensor_files import TensorInfo
 
 TORCH_DTYPES: Mapping[str, torch.dtype] = {
     "F32": torch.float32,

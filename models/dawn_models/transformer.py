@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name everyone uses
 
-from dawn_models.anatomy import Linear, Part, layer_parts
+from dawn_models.anatomy import Linear, Norm, Part, layer_parts
 from dawn_models.config import LayerKind, ModelConfig
 
 _LARGEST_BLOCK = 512
@@ -109,7 +109,7 @@ class Layer(nn.Module):
     """Attention and gated MLP, each behind a norm and beside a residual.
 
     Its modules are the parts of `dawn_models.anatomy`. Where queries and keys are not normed,
-    q_norm and k_norm give back what they get.
+    q_norm and k_norm give back what they get; draft_a and draft_b are there with an adapter.
     """
 
     attention_norm: RMSNorm
@@ -119,6 +119,8 @@ class Layer(nn.Module):
     q_norm: nn.Module
     k_norm: nn.Module
     o_proj: nn.Linear
+    draft_a: nn.Linear
+    draft_b: nn.Linear
     mlp_norm: RMSNorm
     gate_proj: nn.Linear
     up_proj: nn.Linear
@@ -133,7 +135,12 @@ class Layer(nn.Module):
             self.q_norm = self.k_norm = nn.Identity()
 
     def forward(
-        self, x: Tensor, rotation: Rotation, mask: Tensor | None, past: KeyValue | None
+        self,
+        x: Tensor,
+        rotation: Rotation,
+        mask: Tensor | None,
+        past: KeyValue | None,
+        drafts: Tensor | None = None,
     ) -> LayerResult:
         """Run the layer on [B, S, hidden].
 
@@ -142,6 +149,7 @@ class Layer(nn.Module):
             rotation: rotary angles of the S rows.
             mask: bool [B, 1, S, P + S], True where the query may look; None is everywhere.
             past: cached keys and values; None is P = 0.
+            drafts: bool [B, S], the rows that the adapter is added to; None is none.
         """
         y = self.attention_norm(x)
         query = rotation.apply(self.q_norm(self._heads(self.q_proj(y), self.config.num_heads)))
@@ -158,10 +166,21 @@ class Layer(nn.Module):
         attended = F.scaled_dot_product_attention(
             query, keys, values, attn_mask=mask, enable_gqa=grouped
         )
-        x = x + self.o_proj(attended.transpose(1, 2).flatten(2))
+        x = x + self._projected(attended.transpose(1, 2).flatten(2), drafts)
         y = self.mlp_norm(x)
         x = x + self.down_proj(F.silu(self.gate_proj(y)) * self.up_proj(y))
         return LayerResult(x, new, query, keys)
+
+    def _projected(self, attended: Tensor, drafts: Tensor | None) -> Tensor:
+        """[B, S, query_size] -> [B, S, hidden]; exactly o_proj in rows without the adapter."""
+        projected: Tensor = self.o_proj(attended)
+        if self.config.draft is None or drafts is None:
+            return projected
+        # What the factors read is multiplied, not what they give: zeros stay zeros, whatever they
+        # are multiplied with, where what they give might overflow.
+        share = drafts.unsqueeze(-1).to(attended.dtype) * self.config.draft.scale
+        added: Tensor = self.draft_b(self.draft_a(attended * share))
+        return projected + added
 
     def _heads(self, x: Tensor, heads: int) -> Tensor:
         """[B, S, heads * D] -> [B, heads, S, D]."""
@@ -170,9 +189,9 @@ class Layer(nn.Module):
 
 def _module(part: Part, epsilon: float) -> nn.Module:
     """The module of a part, its weights made by torch."""
-    if isinstance(part, Linear):
-        return nn.Linear(part.width, part.out, bias=part.bias)
-    return RMSNorm(part.width, epsilon)
+    if isinstance(part, Norm):
+        return RMSNorm(part.width, epsilon)
+    return nn.Linear(part.width, part.out, bias=isinstance(part, Linear) and part.bias)
 
 
 def mean_attention(query: Tensor, keys: Tensor, evidence: Evidence) -> Tensor:
@@ -259,6 +278,7 @@ class Transformer(nn.Module):
         entropy_rows: Tensor,
         past: list[KeyValue],
         evidence_layers: int,
+        draft_mask: Tensor | None = None,
     ) -> StepResult:
         """One run of the step contract.
 
@@ -271,6 +291,7 @@ class Transformer(nn.Module):
             entropy_rows: int64 [B, E], which of the R predictions the entropy is wanted of.
             past: cached keys and values, one entry a layer, P may be 0.
             evidence_layers: how many of the last layers the attention is the mean of.
+            draft_mask: bool [B, S], rows to which the adapter for drafts is added; None is none.
         """
         x, rotation, seen = self.enter(input_ids, position_ids, attention_mask, attention_rows)
         evidence = Evidence(attention_rows, seen)
@@ -278,7 +299,7 @@ class Transformer(nn.Module):
         present: list[KeyValue] = []
         attention: list[Tensor] = []
         for i, (layer, cached) in enumerate(zip(self.layers, past, strict=True)):
-            x, new, query, keys = layer(x, rotation, attention_mask, cached)
+            x, new, query, keys = layer(x, rotation, attention_mask, cached, draft_mask)
             present.append(new)
             attention += [mean_attention(query, keys, evidence)] if i >= first else []
         return StepResult(*self.leave(x, logit_rows, entropy_rows, attention), present)

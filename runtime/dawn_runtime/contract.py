@@ -15,6 +15,8 @@ logit_rows         int64 [B, R]              rows of S for which the head is com
 attention_rows     int64 [B, Q]              rows of S whose evidence is wanted; Q = 0 costs nothing
 entropy_rows       int64 [B, E]              which of the R predictions the entropy is wanted of;
                                              E = 0 costs nothing
+draft_mask         bool [B, S]               True in rows to which the adapter for drafts is added;
+                                             graphs of models without one lack it
 past_key.i         kv dtype [B, Hkv, P, D]   cached keys, already rotated, in any order
 past_value.i       kv dtype [B, Hkv, P, D]   cached values, in the order of the keys
 =================  ========================  ====================================================
@@ -56,6 +58,10 @@ Dim = int | str
 ENTROPY_ROWS: Final = "entropy_rows"
 """The input that a graph with `MEASURES` has. ONNX Runtime runs every node of a graph, whatever is
 fetched, so rows are what tells it how much of this is wanted."""
+
+DRAFT_MASK: Final = "draft_mask"
+"""The input that a graph with an adapter for drafts has. Where it is False, such a graph computes
+what one without the adapter does, to the last bit."""
 
 MEASURES: Final = ("entropy", "margin")
 """Outputs that not every graph has."""
@@ -109,7 +115,13 @@ def kv_dtype(activations: str) -> str:
 
 @lru_cache(maxsize=16)  # engines ask in every step
 def input_specs(
-    layers: int, kv_heads: int, head_dim: int, kv_dtype: str, *, measures: bool = True
+    layers: int,
+    kv_heads: int,
+    head_dim: int,
+    kv_dtype: str,
+    *,
+    measures: bool = True,
+    drafts: bool = False,
 ) -> tuple[TensorSpec, ...]:
     """Returns the graph inputs in order.
 
@@ -119,6 +131,7 @@ def input_specs(
         head_dim: Width of one head.
         kv_dtype: Element type of cached keys and values.
         measures: Whether the graph has `MEASURES`.
+        drafts: Whether it has `DRAFT_MASK`.
     """
     past = (kv_dtype, ("B", kv_heads, "P", head_dim))
     return (
@@ -128,6 +141,7 @@ def input_specs(
         TensorSpec("logit_rows", "int64", ("B", "R")),
         TensorSpec("attention_rows", "int64", ("B", "Q")),
         *([TensorSpec(ENTROPY_ROWS, "int64", ("B", "E"))] if measures else []),
+        *([TensorSpec(DRAFT_MASK, "bool", ("B", "S"))] if drafts else []),
         *(TensorSpec(name, *past) for name in kv_names("past", layers)),
     )
 
@@ -141,7 +155,7 @@ def output_specs(
     *,
     measures: bool = True,
 ) -> tuple[TensorSpec, ...]:
-    """Returns the graph outputs in order; arguments as for `input_specs`.
+    """Returns the graph outputs in order; arguments as for `input_specs`, drafts or not.
 
     Args:
         layers: Number of transformer layers, >= 1.

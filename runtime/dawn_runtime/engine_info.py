@@ -23,6 +23,7 @@ class EngineInfo:
             that a row of a batch gives the bits that it gives alone; 1 where nothing is known.
         forbidden: Ids whose logits are minus infinity; see `SpecialTokens.forbidden`.
         measures: Whether entropy and margin can be asked for.
+        drafts: Whether there is an adapter for drafts, which rows can ask for.
         least_rows: Fewest `logit_rows` of a step; 0 where a step may only make keys.
     """
 
@@ -37,6 +38,7 @@ class EngineInfo:
     alignment: int = 1
     forbidden: tuple[int, ...] = ()
     measures: bool = False
+    drafts: bool = False
     least_rows: int = 1
 
 
@@ -53,6 +55,7 @@ def info_of(name: str, manifest: Manifest) -> EngineInfo:
         kv_dtype=manifest.kv_dtype,
         forbidden=manifest.tokens.forbidden,
         measures=manifest.step.measures,
+        drafts=manifest.step.drafts,
         # Graphs from before version 3 of the manifest bar no id, and fail where nothing is asked.
         least_rows=0 if manifest.tokens.forbidden else 1,
     )

@@ -144,9 +144,14 @@ class Manifest:
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
         """Inputs of the step graph in order."""
-        dims, measures = self.dims, self.step.measures
+        dims, step = self.dims, self.step
         return contract.input_specs(
-            dims.layers, dims.kv_heads, dims.head_dim, self.kv_dtype, measures=measures
+            dims.layers,
+            dims.kv_heads,
+            dims.head_dim,
+            self.kv_dtype,
+            measures=step.measures,
+            drafts=step.drafts,
         )
 
     @property
@@ -401,7 +406,8 @@ def _read_graph(name: str, fields: Fields) -> Graph:
     inputs, outputs = _read_specs(fields, "inputs"), _read_specs(fields, "outputs")
     if name != STEP:
         return Graph(file, data, measures=False, inputs=inputs, outputs=outputs)
-    return Graph(file, data, any(spec.name == contract.ENTROPY_ROWS for spec in inputs))
+    named = {spec.name for spec in inputs}
+    return Graph(file, data, contract.ENTROPY_ROWS in named, contract.DRAFT_MASK in named)
 
 
 def _read_specs(fields: Fields, name: str) -> tuple[TensorSpec, ...]:

@@ -153,6 +153,7 @@ class Graph:
         file: Name of its file in the folder.
         data: Name of the file of its weights, as the graph names it.
         measures: Whether a step graph has `dawn_runtime.contract.MEASURES`.
+        drafts: Whether it has an adapter for drafts, and so `dawn_runtime.contract.DRAFT_MASK`.
         inputs: Of a graph that is no step; those of a step follow from the contract.
         outputs: As `inputs`.
     """
@@ -160,6 +161,7 @@ class Graph:
     file: str
     data: str
     measures: bool = True
+    drafts: bool = False
     inputs: tuple[TensorSpec, ...] = ()
     outputs: tuple[TensorSpec, ...] = ()
 
@@ -172,13 +174,14 @@ WEIGHTS_FILE: Final = "model.onnx.data"
 """What the exporter calls the files of a step, and manifests before version 3 take for granted."""
 
 
-def one_graph(*, measures: bool) -> dict[str, Graph]:
+def one_graph(*, measures: bool, drafts: bool = False) -> dict[str, Graph]:
     """Returns the graphs of an artifact that has a step alone, under the exporter's names.
 
     Args:
         measures: Whether it has `dawn_runtime.contract.MEASURES`.
+        drafts: Whether it has `dawn_runtime.contract.DRAFT_MASK`.
     """
-    return {STEP: Graph(GRAPH_FILE, WEIGHTS_FILE, measures)}
+    return {STEP: Graph(GRAPH_FILE, WEIGHTS_FILE, measures, drafts)}
 
 
 @dataclass(frozen=True, slots=True)

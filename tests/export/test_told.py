@@ -79,7 +79,11 @@ def test_a_word_that_means_nothing_is_wrong_usage(
 
 
 @pytest.mark.parametrize(
-    "told", ["sdar", Told(family="x"), Told(mask_token_id=True), Told("sdar", 2**70)]
+    "told",
+    [
+        *("sdar", Told(family="x"), Told(mask_token_id=True), Told("sdar", 2**70)),
+        Told(no_draft_adapter=1),  # type: ignore[arg-type]  # what Python lets pass
+    ],
 )
 def test_python_is_told_the_same(tmp_path: Path, told: Any) -> None:
     with pytest.raises(OptionError, match=r"got |told is "):

@@ -14,9 +14,7 @@ from dawn_models import (
     WeightsError,
     load_transformer,
 )
-from dawn_models import (
-    checkpoint as reading,
-)
+from dawn_models.tensor_files import read_tensors
 from support.checkpoints import read_weight_map, write_checkpoint, write_index, write_sharded
 
 Tensors = dict[str, torch.Tensor]
@@ -42,7 +40,7 @@ def test_shards_and_a_single_file_read_the_same(tmp_path: Path) -> None:
 
 def test_headers_are_read_through_maps_that_cannot_be_written(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path, "dream")
-    headers = iter(reading._header(folder / "model.safetensors"))
+    headers = iter(read_tensors(folder / "model.safetensors"))
     next(headers)
     lines = Path("/proc/self/maps").read_text().splitlines()
     modes = [line.split()[1] for line in lines if line.endswith("/model.safetensors")]

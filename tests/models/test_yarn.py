@@ -164,10 +164,3 @@ def test_families_without_yarn_refuse_it(tmp_path: Path, family: str) -> None:
     write_config(tmp_path, family, rope_scaling=ROPE)
     with pytest.raises(ConfigError, match=r"'rope_scaling': got .* 'default'"):
         read_config(tmp_path)
-
-
-def test_the_adapter_for_drafts_is_noted_wherever_it_may_be(tmp_path: Path) -> None:
-    folder = write_checkpoint(tmp_path, "nemotron")  # as the Hub gives it: without its subfolders
-    assert any("linear_spec_lora: the adapter" in note for note in Checkpoint.open(folder).notes)
-    other = write_checkpoint(tmp_path / "other", "sdar")
-    assert not any("linear_spec_lora" in note for note in Checkpoint.open(other).notes)

@@ -126,6 +126,65 @@ def write_checkpoint(
     return folder
 
 
+ADAPTER: dict[str, Any] = {
+    "alpha_pattern": {},
+    "auto_mapping": {"base_model_class": "NemotronLabsDiffusionModel", "parent_library": "x"},
+    "base_model_name_or_path": "nvidia/Nemotron-Labs-Diffusion-3B",
+    "bias": "none",
+    "corda_config": None,
+    "exclude_modules": None,
+    "fan_in_fan_out": False,
+    "inference_mode": True,
+    "init_lora_weights": True,
+    "layer_replication": None,
+    "layers_to_transform": None,
+    "loftq_config": {},
+    "lora_alpha": 20,
+    "lora_bias": False,
+    "lora_dropout": 0.05,
+    "megatron_core": "megatron.core",
+    "modules_to_save": None,
+    "peft_type": "LORA",
+    "qalora_group_size": 16,
+    "r": 5,
+    "rank_pattern": {},
+    "target_modules": ["o_proj"],
+    "task_type": "CAUSAL_LM",
+    "use_dora": False,
+    "use_rslora": False,
+}
+"""adapter_config.json as peft writes it, of rank 5 and scale 4."""
+
+
+def write_adapter(
+    folder: Path,
+    spoil: Callable[[dict[str, torch.Tensor]], object] = lambda tensors: None,
+    rank: int = ADAPTER["r"],
+    **changes: Any,
+) -> Path:
+    """Write a random adapter for drafts into a checkpoint of Nemotron, and return its folder.
+
+    Its tensors are of a rank, and changed by `spoil` first; a change to `...` removes a field.
+    """
+    _, config = read_config(folder)
+    generator = torch.Generator().manual_seed(1)
+    shapes = {"A": (rank, config.query_size), "B": (config.hidden_size, rank)}
+    tensors = {
+        f"base_model.model.encoder.layers.{i}.self_attn.o_proj.lora_{name}.weight": torch.randn(
+            shape, generator=generator
+        )
+        for i in range(config.num_layers)
+        for name, shape in shapes.items()
+    }
+    spoil(tensors)
+    place = folder / "linear_spec_lora"
+    place.mkdir(exist_ok=True)
+    values = {k: v for k, v in (ADAPTER | changes).items() if v is not ...}
+    (place / "adapter_config.json").write_text(json.dumps(values), encoding="utf-8")
+    save_file(tensors, place / "adapter_model.safetensors")
+    return place
+
+
 def write_sharded(folder: Path, family: str = "dream") -> Path:
     """Write a checkpoint in two shards with an index."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """The transformer cut into the four pieces that are traced.
 
     enter      ids, positions, mask                      -> residual stream, angles, evidence mask
-    layer      residual stream, angles, mask, cache      -> residual stream, keys, values, queries
+    layer      residual stream, angles, masks, cache     -> residual stream, keys, values, queries
     evidence   queries and keys of one layer             -> attention of the asked rows
     leave      residual stream, attention of the layers  -> the outputs of the step contract
 
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from dawn_export.dtypes import TORCH_DTYPES
 from dawn_models import Attention, KeyValue, LayerKind, ModelConfig, Transformer, parameter_shapes
 from dawn_models.transformer import Evidence, Rotation, mean_attention
-from dawn_runtime.contract import TensorSpec
+from dawn_runtime.contract import DRAFT_MASK, TensorSpec
 
 LEFT: Final = ("tokens", "confidence", "attention", "logits", "entropy", "margin")
 """What `leave` computes, in the order of the contract."""
@@ -123,6 +123,7 @@ def _layer(model: Transformer, number: int, dtype: str) -> Piece:
         TensorSpec("attention_mask", "bool", ("B", 1, "S", "P+S")),
         TensorSpec("past_key", *past),
         TensorSpec("past_value", *past),
+        *([TensorSpec(DRAFT_MASK, "bool", ("B", "S"))] if config.draft else []),
     )
     outputs = ("x", "present_key", "present_value", "query", "keys")
     return Piece(RunLayer(model, number), inputs, outputs, (RunLayer, config, number))
@@ -185,9 +186,11 @@ class RunLayer(nn.Module):
         attention_mask: Tensor,
         past_key: Tensor,
         past_value: Tensor,
+        *drafts: Tensor,
     ) -> tuple[Tensor, ...]:
-        """See `Layer.forward`."""
-        result = self.layer(x, Rotation(cos, sin), attention_mask, KeyValue(past_key, past_value))
+        """See `Layer.forward`; `drafts` is one mask where there is an adapter, else nothing."""
+        past = KeyValue(past_key, past_value)
+        result = self.layer(x, Rotation(cos, sin), attention_mask, past, *drafts)
         return result.x, result.new.key, result.new.value, result.query, result.keys
 
 

@@ -41,6 +41,7 @@ from dawn_export.graph.tracing import trace
 from dawn_export.options import ExportOptions
 from dawn_export.progress import stage
 from dawn_export.quantization.integers import used
+from dawn_export.quantization.schemes import PLAIN
 from dawn_export.weights.layout import Layout, StoredWeight
 from dawn_models import LayerKind, ModelConfig
 from dawn_models.anatomy import full_name, layer_parts, split_name, stored_products
@@ -96,7 +97,9 @@ def _assembled(parts: _Parts, config: ModelConfig, options: ExportOptions, dtype
     """Joins the parts into the graph."""
     sizes = (config.num_layers, config.num_kv_heads, config.head_dim, dtype)
     measures = options.measures
-    inputs = [graph_value(spec) for spec in contract.input_specs(*sizes, measures=measures)]
+    drafts = config.draft is not None
+    wanted = contract.input_specs(*sizes, measures=measures, drafts=drafts)
+    inputs = [graph_value(spec) for spec in wanted]
     specs = contract.output_specs(*sizes, config.vocab_size, measures=measures)
     outputs = [graph_value(spec) for spec in specs]
     assembly = Assembly()
@@ -152,7 +155,8 @@ def _layer_part(piece: Piece, config: ModelConfig, kind: LayerKind, options: Exp
         f"{_LAYER}{name}.weight": options.scheme.linear(members[0])
         for name, members in products.items()
     }
-    quantize_products(graph, part.layouts, rounded.__getitem__)
+    # The factors of an adapter are no such products: they are small, and drafts live by them.
+    quantize_products(graph, part.layouts, lambda name: rounded.get(name, PLAIN))
     return part
 
 
@@ -186,6 +190,7 @@ def _join(
     input_ids, position_ids, attention_mask, logit_rows, attention_rows = inputs[:5]
     entropy_rows = named.get(contract.ENTROPY_ROWS, attention_rows)
     past = [named[name] for name in contract.kv_names("past", config.num_layers)]
+    drafts = [named[contract.DRAFT_MASK]] if config.draft else []
 
     def outer(name: str) -> str:
         parameter = name.removeprefix("model.")
@@ -201,7 +206,7 @@ def _join(
         layer = assembly.call(
             parts.layers[config.kind(i)],
             f"layers.{i}",
-            [x, cos, sin, attention_mask, past[2 * i], past[2 * i + 1]],
+            [x, cos, sin, attention_mask, past[2 * i], past[2 * i + 1], *drafts],
             partial(_layer_parameter, i),
         )
         x = layer["x"]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import MISSING, Field, asdict, fields
+from dataclasses import MISSING, Field, asdict, fields, replace
 
 import torch
 
 from dawn_export.quantization.calibration_file import ModelFingerprint
-from dawn_models import Checkpoint, ModelConfig
+from dawn_models import Checkpoint, ModelConfig, parameter_shapes
 from dawn_runtime.manifest_records import Dims
 
 _SAMPLE_VALUES = 64
@@ -24,10 +24,11 @@ def fingerprint(checkpoint: Checkpoint) -> ModelFingerprint:
     Raises:
         WeightsError: A shard cannot be read.
     """
-    config = checkpoint.config
+    # Neither ranges nor smoothing depend on an adapter for drafts, which may be left out.
+    config = replace(checkpoint.config, draft=None)
     switches = json.dumps(_switches(config), sort_keys=True).encode()
     digest = hashlib.sha256()
-    for parameter in sorted(checkpoint.tensors):
+    for parameter in sorted(parameter_shapes(config)):
         sample = checkpoint.tensor(parameter).flatten()[:_SAMPLE_VALUES].contiguous()
         digest.update(parameter.encode())
         digest.update(sample.view(torch.uint8).numpy().tobytes())

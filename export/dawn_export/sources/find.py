@@ -21,6 +21,7 @@ from dawn_export.errors import SourceError
 from dawn_export.sources.aliases import ALIASES, known_of
 from dawn_export.sources.hub import download
 from dawn_models import CheckpointError, Told, read_config
+from dawn_models.adapter import ADAPTER_FILES
 from dawn_models.families.told import NOTHING
 from dawn_runtime.decoding_defaults import DECODING_FILE
 from dawn_runtime.errors import OptionError
@@ -109,11 +110,19 @@ class HubRepository:
         """
         folder = download(self.repository, self.revision, TEXT_FILES, progress=progress)
         try:
-            read_config(folder, told=self.told)
+            family, _ = read_config(folder, told=self.told)
         except CheckpointError as error:
             raise SourceError(f"{self.repository}: {error}") from error
         # By commit, so that both parts are of one revision even if the branch moves meanwhile.
         folder = download(self.repository, folder.name, WEIGHT_FILES, progress=progress)
+        if family.draft_folder and not self.told.no_draft_adapter:
+            download(
+                self.repository,
+                folder.name,
+                ADAPTER_FILES,
+                progress=progress,
+                subfolder=family.draft_folder,
+            )
         if not any(path.suffix == ".safetensors" for path in folder.iterdir()):
             raise SourceError(
                 f"{self.repository}: no .safetensors in this revision or in its cached copy; only "

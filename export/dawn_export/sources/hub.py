@@ -25,9 +25,14 @@ _SUBFOLDERS = "*/*"
 
 
 def download(
-    repository: str, revision: str | None, patterns: Sequence[str], *, progress: bool
+    repository: str,
+    revision: str | None,
+    patterns: Sequence[str],
+    *,
+    progress: bool,
+    subfolder: str = "",
 ) -> Path:
-    """Brings files of a repository's top folder into the cache and returns their folder.
+    """Brings files of one folder of a repository into the cache and returns the top folder.
 
     The folder is named after the commit; the files in it may be links into the cache. Nothing is
     fetched if what the cache lacks does not fit its disk.
@@ -35,8 +40,9 @@ def download(
     Args:
         repository: `OWNER/NAME`.
         revision: Branch, tag or commit; None is the default branch.
-        patterns: Which files, as shell patterns.
+        patterns: Which files, as shell patterns; names of files alone in a subfolder.
         progress: Whether to show progress bars and notes of the Hub on standard error.
+        subfolder: Which folder they are in; the top one if empty.
 
     Raises:
         SourceError: There is no way to the files, or no room for them.
@@ -49,8 +55,8 @@ def download(
         snapshot_download,
         repository,
         revision=revision,
-        allow_patterns=list(patterns),
-        ignore_patterns=_SUBFOLDERS,
+        allow_patterns=[f"{subfolder}/{name}" if subfolder else name for name in patterns],
+        ignore_patterns=None if subfolder else _SUBFOLDERS,
         library_name="dawn-edge",
         library_version=__version__,
     )

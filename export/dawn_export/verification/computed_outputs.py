@@ -12,6 +12,8 @@ cached       a part of it fed in random order over the rest, cached in random or
 batched      two sequences of different lengths, the shorter one padded
 minimal      one head row and no evidence (R = 1, Q = 0)
 keys         nothing but keys and values (R = 0, Q = 0); only these are compared
+drafting     as batched, the adapter for drafts added to all rows of one sequence and to every
+             second of the other; of models that have one
 ===========  ===================================================================================
 
 What is compared, and in which unit; the largest difference of all values counts:
@@ -129,12 +131,14 @@ def check_parity(
     """
     layers, measures = f"{manifest.dims.layers} layers", manifest.step.measures
     with stage("reference", f"verifying: computing {layers} in torch, the reference"):
-        full, batched = _reference_cases(_module(graph, manifest, checkpoint, weights), manifest)
+        model = _module(graph, manifest, checkpoint, weights)
+        full, *others = _reference_cases(model, manifest)
+        del model
     with stage("engine", f"verifying: running {layers} in ONNX Runtime"):
         engine = OrtEngine(graph, manifest)
         try:
             cached = _cached(full, engine.run(full.inputs).present)
-            cases = (full, cached, batched, _minimal(full), _keys(full))
+            cases = (full, cached, *others, _minimal(full), _keys(full))
             asked = partial(replace, want_entropy=measures, want_margin=measures)
             found = [(case, engine.run(asked(case.inputs))) for case in cases]
         finally:
@@ -159,17 +163,17 @@ def _module(
     )
 
 
-def _reference_cases(model: Transformer, manifest: Manifest) -> tuple[Case, Case]:
-    """The cases that the torch module is run for: full and batched."""
+def _reference_cases(model: Transformer, manifest: Manifest) -> tuple[Case, ...]:
+    """The cases that the torch module is run for: full, batched and maybe drafting."""
     random = np.random.default_rng(_SEED)
     layers = len(manifest.evidence_layers)
     length = min(_LENGTH, manifest.dims.max_length)
     full = _whole(random.integers(0, manifest.dims.vocab_size, (1, length)))
     batched = _padded(random.integers(0, manifest.dims.vocab_size, (2, length)), length // 2 + 1)
-    return (
-        Case("full", full, reference(model, full, layers)),
-        Case("batched", batched, reference(model, batched, layers)),
-    )
+    steps = {"full": full, "batched": batched}
+    if manifest.step.drafts:
+        steps["drafting"] = _drafting(batched)
+    return tuple(Case(name, step, reference(model, step, layers)) for name, step in steps.items())
 
 
 def reference(model: Transformer, inputs: StepInputs, evidence_layers: int) -> StepOutputs:
@@ -189,6 +193,7 @@ def reference(model: Transformer, inputs: StepInputs, evidence_layers: int) -> S
             torch.arange(inputs.logit_rows.shape[1]).expand(inputs.logit_rows.shape),
             [KeyValue(*pair) for pair in zip(past[::2], past[1::2], strict=True)],
             evidence_layers,
+            None if inputs.draft_mask is None else torch.from_numpy(inputs.draft_mask),
         )
     return StepOutputs(
         tokens=result.tokens.numpy(),
@@ -265,6 +270,13 @@ def _padded(ids: NDArray[np.int64], shorter: int) -> StepInputs:
     mask[-1, :, :, shorter:] = False
     rows = whole.logit_rows[:, :shorter]
     return replace(whole, attention_mask=mask, logit_rows=rows, attention_rows=rows)
+
+
+def _drafting(inputs: StepInputs) -> StepInputs:
+    """The same with rows that draft: all of the first sequence, every second of the others."""
+    drafts = np.ones(inputs.input_ids.shape, dtype=np.bool_)
+    drafts[1:, ::2] = False
+    return replace(inputs, draft_mask=drafts)
 
 
 def _cached(full: Case, present: tuple[NDArray[np.float32], ...]) -> Case:

@@ -83,6 +83,10 @@ def describe(folder: Path, notes: list[str] | None = None, told: Told = NOTHING)
     path = folder / "config.json"
     fields = Fields(read_json(path, limit=MAX_CONFIG_BYTES), path, notes)
     family = _family_of(fields, told)
+    if told.no_draft_adapter and not family.draft_folder:
+        raise ConfigError(
+            f"{path}: {family.name} has no adapter for drafts; leave --no-draft-adapter out"
+        )
     generation = folder / "generation_config.json"
     extra = read_json(generation, limit=MAX_CONFIG_BYTES) if present(generation) else {}
     beside = Fields(extra, generation)

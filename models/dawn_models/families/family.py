@@ -102,6 +102,7 @@ class Family:
         mask_names: what its mask is called among the added tokens of its tokenizers.
         attention: kind of attention, one of `dawn_models.config.ATTENTIONS`.
         decoding: how its authors decode; None is DAWN.
+        draft_folder: folder in the checkpoint's with an adapter for drafts, where there may be one.
         golden: what of the computations of its authors' code the tests have, and meet; empty if
             they have none.
     """
@@ -126,6 +127,7 @@ class Family:
     mask_names: tuple[str, ...] = ()
     attention: str = FULL
     decoding: Decoding | None = None
+    draft_folder: str = ""
     golden: str = ""
 
     @property

@@ -1,12 +1,12 @@
 """Nemotron-Labs-Diffusion: Llama geometry with YaRN; causal, a block of masks bidirectional.
 
 Committed tokens see causally, the block that is being denoised sees itself whole. The causal row i
-predicts token i + 1, the row of a mask token i, so nothing is shifted.
+predicts token i + 1, the row of a mask token i, so nothing is shifted. Instruct models have an
+adapter of o_proj, with which drafts are made that causal rows then check.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import replace
 
 from dawn_models.config import CAUSAL, Attention, ModelConfig
@@ -17,13 +17,14 @@ from dawn_models.fields import Fields
 
 _BLOCK_FIELD = "block_size"
 _LICENCE = "NVIDIA Nemotron Open Model"
-_DRAFT = "linear_spec_lora"
-"""Folder with an adapter of o_proj, used where drafts are made."""
-
 _WEIGHT_NAMES = {
     parameter: name.replace("model.", "encoder.", 1)
     for parameter, name in qwen.WEIGHT_NAMES.items()
-} | {"head.weight": "diffusion_head.weight"}
+} | {
+    "head.weight": "diffusion_head.weight",
+    "draft_a.weight": "base_model.model.encoder.layers.{i}.self_attn.o_proj.lora_A.weight",
+    "draft_b.weight": "base_model.model.encoder.layers.{i}.self_attn.o_proj.lora_B.weight",
+}
 
 
 def _parse(config: Fields, generation: Fields) -> ModelConfig:
@@ -54,23 +55,12 @@ def _longest(config: Fields, stated: int, scaled: rope.Rope) -> int:
     return longest
 
 
-def _settle(config: ModelConfig, fields: Fields, tensors: Collection[str]) -> ModelConfig:
-    # Said whether or not it is there: of a repository only the top folder is fetched.
-    fields.notes.append(
-        f"{_DRAFT}: the adapter for drafts, which instruct models have, is not read; drafts come "
-        "from the weights themselves, which changes no text and may take more runs"
-    )
-    return _stored_head(config, fields, tensors)
-
-
-_stored_head = stored_head(_WEIGHT_NAMES["head.weight"])
-
 NEMOTRON = Family(
     name="nemotron",
     model_type="nemotron_labs_diffusion",
     classes=("NemotronLabsDiffusionModel",),
     parse=_parse,
-    settle=_settle,
+    settle=stored_head(_WEIGHT_NAMES["head.weight"]),
     table=FieldTable(
         read=qwen.FIELDS | {"head_dim", _BLOCK_FIELD},
         required={
@@ -84,6 +74,7 @@ NEMOTRON = Family(
     weight_names=_WEIGHT_NAMES,
     end_tokens=(),
     block_field=_BLOCK_FIELD,
+    draft_folder="linear_spec_lora",
     attention=CAUSAL,
     decoding=Decoding("threshold", {"threshold": 0.9}),
     releases=(

@@ -18,12 +18,14 @@ class Told:
         mask_token_id: the token that stands for "not yet known".
         trained_block: tokens in a block, of a model that was trained to see block by block.
         usual_block: the same, as a release is known to have it, for files that do not say.
+        no_draft_adapter: whether an adapter for drafts beside the weights is left out.
     """
 
     family: str | None = None
     mask_token_id: int | None = None
     trained_block: int | None = None
     usual_block: int | None = None
+    no_draft_adapter: bool | None = None
 
     def or_else(self, other: Told) -> Told:
         """This word where there is one, else the other."""

@@ -63,6 +63,8 @@ class Ask:
         predict: int64 [R] rows whose predictions are wanted, R >= 0.
         evidence: int64 [Q] rows whose attention is wanted.
         store: int64 [n] rows whose keys may be kept, at distinct positions; see `Decision.keep`.
+        draft: int64 [n] rows to which the adapter for drafts is added, if the model has one; what
+            they compute is no more than a guess, and their keys are not those of the text.
         logits: Whether the full logits of the predictions are wanted.
         entropy: Whether the entropy of the predictions is wanted.
         margin: Whether it is wanted how far the second best of each is below the best.
@@ -76,6 +78,7 @@ class Ask:
     predict: IntArray = field(default_factory=nothing)
     evidence: IntArray = field(default_factory=nothing)
     store: IntArray = field(default_factory=nothing)
+    draft: IntArray = field(default_factory=nothing)
     logits: bool = False
     entropy: bool = False
     margin: bool = False

@@ -37,6 +37,8 @@ class Packer:
         measures: Whether the engine returns entropy and margin (`EngineInfo.measures`); otherwise
             it is asked for logits, and they are computed here.
         least_rows: Fewest predictions of a run (`EngineInfo.least_rows`).
+        drafts: Whether the engine has an adapter for drafts (`EngineInfo.drafts`); otherwise rows
+            that draft are run as all others are.
     """
 
     filler_id: int
@@ -44,6 +46,7 @@ class Packer:
     alignment: int = 1
     measures: bool = False
     least_rows: int = 1
+    drafts: bool = False
 
     @classmethod
     def for_engine(cls, filler_id: int, info: EngineInfo) -> "Packer":
@@ -58,6 +61,7 @@ class Packer:
             alignment=info.alignment,
             measures=info.measures,
             least_rows=info.least_rows,
+            drafts=info.drafts,
         )
 
     def aligned(self, slots: int) -> int:
@@ -93,7 +97,17 @@ class Packer:
             resident=resident,
             want_entropy=self.measures and any(ask.entropy for ask in asks),
             want_margin=self.measures and any(ask.margin for ask in asks),
+            draft_mask=self._drafting(asks, begins, width),
         )
+
+    def _drafting(self, asks: Sequence[Ask], begins: Sequence[int], width: int) -> BoolArray | None:
+        """Which fed tokens draft, bool [B, S]; None if the engine need not know or none does."""
+        if not self.drafts or not any(ask.draft.size for ask in asks):
+            return None
+        mask = np.zeros((len(asks), width), dtype=bool)
+        for row, ask, begin in zip(mask, asks, begins, strict=True):
+            row[begin + ask.draft] = True
+        return mask
 
     def begin(self, ask: Ask, width: int) -> int:
         """Returns where among S tokens of a run those of an ask begin."""

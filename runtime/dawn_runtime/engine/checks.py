@@ -27,12 +27,13 @@ _MOST_ELEMENTS: Final = 2**31 - 1
 """Of one array in a kernel on a GPU: ONNX Runtime's index with int32, TensorRT refuses more."""
 
 
-def named_inputs(inputs: StepInputs, *, measures: bool) -> dict[str, NDArray[Any]]:
+def named_inputs(inputs: StepInputs, *, measures: bool, drafts: bool) -> dict[str, NDArray[Any]]:
     """Returns the arrays of a step by their names in the graph, without absent cached ones.
 
     Args:
         inputs: The step.
         measures: Whether the graph has `dawn_runtime.contract.MEASURES`.
+        drafts: Whether it has `dawn_runtime.contract.DRAFT_MASK`.
     """
     fixed = ("input_ids", "position_ids", "attention_mask", "logit_rows", "attention_rows")
     arrays = {name: getattr(inputs, name) for name in fixed}
@@ -41,6 +42,11 @@ def named_inputs(inputs: StepInputs, *, measures: bool) -> dict[str, NDArray[Any
         asked = np.zeros((batch, rows if inputs.want_entropy else 0), dtype=np.int64)
         asked += np.arange(asked.shape[1])
         arrays[contract.ENTROPY_ROWS] = asked
+    if drafts:
+        mask = inputs.draft_mask
+        arrays[contract.DRAFT_MASK] = (
+            np.zeros(inputs.input_ids.shape, dtype=np.bool_) if mask is None else mask
+        )
     arrays.update(zip(contract.kv_names("past", len(inputs.past) // 2), inputs.past, strict=True))
     return arrays
 
@@ -64,11 +70,11 @@ def check_inputs(inputs: StepInputs, info: EngineInfo) -> dict[str, NDArray[Any]
             f"{2 * info.layers}, a key and a value for each layer"
         )
     check_measures(inputs, info)
+    _check_drafts(inputs, info)
     sizes = _sizes(inputs, info)
-    specs = contract.input_specs(
-        info.layers, info.kv_heads, info.head_dim, info.kv_dtype, measures=info.measures
-    )
-    arrays = named_inputs(inputs, measures=info.measures)
+    has = {"measures": info.measures, "drafts": info.drafts}
+    specs = contract.input_specs(info.layers, info.kv_heads, info.head_dim, info.kv_dtype, **has)
+    arrays = named_inputs(inputs, **has)
     checked = len(arrays)
     if len({(array.dtype, array.shape) for array in inputs.past}) == 1:
         checked += 1 - len(inputs.past)  # all are right if the first is
@@ -93,6 +99,15 @@ def check_measures(inputs: StepInputs, info: EngineInfo) -> None:
         raise EngineError(
             f"{info.name}: asked for {' and '.join(wanted)} of predictions, but the graph of this "
             "artifact returns none; export again, with --target cpu or --target cuda"
+        )
+
+
+def _check_drafts(inputs: StepInputs, info: EngineInfo) -> None:
+    """Refuses to ask for an adapter that the graph does not have."""
+    if inputs.draft_mask is not None and not info.drafts:
+        raise EngineError(
+            f"{info.name}: got a draft_mask, but the graph of this artifact has no adapter for "
+            "drafts; leave it out"
         )
 
 

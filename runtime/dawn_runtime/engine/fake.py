@@ -125,6 +125,8 @@ class FakeEngine:
     Args:
         manifest: Sizes to honour, such as `fake_manifest()`; keys must be float32, at least 2 wide.
         model: What to compute; `HashModel` by default.
+        drafter: What rows compute to which an adapter for drafts is added, if the manifest has one;
+            another `HashModel` by default.
 
     Raises:
         EngineError: The manifest's keys cannot hold a token and a position.
@@ -132,7 +134,9 @@ class FakeEngine:
 
     concurrent: Final = True
 
-    def __init__(self, manifest: Manifest, model: FakeModel | None = None) -> None:
+    def __init__(
+        self, manifest: Manifest, model: FakeModel | None = None, drafter: FakeModel | None = None
+    ) -> None:
         self._info = info_of("fake", manifest)
         if self._info.head_dim < 2 or self._info.kv_dtype != "float32":
             raise EngineError(
@@ -140,6 +144,7 @@ class FakeEngine:
                 "expected float32 and a width of at least 2"
             )
         self._model = model or HashModel(manifest.dims.vocab_size)
+        self._drafter = drafter or HashModel(manifest.dims.vocab_size, seed=1)
 
     def describe(self) -> EngineInfo:
         """Returns the sizes of the manifest."""
@@ -173,13 +178,17 @@ class FakeEngine:
     def _run_row(self, inputs: StepInputs, index: int) -> tuple[FloatArray, FloatArray]:
         tokens, positions = inputs.input_ids[index], inputs.position_ids[index]
         past = inputs.past[0][index, 0].astype(np.int64) if inputs.past else np.zeros((0, 2), int)
-        logits, attention = self._model(
-            tokens,
-            positions,
+        seen = (
             np.concatenate([past[:, 0], tokens]),
             np.concatenate([past[:, 1], positions]),
             inputs.attention_mask[index, 0],
         )
+        logits, attention = self._model(tokens, positions, *seen)
+        if inputs.draft_mask is not None and (drafts := inputs.draft_mask[index, :, None]).any():
+            found = self._drafter(tokens, positions, *seen)
+            logits, attention = (
+                np.where(drafts, *pair) for pair in zip(found, (logits, attention), strict=True)
+            )
         rows, evidence = inputs.logit_rows[index], inputs.attention_rows[index]
         # A model may compute in any precision.
         return logits[rows].astype(np.float32), attention[evidence].astype(np.float32)

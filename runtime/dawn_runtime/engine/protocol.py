@@ -40,6 +40,7 @@ class StepInputs:
         want_margin: Whether `StepOutputs.margin` is filled.
         resident: Whether `past` comes from the engine's own memory for keys, and `present` is for
             it; see `dawn_runtime.engine.device.ResidentEngine`.
+        draft_mask: bool [B, S] rows to which the adapter for drafts is added; None is none.
     """
 
     input_ids: IntArray
@@ -53,6 +54,7 @@ class StepInputs:
     resident: bool = False
     want_entropy: bool = False
     want_margin: bool = False
+    draft_mask: BoolArray | None = None
 
     @property
     def measures(self) -> tuple[str, ...]:

@@ -13,10 +13,11 @@ import pytest
 from dawn_export import ExportOptions, export
 from dawn_export.sources.find import find_source
 from dawn_export.sources.hub import download
+from dawn_models import Checkpoint
 from dawn_runtime import Artifact
 from dawn_runtime.errors import DependencyError
 from dawn_runtime.manifest import Origin
-from support.checkpoints import write_checkpoint, write_sharded
+from support.checkpoints import write_adapter, write_checkpoint, write_sharded
 from support.hub_server import COMMIT, Hub, serving
 from support.qwen2 import write_qwen2_files
 
@@ -111,6 +112,28 @@ def test_a_repository_is_fetched_once_and_exported_through_the_links_of_the_cach
         "SourceError: org/pickled: no such local folder, not complete in the local cache, and "
         "HF_HUB_OFFLINE keeps us from the Hub; unset it, or give a local folder"
     )
+
+
+def test_an_adapter_for_drafts_comes_with_the_model_and_no_other_folder(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "nemotron", "nemotron")
+    write_adapter(folder)
+    for name in ("linear_spec_lora/README.md", "original/adapter_model.safetensors"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("of no use")
+    base = write_checkpoint(tmp_path / "base", "nemotron")
+    with serving(Hub({"org/nemotron": folder, "org/base": base})) as hub:
+        requests = {"model": "org/nemotron"}, {"model": "org/base"}
+        results, _ = fetch(tmp_path / "cache", hub.endpoint, *requests)
+    (found, first), (plain, second) = results
+    assert (first, second) == (None, None)
+    assert found is not None
+    assert plain is not None
+    adapter, both = ["adapter_config.json", "adapter_model.safetensors"], ["config.json"] * 2
+    assert sorted(hub.served) == [*adapter, *both, *["model.safetensors"] * 2]
+    # Through the links of the cache, which lead to its blobs.
+    assert (Path(found) / "linear_spec_lora" / "adapter_model.safetensors").is_symlink()
+    assert Checkpoint.open(found).config.draft is not None
+    assert Checkpoint.open(plain).config.draft is None
 
 
 def test_every_refusal_of_the_hub_is_one_line_that_says_what_to_do(

@@ -22,7 +22,7 @@ from dawn_runtime.artifact import read_manifest
 from dawn_runtime.engine.tensorrt.plans import plan_files, read_plans
 from make_random_checkpoint import GEOMETRIES
 from support.calibrations import calibrate, made_up
-from support.checkpoints import write_checkpoint
+from support.checkpoints import write_adapter, write_checkpoint
 
 GATE = Path(__file__).parents[2] / "support" / "tensorrt_gate.py"
 OPERATORS = Path(__file__).parents[2] / "data" / "tensorrt_10_3_operators.json"
@@ -182,3 +182,23 @@ def test_a_graph_that_measures_is_built_without_what_it_measures(tmp_path: Path)
     assert read_manifest(tmp_path / "out").step.measures
     done = gate(tmp_path / "out")
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize(("dialect", "precision"), [("portable", "int4"), ("fused", "int8")])
+def test_a_graph_with_an_adapter_for_drafts_is_built(
+    tmp_path: Path, dialect: str, precision: str
+) -> None:
+    checkpoint = write_checkpoint(
+        tmp_path / "model", "nemotron", **WIDE["dream"], head_dim=64, block_size=16
+    )
+    write_adapter(checkpoint)
+    ranges = calibrate(Checkpoint.open(checkpoint)) if precision == "int8" else None
+    options = ExportOptions("tensorrt", precision, dialect, evidence_layers=2, calibration=ranges)
+    export(checkpoint, tmp_path / "out", options)
+    manifest = read_manifest(tmp_path / "out")
+    assert manifest.step.drafts
+    done = gate(tmp_path / "out")
+    assert done.returncode == 0, done.stderr[-2000:]
+    if dialect == "portable":
+        used = operators(tmp_path / "out" / "model.onnx")
+        assert_read_by_10_3(used, precision, manifest.activations)

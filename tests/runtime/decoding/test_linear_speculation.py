@@ -1,5 +1,6 @@
 """Linear speculation says, token for token, what greedy decoding of the same causal rows says."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dawn_runtime import Dual, NoCache, OptionError
-from dawn_runtime.decoding import Cache, Causal, RowState, Scheme
+from dawn_runtime.decoding import Batch, Cache, Causal, Packer, RowState, Scheme
 from dawn_runtime.decoding.schemes import Autoregressive, LinearSpeculation
 from dawn_runtime.engine import StepInputs
 from dawn_runtime.engine.fake import FakeEngine
+from dawn_runtime.manifest import one_graph
 from support.decoding import MANIFEST, MANY, MASK, OLDER, Steady, batch_of, finished, states
 
 TEMPLATES = st.lists(st.sampled_from([1, 2, 3, MASK, MASK, MASK]), min_size=1, max_size=16)
@@ -77,6 +79,95 @@ class Counting:
             said = position if token == MASK else position + 1
             logits[row, 20 if token != MASK and said == self.wrong else said] = 9
         return logits, visible / visible.sum(axis=1, keepdims=True)
+
+
+class Guessing:
+    """Says the position in rows of masks as `Counting` does, and another token with `wrong`."""
+
+    def __init__(self, *, wrong: bool) -> None:
+        self.wrong = wrong
+
+    def __call__(self, tokens: Any, positions: Any, *seen: Any) -> tuple[np.ndarray, np.ndarray]:
+        logits, attention = Counting(-1)(tokens, positions, *seen)
+        return (np.roll(logits, 1, axis=1) if self.wrong else logits), attention
+
+
+class Counts:
+    """Causal rows say the next position; rows of masks say nothing of use."""
+
+    def __call__(self, tokens: Any, positions: Any, *seen: Any) -> tuple[np.ndarray, np.ndarray]:
+        logits, attention = Counting(-1)(tokens, positions, *seen)
+        logits[np.asarray(tokens) == MASK] = np.eye(32, dtype=np.float32)[1]
+        return logits, attention
+
+
+@pytest.mark.parametrize("cache", [NoCache(), Causal()])
+def test_an_adapter_changes_how_long_it_takes_and_never_the_text(cache: Cache) -> None:
+    """Without one every draft is wrong; with a good one none is; a bad one does no harm."""
+    drafting = replace(MANIFEST, graphs=one_graph(measures=True, drafts=True))
+    engines = {
+        "none": FakeEngine(MANIFEST, Counts()),
+        "good": FakeEngine(drafting, Counts(), Guessing(wrong=False)),
+        "bad": FakeEngine(drafting, Counts(), Guessing(wrong=True)),
+    }
+    steps = {}
+    for name, engine in engines.items():
+        row = RowState.begin(np.array([1, 2, 3]), 13, MASK)
+        after = finished(batch_of(engine, [row], LinearSpeculation(4, cache))).row(0)
+        assert after.ids.tolist() == [1, 2, 3, *range(3, 16)]
+        steps[name] = after.step
+    assert steps == {"none": 24, "good": 7, "bad": 24}
+
+
+@given(
+    prompts=st.lists(st.lists(st.integers(1, 20), min_size=1, max_size=5), min_size=1, max_size=3),
+    draft=st.integers(2, 6),
+    caches=st.lists(st.sampled_from([NoCache(), Causal()]), min_size=3, max_size=3),
+    padding=st.sampled_from(["right", "left"]),
+    share=st.sampled_from([0.0, 0.5, 0.9]),
+    seed=st.integers(0, 10000),
+)
+@settings(max_examples=MANY // 20)
+def test_rows_that_draft_and_rows_that_do_not_share_a_run(
+    prompts: list[list[int]], draft: int, caches: list[Cache], padding: Any, share: float, seed: int
+) -> None:
+    """They join a step after each other, so that one verifies while another drafts."""
+    drafting = replace(MANIFEST, graphs=one_graph(measures=True, drafts=True))
+    model, drafter = Steady(share, seed), Steady(0.9, seed + 1)
+    engine = FakeEngine(drafting, model, drafter)
+    packer = replace(Packer.for_engine(0, engine.describe()), padding=padding)
+    batch, keys = Batch(engine, packer, max_rows=3, max_tokens=90), []
+    for prompt, cache in zip(prompts, caches, strict=False):
+        row = RowState.begin(np.array(prompt), 9, MASK)
+        keys.append(batch.admit(row, LinearSpeculation(draft, cache)))
+        batch.step()
+    while batch.active:
+        batch.step()
+    for key, prompt in zip(keys, prompts, strict=True):
+        row = RowState.begin(np.array(prompt), 9, MASK)
+        alone = finished(batch_of(engine, [row], LinearSpeculation(draft))).row(0)
+        assert batch.row(key).ids.tolist() == greedy([*prompt, *[MASK] * 9], model)
+        assert batch.steps(key) == alone.step
+
+
+def test_what_drafts_is_seed_and_masks_and_keeps_no_key() -> None:
+    for cache in (NoCache(), Causal()):
+        scheme, row = LinearSpeculation(4, cache), RowState.begin(np.array([1, 2, 3]), 12, MASK)
+        drafts = 0
+        for (after,) in states(batch_of(FakeEngine(MANIFEST, Counting(6)), [row], scheme)):
+            if after.finished:
+                break
+            (ask,) = scheme.ask(after)
+            if ask.draft.size:
+                drafts += 1
+                assert ask.positions[ask.draft].tolist() == list(
+                    range(after.settled - 1, after.settled + len(ask.draft) - 1)
+                )
+                assert (ask.tokens[ask.draft[1:]] == MASK).all()
+                assert not ask.store.size
+            else:
+                assert (ask.tokens != MASK).all()
+        assert drafts
 
 
 def test_the_example_of_the_module() -> None:

@@ -167,6 +167,18 @@ def test_an_engine_that_returns_neither_measures_nor_logits_is_told_so() -> None
         Packer(0).answer(asked, outputs, 0, 0)
 
 
+@pytest.mark.parametrize(("side", "begin"), [("right", 0), ("left", 2)])
+def test_rows_that_draft_are_told_to_engines_that_have_an_adapter(side: Any, begin: int) -> None:
+    drafting = replace(ask([5, MASK], [0, 1], predict=[1]), draft=np.array([1]))
+    asks = [ask([5, 6, 7, MASK], [0, 1, 2, 3], predict=[3]), drafting]
+    mask = Packer(0, side, drafts=True).pack(asks).draft_mask
+    assert mask is not None
+    assert mask.dtype == bool
+    assert np.argwhere(mask).tolist() == [[1, begin + 1]]
+    assert Packer(0, side, drafts=True).pack(asks[:1]).draft_mask is None
+    assert Packer(0, side).pack(asks).draft_mask is None
+
+
 def test_rows_of_positions_that_are_not_fed_are_refused() -> None:
     """A cached step of position 2 alone has no row for position 1."""
     row = RowState.begin(np.array([5]), 2, MASK)

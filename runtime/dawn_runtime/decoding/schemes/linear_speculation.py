@@ -10,7 +10,9 @@ the causal run says behind the last:
     causal run               d e f x   ->   e f g h      e and f agree, x does not
     committed                e f g; d, e and f keep their keys, g is the next seed
 
-Two runs decide 1 to `draft` tokens. A draft never changes the text, only how long it takes.
+Two runs decide 1 to `draft` tokens. A draft never changes the text, only how long it takes. Where
+the model has an adapter for drafts, it is added to seed and masks of the first run and to nothing
+else: the text before them is seen as the causal runs left it, and no key of a draft is kept.
 """
 
 from collections.abc import Sequence
@@ -90,5 +92,6 @@ class LinearSpeculation(CausalText):
             sees=sees,
             kept=kept,
             predict=row.settled - begin + np.arange(ahead) - row.shift,
+            draft=np.arange(seed - begin, len(positions)),
             note=_DRAFTS,
         )

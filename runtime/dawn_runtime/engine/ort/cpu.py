@@ -103,7 +103,8 @@ class OrtEngine:
         if self._check:
             feeds = check_inputs(inputs, self._info)
         else:
-            feeds = named_inputs(inputs, measures=self._info.measures)
+            info = self._info
+            feeds = named_inputs(inputs, measures=info.measures, drafts=info.drafts)
         check_rows(inputs, self._info)
         names = ["tokens", "confidence", "attention"]
         names += ["logits"] if inputs.want_logits else []

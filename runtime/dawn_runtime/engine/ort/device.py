@@ -157,7 +157,7 @@ class OrtDeviceEngine:
     def _run(self, session: Any, inputs: StepInputs) -> StepOutputs:
         with translated(self._info.name, "run the graph"):
             binding = session.io_binding()
-            for name, array in named_inputs(inputs, measures=self._info.measures).items():
+            for name, array in self._fed(inputs).items():
                 self._bind_input(binding, name, self._on_device(name, array))
             if not inputs.past:
                 self._bind_no_past(binding, len(inputs.input_ids))
@@ -182,8 +182,7 @@ class OrtDeviceEngine:
             return self._run_on_device(self._open_session(), inputs)
 
     def _run_on_device(self, session: Any, inputs: StepInputs) -> DeviceOutputs:
-        arrays = named_inputs(inputs, measures=self._info.measures)
-        fed = {name: self._on_device(name, array) for name, array in arrays.items()}
+        fed = {name: self._on_device(name, array) for name, array in self._fed(inputs).items()}
         outputs = self._device_outputs(inputs)
         bound = [*fed.items(), *self._named(outputs)]
         # What must be equal for two runs to be repeats of each other.
@@ -232,6 +231,10 @@ class OrtDeviceEngine:
         if self._session is None:
             raise EngineError(f"{self._info.name}: the engine is closed; open the artifact again")
         return self._session
+
+    def _fed(self, inputs: StepInputs) -> dict[str, Any]:
+        """The inputs of a run by their names in the graph."""
+        return named_inputs(inputs, measures=self._info.measures, drafts=self._info.drafts)
 
     def _on_device(self, name: str, array: NDArray[Any] | DeviceArray) -> DeviceArray:
         """Returns an input on the device, copied there unless it is there already."""

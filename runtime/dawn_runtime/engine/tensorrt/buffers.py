@@ -1,6 +1,6 @@
 """What goes to a TensorRT engine and what comes back, in memory that is allocated once.
 
-The five inputs of a step travel in one copy, and so do the three small outputs. Each begins at a
+The inputs of a step travel in one copy, and so do the three small outputs. Each begins at a
 multiple of 256 bytes, as TensorRT wants of every address.
 """
 

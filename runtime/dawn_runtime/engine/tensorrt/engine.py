@@ -8,7 +8,12 @@ import numpy as np
 from dawn_runtime.artifact import Artifact
 from dawn_runtime.contract import ENTROPY_ROWS
 from dawn_runtime.cuda import CudaDevice, Device, DeviceArray, DeviceKv, PresentMemory
-from dawn_runtime.engine.checks import check_inputs, check_measures, check_volumes
+from dawn_runtime.engine.checks import (
+    check_inputs,
+    check_measures,
+    check_volumes,
+    named_inputs,
+)
 from dawn_runtime.engine.device import DeviceOutputs, KvMemory, sizes_of
 from dawn_runtime.engine.exclusive import exclusive
 from dawn_runtime.engine.protocol import StepInputs, StepOutputs
@@ -28,8 +33,8 @@ from dawn_runtime.engine_info import EngineInfo, info_of
 from dawn_runtime.errors import EngineError, OptionError
 from dawn_runtime.manifest import Manifest
 
-_FED, _SMALL = 5, 3
-"""How many inputs a step brings, and how many small outputs come before the logits."""
+_SMALL = 3
+"""How many small outputs come before the logits."""
 
 
 def open_tensorrt(artifact: Artifact, *, threads: int | None = None) -> "TensorRTEngine":
@@ -92,7 +97,8 @@ class TensorRTEngine:
         self._info = info_of(loaded.trt.product, manifest)
         self.device = device
         self._loaded, self._record, self._check = loaded, record, check
-        fed, self._past = manifest.inputs[:_FED], manifest.inputs[_FED:]
+        cached = 2 * manifest.dims.layers
+        fed, self._past = manifest.inputs[:-cached], manifest.inputs[-cached:]
         self._past_names = tuple(spec.name for spec in self._past)
         small = manifest.outputs[:_SMALL]
         self._present_names = tuple(spec.name for spec in manifest.outputs[_SMALL + 1 :])
@@ -191,10 +197,11 @@ class TensorRTEngine:
         return index, {**exact, **rounded}
 
     def _upload(self, inputs: StepInputs, sizes: dict[str, int]) -> None:
-        """Sends the five arrays of a step; rows added by rounding repeat row 0."""
+        """Sends the arrays of a step; rows added by rounding repeat row 0."""
         host = self._inputs.on_host(sizes)
+        arrays = named_inputs(inputs, measures=False, drafts=self._info.drafts)
         for name, target in host.items():
-            array = getattr(inputs, name)
+            array = arrays[name]
             if array.shape != target.shape:
                 target[:, array.shape[1] :] = 0
                 target = target[:, : array.shape[1]]
@@ -225,7 +232,7 @@ class TensorRTEngine:
         fed: dict[str, DeviceArray],
         past: tuple[DeviceArray, ...],
     ) -> None:
-        """Starts the engine on the five arrays of a step and the cached ones, none for P = 0."""
+        """Starts the engine on the arrays of a step and the cached ones, none for P = 0."""
         # Cached arrays lie at equal distances; where outputs go follows from the sizes and from
         # where the memory of keys and values begins.
         ends = past[:1] + past[-1:]
