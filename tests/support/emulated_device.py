@@ -36,6 +36,16 @@ class EmulationError(AssertionError):
     """A kernel did what no kernel may do."""
 
 
+def write_kernels(folder: Path) -> None:
+    """Writes the kernels and `kernels.inc`, which includes them and lists them as KERNEL(name)."""
+    files = sorted(set(KERNELS.values()))
+    for name in files:
+        (folder / f"{name}.cu").write_bytes(source(name))
+    includes = [f'#include "{name}.cu"' for name in files]
+    listed = " ".join(f"KERNEL({name})" for name in KERNELS)
+    (folder / "kernels.inc").write_text("\n".join([*includes, f"#define KERNELS {listed}", ""]))
+
+
 def build_emulator(folder: Path, sanitizer: str) -> Path:
     """Compiles the kernels into a program.
 
@@ -43,11 +53,7 @@ def build_emulator(folder: Path, sanitizer: str) -> Path:
         folder: Where to.
         sanitizer: A key of `SANITIZERS`.
     """
-    for name in sorted(set(KERNELS.values())):
-        (folder / f"{name}.cu").write_bytes(source(name))
-    includes = [f'#include "{name}.cu"' for name in sorted(set(KERNELS.values()))]
-    listed = " ".join(f"KERNEL({name})" for name in KERNELS)
-    (folder / "kernels.inc").write_text("\n".join([*includes, f"#define KERNELS {listed}", ""]))
+    write_kernels(folder)
     program = folder / f"emulator-{sanitizer}"
     flags = [f"-fsanitize={one}" for one in SANITIZERS[sanitizer]]
     flags += ["-g", "-O1", "-std=c++17", "-ffp-contract=off", "-pthread", "-Werror"]
