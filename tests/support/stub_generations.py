@@ -21,10 +21,10 @@ import numpy as np
 import pytest
 
 from dawn_runtime import Artifact, Decoder, Engine, Result
-from dawn_runtime.cuda import CudaDevice
 from dawn_runtime.engine.device import DeviceEngine
 from dawn_runtime.engine.ort.cpu import OrtEngine
 from dawn_runtime.engine.ort.device import OrtDeviceEngine
+from support.device_engine import HostMemory
 from support.stub_driver import StubDriver
 
 CACHES = ("none", "none", "dual", "prefix", "dual:refresh=3", "prefix:refresh=never")
@@ -47,12 +47,6 @@ class LateSession:
 
     def run_with_iobinding(self, binding: Any, options: Any) -> None:
         self._later(lambda: self._session.run_with_iobinding(binding))
-
-
-class HostMemory(CudaDevice):
-    """The device, in a word that ONNX Runtime on a CPU understands."""
-
-    kind = "cpu"
 
 
 @contextmanager

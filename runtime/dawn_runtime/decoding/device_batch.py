@@ -6,8 +6,10 @@ what follows is decided as for any other answer. Rows of other rules, sampling a
 the same run: their evidence comes to the host, and theirs alone.
 """
 
+import threading
+import weakref
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -26,6 +28,30 @@ from dawn_runtime.engine.device import DeviceEngine, DeviceOutputs
 from dawn_runtime.engine.protocol import StepInputs, StepOutputs
 
 _BEFORE, _AFTER = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Workspace:
+    """What steps pass through, of use to one at a time."""
+
+    chooser: Chooser
+    pool: Pool
+
+
+_WORKSPACES: weakref.WeakKeyDictionary[DeviceEngine, _Workspace] = weakref.WeakKeyDictionary()
+_MAKING = threading.Lock()
+
+
+def _workspace(engine: DeviceEngine) -> _Workspace:
+    """Returns the one of an engine, for all its batches: they take turns, step by step.
+
+    Each would need some twenty allocations of its own otherwise, and freeing waits for the device.
+    """
+    with _MAKING:
+        if engine not in _WORKSPACES:
+            device = engine.device
+            _WORKSPACES[engine] = _Workspace(Chooser(device), Pool(device))
+        return _WORKSPACES[engine]
 
 
 class DeviceBatch(Batch):
@@ -48,8 +74,8 @@ class DeviceBatch(Batch):
             engine, packer, max_rows=max_rows, max_tokens=max_tokens, prefixes=prefixes
         )
         self._next_to = engine
-        self._chooser = Chooser(engine.device)
-        self._pool = Pool(engine.device)
+        workspace = _workspace(engine)
+        self._chooser, self._pool = workspace.chooser, workspace.pool
 
     def _timed(self, owners: list[tuple[int, int]], asks: list[Ask], inputs: StepInputs) -> Run:
         """Runs the engine once, and the kernels behind it; waits for both together."""

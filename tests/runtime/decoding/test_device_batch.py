@@ -308,10 +308,29 @@ def test_memory_of_a_batch_is_freed_with_it(driver: FakeDriver) -> None:
         del there
         engine.runs.clear()
         engine._pool = Pool(device)
+        del engine  # with what all its batches passed through
         assert held > 8
         assert not driver.memory, "without the garbage collector"
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize(("cache", "own"), [(NoCache(), 0), (Dual(), 4)], ids=["none", "dual"])
+def test_a_second_batch_takes_no_memory_but_that_of_the_keys_it_keeps(
+    cache: Cache, own: int, driver: FakeDriver
+) -> None:
+    engine = HostEngine(FakeEngine(OLDER, HashModel(32, 4)), CudaDevice(driver=driver))
+    allocated = []
+    for _ in range(2):
+        there = open_batch(engine, Packer(0), max_rows=1, max_tokens=44)
+        there.admit(*begin(PROMPTS[:1], COUNTS[:1]), Unmask(DAWN, Blocks(8), cache))
+        before = driver.calls.count("cuMemAlloc") + driver.calls.count("cuMemAllocHost")
+        while there.active:
+            there.step()
+        after = driver.calls.count("cuMemAlloc") + driver.calls.count("cuMemAllocHost")
+        allocated.append(after - before)
+    assert allocated[0] > 6
+    assert allocated[1] == own
 
 
 def test_decoder_gives_the_same_results_and_streams_on_a_device(host: HostDevice) -> None:
