@@ -31,7 +31,7 @@ from dawn_runtime.engine.checks import (
 )
 from dawn_runtime.engine.device import DeviceOutputs, KvMemory, sizes_of
 from dawn_runtime.engine.exclusive import exclusive
-from dawn_runtime.engine.operators import cpu_only_in
+from dawn_runtime.engine.operators import cpu_only_in, nodes_by_provider
 from dawn_runtime.engine.ort.session import (
     CPU_PROVIDER,
     CUDA_PROVIDER,
@@ -142,6 +142,14 @@ class OrtDeviceEngine:
     def describe(self) -> EngineInfo:
         """Returns what this engine runs."""
         return self._info
+
+    def nodes(self) -> dict[str, dict[str, int]]:
+        """Counts the nodes of the graph by provider and operator; nothing on the CPU alone.
+
+        Raises:
+            EngineError: The engine is closed.
+        """
+        return nodes_by_provider(self._open_session())
 
     def kv_memory(self, tokens: int) -> KvMemory:
         """Returns memory for keys and values on the device; see `ResidentEngine`."""
