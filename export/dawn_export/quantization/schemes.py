@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from dawn_models import ModelConfig
 from dawn_models.anatomy import Linear, linear_of
@@ -111,7 +111,7 @@ class Scheme:
     def in_blocks(self, size: int) -> Scheme:
         """The scheme with `size` input channels to a scale wherever it stores 4 bits."""
         parts = ("linears", "down_proj", "head", "embedding", "attention")
-        products = {name: getattr(self, name) or PLAIN for name in parts}
+        products: dict[str, Any] = {name: getattr(self, name) or PLAIN for name in parts}
         narrow = {n: replace(p, block=size) for n, p in products.items() if p.bits == 4}
         return replace(self, **narrow)
 

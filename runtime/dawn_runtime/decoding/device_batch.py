@@ -9,6 +9,7 @@ the same run: their evidence comes to the host, and theirs alone.
 import threading
 import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -38,7 +39,7 @@ class _Workspace:
     pool: Pool
 
 
-_WORKSPACES: weakref.WeakKeyDictionary[DeviceEngine, _Workspace] = weakref.WeakKeyDictionary()
+_WORKSPACES: dict[int, _Workspace] = {}
 _MAKING = threading.Lock()
 
 
@@ -48,10 +49,13 @@ def _workspace(engine: DeviceEngine) -> _Workspace:
     Each would need some twenty allocations of its own otherwise, and freeing waits for the device.
     """
     with _MAKING:
-        if engine not in _WORKSPACES:
-            device = engine.device
-            _WORKSPACES[engine] = _Workspace(Chooser(device), Pool(device))
-        return _WORKSPACES[engine]
+        found = _WORKSPACES.get(id(engine))
+        if found is None:
+            found = _Workspace(Chooser(engine.device), Pool(engine.device))
+            with suppress(TypeError):  # no weak references: each batch has one of its own
+                weakref.finalize(engine, _WORKSPACES.pop, id(engine), None).atexit = False
+                _WORKSPACES[id(engine)] = found
+        return found
 
 
 class DeviceBatch(Batch):

@@ -333,6 +333,45 @@ def test_a_second_batch_takes_no_memory_but_that_of_the_keys_it_keeps(
     assert allocated[1] == own
 
 
+def test_engines_that_python_cannot_look_up_or_refer_to_weakly_have_batches_too(
+    host: HostDevice,
+) -> None:
+    class Slotted:
+        __slots__ = ("_engine", "device")
+        __hash__ = None  # type: ignore[assignment]
+
+        def __init__(self, engine: HostEngine) -> None:
+            self._engine, self.device = engine, engine.device
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._engine, name)
+
+        def describe(self) -> Any:
+            return self._engine.describe()
+
+        def run(self, inputs: Any) -> Any:
+            return self._engine.run(inputs)
+
+        def run_on_device(self, inputs: Any) -> Any:
+            return self._engine.run_on_device(inputs)
+
+        def kv_memory(self, tokens: int) -> Any:
+            return self._engine.kv_memory(tokens)
+
+        def close(self) -> None:
+            self._engine.close()
+
+    fake = FakeEngine(MANIFEST, HashModel(32, 2))
+    engine = HostEngine(fake, host)
+    settings: dict[str, Any] = {"policy": DAWN.name, "options": DAWN.options(), "block_length": 8}
+    there, here = (
+        Decoder(MANIFEST, one).generate(input_ids=[1, 2, 3], max_new_tokens=40, **settings)
+        for one in (Slotted(engine), fake)
+    )
+    assert engine.runs
+    assert there.trace == here.trace
+
+
 def test_decoder_gives_the_same_results_and_streams_on_a_device(host: HostDevice) -> None:
     fake = FakeEngine(MANIFEST, HashModel(32, 2))
     here, there = Decoder(MANIFEST, fake), Decoder(MANIFEST, HostEngine(fake, host))
