@@ -4,7 +4,7 @@
 #   docker run --rm --gpus all -v $PWD/build:/data dawn-edge:datacenter \
 #       dawn-export --model dream --output /data/dream --target tensorrt --precision fp16
 #
-# Read for plausibility only: neither built nor run. The tag decides the release of TensorRT, and
+# Checked by rules (tests/repository/test_dockerfiles.py), neither built nor run. The tag decides the release of TensorRT, and
 # plans are tied to it; change it on purpose. This one is of CUDA 13, for drivers from 580 on. For
 # older drivers take a base of CUDA 12 and its packages:
 #

@@ -3,7 +3,7 @@
 #   docker build -f docker/jetpack.Dockerfile -t dawn-edge:jetpack .
 #   docker run --rm --runtime nvidia -v $PWD/build:/data dawn-edge:jetpack dawn-doctor /data/artifact
 #
-# Read for plausibility only: neither built nor run on a board. Build it on the board, or on an arm64
+# Checked by rules (tests/repository/test_dockerfiles.py), neither built nor run on a board. Build it on the board, or on an arm64
 # machine. Not for Thor: there the base is an image of JetPack 7 with CUDA 13 and Python 3.12.
 FROM nvcr.io/nvidia/l4t-tensorrt:r10.3.0-devel
 
@@ -21,7 +21,7 @@ COPY models/dawn_models models/dawn_models
 
 # NVRTC of the very CUDA that JetPack brings: kernels of CUDA 13 are none for its driver. Without
 # [export], so neither torch nor onnx.
-RUN python3 -m pip install --no-cache-dir ".[tensorrt-cu12]" "nvidia-cuda-nvrtc-cu12==12.6.*"
+RUN python3 -m pip install --no-cache-dir ".[jetson6]"
 
 WORKDIR /data
 CMD ["dawn-doctor"]

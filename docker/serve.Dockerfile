@@ -4,7 +4,7 @@
 #   docker run --rm -p 127.0.0.1:8000:8000 -v $PWD/models/tiny-dream-int8:/model:ro \
 #       -e DAWN_API_KEY dawn-edge:serve
 #
-# Read for plausibility only: neither built nor run.
+# Checked by rules (tests/repository/test_dockerfiles.py), neither built nor run.
 FROM python:3.11-slim
 
 WORKDIR /opt/dawn-edge

@@ -32,7 +32,7 @@ from dawn_runtime.cli.places import destination
 from dawn_runtime.errors import EngineError, OptionError
 from dawn_runtime.files import write_whole
 from dawn_runtime.machine.driver import Cuda, read_cuda
-from gpu_checks import endurance, parity, preparation, speed
+from gpu_checks import endurance, nodes, parity, preparation, speed
 from gpu_checks.engines import REFERENCE
 from gpu_checks.isolated import run_isolated
 from gpu_checks.machine import describe
@@ -44,6 +44,9 @@ ON_GPU = ("numbers", "answers", "selection", "speed", "memory")
 ON_CPU = ("speed", "numbers", "answers")
 LONG = ("soak", "reopen")
 """Checks of an engine on a GPU, of the reference against itself, and of both at the end."""
+
+PLANS = {"plan": "", "speed-plan": "speed"}
+"""Check that builds a plan -> the check that it is for."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,7 @@ def _work(found: Cuda, args: argparse.Namespace) -> None:
     for task in _tasks(args):
         outcomes.append(_outcome(task, args))
         if not args.quiet:
-            print(outcomes[-1], file=sys.stderr, flush=True)
+            _tell(outcomes[-1])
         if target is not None and not target.streams:
             _save(_report(machine, outcomes, complete=False), args.output)
     report = _report(machine, outcomes, complete=True)
@@ -122,6 +125,10 @@ def _work(found: Cuda, args: argparse.Namespace) -> None:
     failed = [" ".join((o.check, o.artifact, o.engine)) for o in outcomes if o.status == "failed"]
     if failed:
         raise CheckError(f"{len(failed)} of {len(outcomes)} checks failed: {', '.join(failed)}")
+
+
+def _tell(outcome: Outcome) -> None:
+    print(outcome, *outcome.measured.get("said", []), sep="\n    ", file=sys.stderr, flush=True)
 
 
 def _report(machine: dict[str, Any], outcomes: list[Outcome], *, complete: bool) -> dict[str, Any]:
@@ -142,15 +149,25 @@ def _tasks(args: argparse.Namespace) -> Iterator[Task]:
     if not args.no_tests:
         yield Task("tests")
     for subject in subjects:
-        if REFERENCE not in subject.engines:
+        if REFERENCE not in subject.engines and not subject.timed_only:
             yield Task("speed", subject, REFERENCE)
-        if "tensorrt" in subject.engines:
-            yield Task("plan", subject, "tensorrt")
         for engine in subject.engines:
-            checks = ON_CPU if engine == REFERENCE else ON_GPU
-            yield from (Task(check, subject, engine) for check in checks)
+            yield from (Task(check, subject, engine) for check in _checks(subject, engine))
     for check in LONG:
-        yield from (Task(check, subject, e) for subject in subjects for e in subject.engines)
+        long = [subject for subject in subjects if not subject.timed_only]
+        yield from (Task(check, subject, e) for subject in long for e in subject.engines)
+
+
+def _checks(subject: Subject, engine: str) -> Iterator[str]:
+    """The checks of an engine but for the long ones."""
+    if engine == "tensorrt":
+        yield from ("speed-plan",) if subject.timed_only else PLANS
+    elif engine != REFERENCE:
+        yield "nodes"
+    if subject.timed_only:
+        yield from ("speed", "memory")
+    else:
+        yield from ON_CPU if engine == REFERENCE else ON_GPU
 
 
 def _subjects(args: argparse.Namespace) -> list[Subject]:
@@ -179,7 +196,7 @@ def _work_on_one(args: argparse.Namespace) -> None:
     outcome = attempt(args.only, artifact, engine, _check(args.only, artifact, engine, args))
     _save(asdict(outcome), args.output)
     if not args.quiet:
-        print(outcome, file=sys.stderr)
+        _tell(outcome)
     print_json(asdict(outcome))
 
 
@@ -199,21 +216,28 @@ def _check(
         "numbers": parity.check_numbers,
         "answers": parity.check_answers,
         "selection": parity.check_selection,
-        "speed": partial(speed.measure, repeat=args.repeat),
+        "nodes": nodes.count,
+        "speed": partial(speed.measure, repeat=args.repeat, lengths=_lengths(engine)),
         "memory": endurance.memory,
         "soak": partial(endurance.soak, generations=args.soak),
         "reopen": partial(endurance.reopen, cycles=args.cycles),
     }
-    known = ("tests", "export", "plan", *checks)
+    known = ("tests", "export", *PLANS, *checks)
     if name not in known or artifact is None or not engine:
         raise OptionError(
             f"--only: got {name!r} with artifact {artifact} and engine {engine or None}; expected "
             f"one of {', '.join(known)}, with an artifact, and with --engine for all behind export"
         )
-    if name == "plan":
-        return partial(preparation.build, artifact)
-    planned = engine == "tensorrt" and plan_folder(artifact).exists()
-    return partial(checks[name], plan_folder(artifact) if planned else artifact, engine)
+    if name in PLANS:
+        return partial(preparation.build, artifact, PLANS[name])
+    planned = [plan_folder(artifact, name), plan_folder(artifact, "speed")]
+    there = [folder for folder in planned if engine == "tensorrt" and folder.exists()]
+    return partial(checks[name], there[0] if there else artifact, engine)
+
+
+def _lengths(engine: str) -> tuple[int, ...]:
+    """Lengths that an engine is timed at: the reference would take hours for the long ones."""
+    return speed.LENGTHS[:1] if engine == REFERENCE else speed.LENGTHS
 
 
 def _tests() -> dict[str, Any]:

@@ -90,8 +90,8 @@ def _parser() -> Parser:
         "--calibration",
         type=place,
         metavar="FILE",
-        help="calibration.json of dawn-calibrate ranges; int8 needs it with --target tensorrt, and "
-        "takes its smoothing with --target cpu",
+        help="calibration.json of dawn-calibrate ranges; int8 and int4-int8 need it with --target "
+        "tensorrt, and int8 takes its smoothing with --target cpu",
     )
     parser.add_argument(
         "--static-down-proj",

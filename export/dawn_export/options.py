@@ -107,7 +107,7 @@ class ExportOptions:
             known = ", ".join(map(str, INT4_BLOCKS))
             raise OptionError(f"int4 block: got {shown(self.int4_block)}, expected one of {known}")
         object.__setattr__(self, "int4_block", int(self.int4_block))
-        if self.precision != "int4":
+        if all(product.bits != 4 for product in self.scheme.products):
             raise OptionError(
                 f"int4 block: {self.precision} on {self.target} stores nothing in 4 bits; "
                 "leave --int4-block away"
@@ -123,9 +123,9 @@ class ExportOptions:
             )
         if use == "unused" and self.calibration is not None:
             raise OptionError(f"calibration: {what} uses none; leave --calibration away")
-        if use != "required" and self.static_down_proj:
+        if self.static_down_proj and self.scheme.linears.arithmetic != "static":
             raise OptionError(
-                f"static down_proj: {what} rounds no activations by calibrated scales; "
+                f"static down_proj: {what} rounds no activations of the MLP by calibrated scales; "
                 "leave --static-down-proj away"
             )
 

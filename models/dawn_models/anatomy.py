@@ -53,6 +53,7 @@ class Linear:
         rounded: whether its weight may be stored as integers.
         outliers: whether what it reads has the largest outliers of a layer, the weak spot of
             activations that are rounded by one scale.
+        attention: whether it is a projection of the attention: to queries, keys or values, or back.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Linear:
     fused: str | None = None
     rounded: bool = True
     outliers: bool = False
+    attention: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +139,8 @@ def _parts(
     factors = (Factor("draft_a", sizes.queries, rank), Factor("draft_b", rank, hidden))
 
     def projection(name: str, out: int) -> Linear:
-        return Linear(name, hidden, out, "attention_norm", bias=qkv_bias, fused="qkv_proj")
+        bound = {"bias": qkv_bias, "attention": True}
+        return Linear(name, hidden, out, "attention_norm", fused="qkv_proj", **bound)
 
     # gate_proj and up_proj are not fused: the split of what comes out costs more than one product
     # saves (25 of 680 ms at INT8, 256 rows, 0.5B).
@@ -147,7 +150,7 @@ def _parts(
         projection("k_proj", sizes.keys),
         projection("v_proj", sizes.keys),
         *((Norm("q_norm", sizes.head), Norm("k_norm", sizes.head)) if qk_norm else ()),
-        Linear("o_proj", sizes.queries, hidden),
+        Linear("o_proj", sizes.queries, hidden, attention=True),
         *(factors if rank else ()),
         Norm("mlp_norm", hidden),
         Linear("gate_proj", hidden, wide, "mlp_norm"),

@@ -74,9 +74,10 @@ with activations `bf16` are for engines that keep keys and values on a GPU. The 
 them.
 """
 
-PRECISIONS: Final = ("fp32", "fp16", "bf16", "int8", "int8-weights", "int4")
+PRECISIONS: Final = ("fp32", "fp16", "bf16", "int8", "int8-weights", "int4", "int4-int8")
 """What weights are stored as, and products computed in. The first three name the activations too;
-`int8` rounds what products read, `int8-weights` and `int4` widen weights before they multiply."""
+`int8` rounds what products read, `int8-weights` and `int4` widen weights before they multiply,
+`int4-int8` does the first in the projections of the attention and the second in the MLP."""
 
 TARGETS: Final = ("cpu", "cuda", "tensorrt")
 """What an artifact can be made for: providers of ONNX Runtime, and TensorRT."""

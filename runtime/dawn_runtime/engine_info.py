@@ -21,6 +21,8 @@ class EngineInfo:
         threads: How many CPU threads run it, and why; None where that is not ours to say.
         alignment: Keys that begin at a multiple of this are added up alike wherever that is, so
             that a row of a batch gives the bits that it gives alone; 1 where nothing is known.
+        multiple: Fed tokens are filled up to a multiple of this: fewer shapes, so that what is made
+            for one (contexts, graphs, bindings) serves more steps, and kernels for whole pieces.
         forbidden: Ids whose logits are minus infinity; see `SpecialTokens.forbidden`.
         measures: Whether entropy and margin can be asked for.
         drafts: Whether there is an adapter for drafts, which rows can ask for.
@@ -36,6 +38,7 @@ class EngineInfo:
     kv_dtype: str
     threads: Threads | None = None
     alignment: int = 1
+    multiple: int = 1
     forbidden: tuple[int, ...] = ()
     measures: bool = False
     drafts: bool = False

@@ -13,11 +13,14 @@ from typing import Any
 
 from gpu_checks.engines import GRAPHS, REFERENCE
 from gpu_checks.outcome import CheckError
+from gpu_checks.speed import LENGTHS
 
 ROOT = Path(__file__).parent.parent.parent
 BUILD = ROOT / "build" / "gpu-check"
 
 MODELS = ("tiny-dream", "tiny-llada")
+RANDOM = "random-0.5b"
+"""Random weights of a real geometry, for what only a model of some size and length shows."""
 PRECISIONS = ("fp32", "fp16")
 ENGINES = {"fused": ("onnxruntime-cuda", GRAPHS), "portable": ("tensorrt",)}
 """Dialect of an export -> engines that it is checked with; every TensorRT reads `portable`."""
@@ -33,7 +36,7 @@ class Subject:
     Attributes:
         folder: Folder of the artifact.
         engines: What it is checked with.
-        model: Shipped model that it is exported from; None for one that is there.
+        model: Shipped model that it is exported from, or `RANDOM`; None for one that is there.
         dialect: Of the export.
         precision: Of the export.
     """
@@ -43,6 +46,11 @@ class Subject:
     model: str | None = None
     dialect: str = "fused"
     precision: str = "fp32"
+
+    @property
+    def timed_only(self) -> bool:
+        """Whether it is there for its size: what it computes means nothing."""
+        return self.model == RANDOM
 
     def suits(self, engine: str) -> bool:
         """Whether an engine is one to check this export with; the reference is for rehearsals."""
@@ -56,6 +64,8 @@ def shipped() -> Iterator[Subject]:
             for dialect, engines in ENGINES.items():
                 folder = BUILD / f"{model}-{precision}-{dialect}"
                 yield Subject(folder, engines, model, dialect, precision)
+    for dialect, engines in ENGINES.items():
+        yield Subject(BUILD / f"{RANDOM}-fp16-{dialect}", engines, RANDOM, dialect, "fp16")
 
 
 def all_engines() -> tuple[str, ...]:
@@ -83,18 +93,35 @@ def export_model(folder: Path) -> dict[str, Any]:
         precision=subject.precision,
         dialect=subject.dialect,
     )
-    report = export(ROOT / "models" / str(subject.model), folder, options, force=True)
+    report = export(_checkpoint(str(subject.model)), folder, options, force=True)
     return {"seconds": report.seconds, "size_bytes": report.size_bytes}
 
 
-def plan_folder(artifact: Path) -> Path:
-    """Where the plan for these checks lies: plans of the artifact itself are left alone."""
-    path = artifact.resolve()
-    return BUILD / f"{path.name}-{sha256(str(path).encode()).hexdigest()[:8]}-plan"
+def _checkpoint(model: str) -> Path:
+    """Returns the folder of a checkpoint; the random one is made when it is first asked for."""
+    if model != RANDOM:
+        return ROOT / "models" / model
+    folder = BUILD / RANDOM
+    if not (folder / "model.safetensors.index.json").is_file():  # written last
+        from make_random_checkpoint import write
+
+        shutil.rmtree(folder, ignore_errors=True)
+        write("0.5b", folder, 2**30, 0)
+    return folder
 
 
-def build(artifact: Path) -> dict[str, Any]:
-    """Builds a plan of an artifact, in a copy of its folder, for the shapes of the checks.
+def plan_folder(artifact: Path, check: str = "") -> Path:
+    """Where the plan for a check lies: plans of the artifact itself are left alone."""
+    path, kind = artifact.resolve(), "speed-plan" if check == "speed" else "plan"
+    return BUILD / f"{path.name}-{sha256(str(path).encode()).hexdigest()[:8]}-{kind}"
+
+
+def build(artifact: Path, check: str = "") -> dict[str, Any]:
+    """Builds a plan of an artifact, in a copy of its folder.
+
+    Args:
+        artifact: Folder of the artifact.
+        check: `speed` for one of a single long row; otherwise it is for all other checks.
 
     Raises:
         DependencyError: TensorRT is not installed.
@@ -105,10 +132,11 @@ def build(artifact: Path) -> dict[str, Any]:
     from dawn_runtime.engine.tensorrt.module import find_tensorrt
 
     trt = find_tensorrt(("tensorrt",), builds=True, purpose="builds plans")
-    length = min(LONGEST, read_manifest(artifact).dims.max_length)
-    folder = plan_folder(artifact)
+    most, folder = read_manifest(artifact).dims.max_length, plan_folder(artifact, check)
     _copy(artifact, folder)
-    options = EngineOptions(max_length=length, batch=MOST_ROWS, logits=True)
+    options = EngineOptions(max_length=min(LONGEST, most), batch=MOST_ROWS, logits=True)
+    if check == "speed":
+        options = EngineOptions(max_length=min(max(LENGTHS), most))
     return build_plan(folder, options, trt=trt).to_dict()
 
 

@@ -83,7 +83,7 @@ def test_help_lists_only_what_works(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     text = capsys.readouterr().out
     assert "{cpu,cuda,tensorrt}" in text
-    assert "{fp32,fp16,bf16,int8,int8-weights,int4}" in text
+    assert "{fp32,fp16,bf16,int8,int8-weights,int4,int4-int8}" in text
     assert "--calibration FILE" in text
     assert "fp8" not in text
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import gpu_check
+from dawn_runtime.artifact import read_manifest
 from dawn_runtime.engine.tensorrt.plans import read_plans
 from dawn_runtime.errors import DependencyError
 from dawn_runtime.machine.driver import Cuda, read_cuda
@@ -70,6 +71,7 @@ def test_a_rehearsal_on_the_cpu_reports_every_check(
     assert {check["check"]: check["status"] for check in found["checks"]} == dict.fromkeys(
         ("speed", "numbers", "answers", "soak", "reopen"), "passed"
     )
+    assert list(found["checks"][0]["measured"]["steps"]) == ["96"]
     numbers = found["checks"][1]["measured"]["largest_difference"]
     assert numbers == {"confidence": 0, "attention": 0, "logits": 0, "tokens": 0}
 
@@ -140,8 +142,8 @@ def tasks_of(*arguments: str) -> list[tuple[str, str, str]]:
 def test_shipped_models_are_exported_and_checked_with_every_engine_the_long_checks_last() -> None:
     tasks = tasks_of()
     checks = [check for check, _, _ in tasks]
-    assert checks.count("export") == len(list(shipped())) == 8
-    assert checks[8] == "tests"
+    assert checks.count("export") == len(list(shipped())) == 10
+    assert checks[10] == "tests"
     assert checks.count("plan") == 4
     first = min(checks.index("soak"), checks.index("reopen"))
     assert set(checks[first:]) == {"soak", "reopen"}
@@ -150,14 +152,27 @@ def test_shipped_models_are_exported_and_checked_with_every_engine_the_long_chec
     assert {engine for check, _, engine in tasks if check == "speed"} >= {"onnxruntime-cpu"}
 
 
+def test_random_weights_of_a_real_geometry_are_timed_and_nothing_else() -> None:
+    tasks = [task for task in tasks_of() if task[1].startswith("random-0.5b")]
+    assert [(check, engine) for check, _, engine in tasks] == [
+        *(("export", ""), ("export", "")),
+        *((check, "onnxruntime-cuda") for check in ("nodes", "speed", "memory")),
+        *((check, "onnxruntime-cuda+graphs") for check in ("nodes", "speed", "memory")),
+        *((check, "tensorrt") for check in ("speed-plan", "speed", "memory")),
+    ]
+
+
 def dialect_of(engine: str) -> str:
     return "portable" if engine == "tensorrt" else "fused"
 
 
 def test_an_artifact_by_name_is_checked_with_the_engines_by_name() -> None:
     tasks = tasks_of("build/mine", "--engine", "tensorrt", "--no-tests")
-    assert tasks[:2] == [("speed", "mine", "onnxruntime-cpu"), ("plan", "mine", "tensorrt")]
-    assert {engine for _, _, engine in tasks[2:]} == {"tensorrt"}
+    assert tasks[:3] == [
+        ("speed", "mine", "onnxruntime-cpu"),
+        *(("plan", "mine", "tensorrt"), ("speed-plan", "mine", "tensorrt")),
+    ]
+    assert {engine for _, _, engine in tasks[3:]} == {"tensorrt"}
 
 
 def test_the_plan_of_the_checks_lies_apart_and_has_what_they_need(
@@ -174,6 +189,10 @@ def test_the_plan_of_the_checks_lies_apart_and_has_what_they_need(
     (record,) = read_plans(plan_folder(artifact))
     assert record.logits
     assert record.profiles[-1].ranges["B"][2] == 4
+    build(artifact, "speed")
+    (timed,) = read_plans(plan_folder(artifact, "speed"))
+    assert timed.profiles[-1].ranges["B"][2] == 1
+    assert timed.profiles[0].ranges["S"][2] == read_manifest(artifact).dims.max_length
 
 
 def test_a_folder_of_no_shipped_model_is_not_exported_over(tmp_path: Path) -> None:

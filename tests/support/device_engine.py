@@ -6,11 +6,18 @@ from typing import Any
 import numpy as np
 
 from dawn_runtime import Engine, StepInputs, StepOutputs
-from dawn_runtime.cuda import Device, DeviceArray, DeviceKv
+from dawn_runtime.cuda import CudaDevice, Device, DeviceArray, DeviceKv
 from dawn_runtime.cuda.pool import Pool
 from dawn_runtime.engine import EngineInfo
 from dawn_runtime.engine.device import DeviceOutputs
 from support.host_device import get
+
+
+class HostMemory(CudaDevice):
+    """A GPU that is none, in a word that ONNX Runtime on a CPU understands."""
+
+    kind = "cpu"
+
 
 SPARE = 2
 """Predictions and rows of evidence that are computed beyond those asked for, as TensorRT may."""

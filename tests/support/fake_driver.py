@@ -166,7 +166,7 @@ class FakeDriver:
         assert 1 <= threads <= 1024
         packed = [kind(value) for kind, value in zip(types, values, strict=True)]
 
-        self._do(lambda: function((x, y), 1, packed))
+        self._do(lambda: function((x, y), packed))
 
     def _cuStreamBeginCapture(self, *_: Any) -> None:  # noqa: N802
         assert self._captured is None, "a stream is captured once at a time"

@@ -3,7 +3,6 @@
 import ctypes
 import itertools
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -48,35 +47,21 @@ def compile_for_host(folder: Path) -> dict[str, ctypes.CDLL]:
 
 
 def run_grid(
-    library: ctypes.CDLL, kernel: str, grid: tuple[int, int], threads: int, values: Sequence[Any]
+    library: ctypes.CDLL, kernel: str, grid: tuple[int, int], values: Sequence[Any]
 ) -> None:
-    """Runs a kernel block after block, each with a number of threads that run side by side."""
+    """Runs a kernel block after block, each of one thread."""
     function = getattr(library, kernel)
     function.restype = None
-    library.enter_grid(*grid, threads)
-
-    def run(thread: int) -> None:
-        library.enter_thread(thread)
-        function(*values)
-
     for x, y in itertools.product(range(grid[0]), range(grid[1])):
-        library.enter_block(x, y)
-        if threads == 1:
-            run(0)
-            continue
-        workers = [threading.Thread(target=run, args=(number,)) for number in range(threads)]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
+        library.enter_block(*grid, x, y)
+        function(*values)
 
 
 class HostDevice:
-    """Runs everything at once.
+    """Runs everything at once, each block with one thread.
 
     Args:
         libraries: From `compile_for_host`.
-        threads: Threads that run a block, whatever a launch asks for.
 
     Attributes:
         launched: Names of the kernels that ran.
@@ -85,8 +70,8 @@ class HostDevice:
 
     kind, ordinal, stream = "cpu", 0, 0
 
-    def __init__(self, libraries: dict[str, ctypes.CDLL], threads: int = 1) -> None:
-        self._libraries, self._threads = libraries, threads
+    def __init__(self, libraries: dict[str, ctypes.CDLL]) -> None:
+        self._libraries = libraries
         self._marks = [0.0, 0.0]
         self.launched: list[str] = []
         self.copies: list[int] = []
@@ -116,7 +101,7 @@ class HostDevice:
             ctypes.c_void_p(a.pointer) if isinstance(a, DeviceArray) else C_TYPES[type(a)](a.item())
             for a in arguments
         ]
-        run_grid(self._libraries[KERNELS[kernel]], kernel, grid, self._threads, values)
+        run_grid(self._libraries[KERNELS[kernel]], kernel, grid, values)
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
         return work

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from dawn_models import ModelConfig
 from dawn_models.anatomy import Linear, linear_of
@@ -81,6 +81,7 @@ class Scheme:
         head: The head, if it is a matrix of its own; a tied head is stored as the embedding.
         embedding: The embedding: `plain`, `rows` (INT8, a scale for each token) or `blocks`.
         calibration: `unused`; `optional`, its smoothing is folded in; `required`, for ranges too.
+        attention: The projections of the attention; None is as `linears`.
     """
 
     activations: str
@@ -89,6 +90,7 @@ class Scheme:
     head: Product = PLAIN
     embedding: Product = PLAIN
     calibration: Literal["unused", "optional", "required"] = "unused"
+    attention: Product | None = None
 
     def product(self, parameter: str, config: ModelConfig) -> Product:
         """How one parameter of a model is stored, such as ``layers.0.q_proj.weight``."""
@@ -102,19 +104,22 @@ class Scheme:
         """How one product of a layer is stored."""
         if not linear.rounded:
             return PLAIN
+        if linear.attention and self.attention is not None:
+            return self.attention
         return self.down_proj if linear.outliers else self.linears
 
     def in_blocks(self, size: int) -> Scheme:
         """The scheme with `size` input channels to a scale wherever it stores 4 bits."""
-        parts = ("linears", "down_proj", "head", "embedding")
-        products = {name: getattr(self, name) for name in parts}
+        parts = ("linears", "down_proj", "head", "embedding", "attention")
+        products: dict[str, Any] = {name: getattr(self, name) or PLAIN for name in parts}
         narrow = {n: replace(p, block=size) for n, p in products.items() if p.bits == 4}
         return replace(self, **narrow)
 
     @property
     def products(self) -> tuple[Product, ...]:
         """All products of the scheme."""
-        return (self.linears, self.down_proj, self.head, self.embedding)
+        always = (self.linears, self.down_proj, self.head, self.embedding)
+        return always if self.attention is None else (*always, self.attention)
 
     @property
     def quantized(self) -> bool:
@@ -150,6 +155,9 @@ SCHEMES: Final[Mapping[tuple[str, str], Scheme]] = {
     ("tensorrt", "int8"): Scheme("fp16", STATIC, WEIGHTS, WEIGHTS, calibration="required"),
     ("tensorrt", "int8-weights"): Scheme("fp16", WEIGHTS, WEIGHTS, WEIGHTS),
     ("tensorrt", "int4"): Scheme("fp16", _INT4_DQ, _INT4_DQ, WEIGHTS),
+    ("tensorrt", "int4-int8"): Scheme(
+        "fp16", _INT4_DQ, _INT4_DQ, WEIGHTS, calibration="required", attention=STATIC
+    ),
 }
 """(target, precision) -> what is done. TensorRT has no integer `Gather`: its embedding is plain,
 and so is a head tied to it."""

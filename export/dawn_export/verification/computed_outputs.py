@@ -87,6 +87,7 @@ TOLERANCES: Mapping[str, Mapping[str, float]] = {
     "int8": _INTEGERS,
     "int8-weights": _INTEGERS,
     "int4": _INTEGERS,
+    "int4-int8": _INTEGERS,
 }
 """Precision -> output -> largest difference that is accepted. float32 differs by the order of sums
 alone; float16 keeps 11 bits of every weight and of every value between operators. With integers

@@ -146,10 +146,11 @@ class Chooser:
             if view.key_means is not None:
                 self._parcel.on_host("means")[number, columns] = view.key_means
 
-    def _scratch(self, batch: int) -> tuple[DeviceArray, DeviceArray, DeviceArray]:
+    def _scratch(self, batch: int) -> tuple[DeviceArray, ...]:
         most = self._parcel.on_host("candidates").shape[1]
         return (
             self._pool.get("flags", (batch, most), "uint32"),
+            self._pool.get("marks", (batch, most), "uint32"),
             self._pool.get("scores", (batch, most), "float32"),
             self._pool.get("keys", (batch, self._size), "uint8"),
         )

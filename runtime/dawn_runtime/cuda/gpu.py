@@ -83,6 +83,8 @@ class CudaDevice:
         self._memory: dict[int, str] = {}
         self._pinned: dict[int, int] = {}
         self._functions: dict[str, Any] = {}
+        self._modules: list[Any] = []
+        self._executables: dict[int, Any] = {}
         self._call("cuInit", 0)
         version = int(self._call("cuDriverGetVersion"))  # 12060 is CUDA 12.6
         self.cuda_version = (version // 1000, version % 1000 // 10)
@@ -168,6 +170,7 @@ class CudaDevice:
             executable = self._call("cuGraphInstantiate", graph, 0)
         finally:
             self._call("cuGraphDestroy", graph)
+        self._executables[id(executable)] = executable
         return _Recording(self, executable)
 
     def _capture(self, work: Callable[[], None]) -> Any:
@@ -225,15 +228,20 @@ class CudaDevice:
             self._enter()
             self._closed = True
             self._free_unwanted()
+            for executable in list(self._executables.values()):
+                self._destroy(executable)
             for pointer in list(self._memory):
                 self._free(pointer)
+            # Others hold the context too, so nothing goes with it.
+            for module in self._modules:
+                self._driver.cuModuleUnload(module)
             for mark in self._marks:
                 self._driver.cuEventDestroy(mark)
             self._driver.cuStreamDestroy(self._stream)
             self._driver.cuDevicePrimaryCtxRelease(self._gpu)
 
     def destroy(self, executable: Any) -> None:
-        """Frees a graph made by `record`, unless the device is closed."""
+        """Frees a graph made by `record`, unless it is freed already."""
         self._give_up(partial(self._destroy, executable))
 
     def _give_up(self, free: Callable[[], None]) -> None:
@@ -263,7 +271,7 @@ class CudaDevice:
             getattr(self._driver, name)(pointer)
 
     def _destroy(self, executable: Any) -> None:
-        if not self._closed:
+        if self._executables.pop(id(executable), None) is not None:
             self._driver.cuGraphExecDestroy(executable)
 
     def _is_pinned(self, array: NDArray[Any]) -> bool:
@@ -291,6 +299,7 @@ class CudaDevice:
         if kernel not in self._functions:
             file = KERNELS[kernel]
             module = self._call("cuModuleLoadData", cubin(file, self.capability))
+            self._modules.append(module)
             for name in [name for name, other in KERNELS.items() if other == file]:
                 self._functions[name] = self._call("cuModuleGetFunction", module, name.encode())
         return self._functions[kernel]

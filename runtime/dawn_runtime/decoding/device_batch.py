@@ -6,8 +6,11 @@ what follows is decided as for any other answer. Rows of other rules, sampling a
 the same run: their evidence comes to the host, and theirs alone.
 """
 
+import threading
+import weakref
 from collections.abc import Sequence
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -26,6 +29,33 @@ from dawn_runtime.engine.device import DeviceEngine, DeviceOutputs
 from dawn_runtime.engine.protocol import StepInputs, StepOutputs
 
 _BEFORE, _AFTER = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Workspace:
+    """What steps pass through, of use to one at a time."""
+
+    chooser: Chooser
+    pool: Pool
+
+
+_WORKSPACES: dict[int, _Workspace] = {}
+_MAKING = threading.Lock()
+
+
+def _workspace(engine: DeviceEngine) -> _Workspace:
+    """Returns the one of an engine, for all its batches: they take turns, step by step.
+
+    Each would need some twenty allocations of its own otherwise, and freeing waits for the device.
+    """
+    with _MAKING:
+        found = _WORKSPACES.get(id(engine))
+        if found is None:
+            found = _Workspace(Chooser(engine.device), Pool(engine.device))
+            with suppress(TypeError):  # no weak references: each batch has one of its own
+                weakref.finalize(engine, _WORKSPACES.pop, id(engine), None).atexit = False
+                _WORKSPACES[id(engine)] = found
+        return found
 
 
 class DeviceBatch(Batch):
@@ -48,8 +78,8 @@ class DeviceBatch(Batch):
             engine, packer, max_rows=max_rows, max_tokens=max_tokens, prefixes=prefixes
         )
         self._next_to = engine
-        self._chooser = Chooser(engine.device)
-        self._pool = Pool(engine.device)
+        workspace = _workspace(engine)
+        self._chooser, self._pool = workspace.chooser, workspace.pool
 
     def _timed(self, owners: list[tuple[int, int]], asks: list[Ask], inputs: StepInputs) -> Run:
         """Runs the engine once, and the kernels behind it; waits for both together."""

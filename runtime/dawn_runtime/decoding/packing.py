@@ -34,6 +34,7 @@ class Packer:
         padding: On which side it goes.
         alignment: What the engine asks for (`EngineInfo.alignment`): fed tokens begin behind as
             many slots and, padded on the left, as many fillers as are a multiple of it.
+        multiple: What fed tokens are filled up to a multiple of (`EngineInfo.multiple`).
         measures: Whether the engine returns entropy and margin (`EngineInfo.measures`); otherwise
             it is asked for logits, and they are computed here.
         least_rows: Fewest predictions of a run (`EngineInfo.least_rows`).
@@ -44,6 +45,7 @@ class Packer:
     filler_id: int
     padding: Padding = "right"
     alignment: int = 1
+    multiple: int = 1
     measures: bool = False
     least_rows: int = 1
     drafts: bool = False
@@ -59,6 +61,7 @@ class Packer:
         return cls(
             filler_id,
             alignment=info.alignment,
+            multiple=info.multiple,
             measures=info.measures,
             least_rows=info.least_rows,
             drafts=info.drafts,
@@ -79,7 +82,8 @@ class Packer:
                 where nothing is kept.
             resident: Whether keys stay in the engine's own memory.
         """
-        width = max(len(ask.tokens) for ask in asks)
+        longest = max(len(ask.tokens) for ask in asks)
+        width = -(-longest // self.multiple) * self.multiple
         begins = [self.begin(ask, width) for ask in asks]
         slots = past[0].shape[2] if past else 0
         starts = [0] * len(asks)

@@ -119,7 +119,7 @@ def needed_devices(manifest: Manifest | None) -> frozenset[str]:
 
 def _multiplied(manifest: Manifest) -> str:
     """What matrix units multiply; weights that are only stored as integers are widened before."""
-    rounded = manifest.precision == "int8" and manifest.activations != "fp32"
+    rounded = manifest.precision in ("int8", "int4-int8") and manifest.activations != "fp32"
     return "int8" if rounded else manifest.activations
 
 

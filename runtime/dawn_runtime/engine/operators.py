@@ -84,8 +84,18 @@ def left_on_cpu(session: Any) -> dict[str, int]:
         session: A session that was opened with `RECORD_PLACES`. A release that does not know of it
             has nothing to say.
     """
+    there = nodes_by_provider(session).get(_CPU, {})
+    return {operator: count for operator, count in there.items() if operator not in _OF_SHAPES}
+
+
+def nodes_by_provider(session: Any) -> dict[str, dict[str, int]]:
+    """Counts the nodes of a session, by the provider that computes them and by operator.
+
+    Args:
+        session: As for `left_on_cpu`.
+    """
     places = getattr(session, "get_provider_graph_assignment_info", None)
-    if places is None:
-        return {}
-    nodes = (node for part in places() if part.ep_name == _CPU for node in part.get_nodes())
-    return dict(Counter(node.op_type for node in nodes if node.op_type not in _OF_SHAPES))
+    found: dict[str, Counter[str]] = {}
+    for part in [] if places is None else places():
+        found.setdefault(part.ep_name, Counter()).update(n.op_type for n in part.get_nodes())
+    return {provider: dict(counted) for provider, counted in found.items()}

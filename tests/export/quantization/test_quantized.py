@@ -40,6 +40,7 @@ CASES = [
     ("tensorrt", "int8", "portable", False, {"QuantizeLinear": 8, "DequantizeLinear": 19}),
     ("tensorrt", "int8-weights", "portable", True, {"DequantizeLinear": 10}),
     ("tensorrt", "int4", "portable", False, {"DequantizeLinear": 11}),
+    ("tensorrt", "int4-int8", "portable", False, {"QuantizeLinear": 4, "DequantizeLinear": 15}),
 ]
 """Target, precision, dialect, tied head, how often the operators of the scheme are there: two
 layers with four other products and one of queries, keys and values, and the head. What gate_proj
@@ -115,11 +116,41 @@ def test_only_standard_operators_are_there_for_tensorrt(
     checkpoints: dict[bool, Path], calibration: Calibration
 ) -> None:
     config = Checkpoint.open(checkpoints[False]).config
-    for precision, opset in (("int8", 20), ("int8-weights", 20), ("int4", 21)):
+    for precision, opset in (
+        *(("int8", 20), ("int8-weights", 20)),
+        *(("int4", 21), ("int4-int8", 21)),
+    ):
         options = options_of("tensorrt", precision, "portable", calibration)
         model = build_graph(config, options).model
         assert model.opset_imports == {"": opset}
         assert {node.domain for node in model.graph} == {""}
+
+
+def test_four_bits_with_eight_in_the_projections_of_the_attention(
+    checkpoints: dict[bool, Path], calibration: Calibration
+) -> None:
+    config = Checkpoint.open(checkpoints[False]).config
+    options = options_of("tensorrt", "int4-int8", "portable", calibration)
+    graph = build_graph(config, options).model.graph
+    bits, rounded = {}, set()
+    for node in graph:
+        weight = node.inputs[0] if node.op_type == "DequantizeLinear" else None
+        if weight is not None and str(weight.name).endswith(".weight"):
+            bits[str(weight.name)] = {"INT4": 4, "INT8": 8}[weight.dtype.name]  # type: ignore[union-attr]
+            (product,) = node.outputs[0].consumers()
+            producer = product.inputs[0].producer()  # type: ignore[union-attr]
+            if producer is not None and producer.op_type == "DequantizeLinear":
+                rounded.add(str(weight.name))
+    attention = {f"layers.{i}.{name}.weight" for i in (0, 1) for name in ("qkv_proj", "o_proj")}
+    mlp = ("gate_proj", "up_proj", "down_proj")
+    assert rounded == attention
+    assert {name for name, width in bits.items() if width == 8} == {*attention, "head.weight"}
+    assert {name for name, width in bits.items() if width == 4} == {
+        f"layers.{i}.{name}.weight" for i in (0, 1) for name in mlp
+    }
+    with pytest.raises(OptionError, match="rounds no activations of the MLP by calibrated scales"):
+        replace(options, static_down_proj=True)
+    assert replace(options, int4_block=32).scheme.linears.block == 32
 
 
 def test_zero_points_are_zero_and_attention_is_not_rounded(

@@ -30,7 +30,7 @@ def test_a_plan_and_what_belongs_to_it_lie_beside_the_graph(
     assert plan_files(folder) == names
     assert Artifact.open(folder, verify="full") == before
     assert report.path == folder / PLAN
-    assert report.profiles == ("full-24", "full-48", "cached-48")
+    assert report.profiles == ("full-48", "full-48x2", "cached-48", "cached-48x2")
     assert report.inspection is not None
     assert report.inspection.fused == (0,)
     assert not report.reused

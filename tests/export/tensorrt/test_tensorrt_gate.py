@@ -37,6 +37,7 @@ CASES = [
     ("portable", "int8"),
     ("portable", "int8-weights"),
     ("portable", "int4"),
+    ("portable", "int4-int8"),
     ("fused", "fp16"),
     ("fused", "int8"),
 ]
@@ -47,8 +48,11 @@ SAME_OPERATORS = ("bf16", "fp32")
 
 TYPE_NAMES = {"fp16": "FP16", "bf16": "BF16", "fp32": "FP32"}
 LOGICAL = {"BOOL", "INT64", "INT32"}
-STORED = {"int8": "INT8", "int8-weights": "INT8", "int4": "INT4"}
-"""Precision -> type of the integers that it stores."""
+STORED = {"int8": "INT8", "int8-weights": "INT8", "int4": "INT4", "int4-int8": "INT4"}
+"""Precision -> type of the integers that it stores, the narrowest if there are several."""
+
+RANGED = ("int8", "int4-int8")
+"""Precisions that need the ranges of activations."""
 
 # Heads of 64: fused attention has kernels for few widths, and none for those of the other tests.
 WIDE: dict[str, dict[str, Any]] = {
@@ -73,7 +77,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
         folder = root / f"{family}-{dialect}-{precision}"
         if not folder.exists():
             checkpoint = write_checkpoint(root / family, family, **WIDE[family])
-            ranges = calibrate(Checkpoint.open(checkpoint)) if precision == "int8" else None
+            ranges = calibrate(Checkpoint.open(checkpoint)) if precision in RANGED else None
             options = ExportOptions(
                 "tensorrt", precision, dialect, evidence_layers=2, calibration=ranges
             )
@@ -97,7 +101,7 @@ def real_operators(family: str, dialect: str, precision: str, folder: Path) -> s
     """Those of the graph of a model of real size; it has no weights."""
     (folder / "config.json").write_text(json.dumps(GEOMETRIES[FAMILIES[family]]))
     config = read_config(folder)[1]
-    ranges = made_up(config) if precision == "int8" else None
+    ranges = made_up(config) if precision in RANGED else None
     options = ExportOptions("tensorrt", precision, dialect, calibration=ranges)
     return {node.op_type for node in build_graph(config, options).model.graph}
 

@@ -59,10 +59,10 @@ def test_the_command_names_every_shape_of_every_profile(portable: Path) -> None:
         *("trtexec", "--onnx=model.onnx", "--saveEngine=model.engine", "--stronglyTyped"),
     ]
     assert [part for part in command if part.startswith("--profile=")] == [
-        *("--profile=0", "--profile=1", "--profile=2"),
+        *("--profile=0", "--profile=1", "--profile=2", "--profile=3"),
     ]
     last = command[-3:]
-    assert last[0].startswith("--minShapes=input_ids:1x1,position_ids:1x1,attention_mask:1x1x1x2,")
+    assert last[0].startswith("--minShapes=input_ids:2x1,position_ids:2x1,attention_mask:2x1x1x2,")
     assert last[1].startswith("--optShapes=input_ids:2x16,position_ids:2x16,")
     assert last[2].endswith("past_key.1:2x2x48x4,past_value.1:2x2x48x4")
     assert "past_key.0:1x2x0x4" in " ".join(command)
@@ -103,7 +103,7 @@ def test_the_command_builds_the_plan_of_an_artifact(
     flags = ("--max-length", 48, "--block-length", 8, "--batch", 2)
     assert run("--target", "tensorrt", "--artifact", folder, *flags, "--json") == 0
     plan = json.loads(capsys.readouterr().out)["plan"]
-    assert plan["profiles"] == ["full-24", "full-48", "cached-48"]
+    assert plan["profiles"] == ["full-48", "full-48x2", "cached-48", "cached-48x2"]
     assert run("--target", "tensorrt", "--artifact", folder, *flags) == 0
     assert "48x2.engine" in (shown := capsys.readouterr().out)
     assert "is up to date" in shown

@@ -54,16 +54,21 @@ def test_memory_is_freed_when_nobody_uses_it(device: CudaDevice, driver: FakeDri
 
 
 def test_closing_frees_everything_once(device: CudaDevice, driver: FakeDriver) -> None:
-    kept = [device.allocate((4,), "int64"), device.allocate((0,), "float32")]
+    kept: list[Any] = [device.allocate((4,), "int64"), device.allocate((0,), "float32")]
+    kept.append(device.record(lambda: None))
     device.close()
     device.close()
     assert driver.memory == {}
+    assert driver.calls.count("cuGraphExecDestroy") == 1
+    loaded = driver.calls.count("cuModuleLoadData")
+    assert driver.calls.count("cuModuleUnload") == loaded == len(set(KERNELS.values()))
     assert driver.calls.count("cuStreamDestroy") == 1
     assert driver.calls.count("cuDevicePrimaryCtxRelease") == 1
     with pytest.raises(EngineError, match="cuda: the device is closed; open the artifact again"):
         device.allocate((1,), "int64")
     del kept
     gc.collect()
+    assert driver.calls.count("cuGraphExecDestroy") == 1
 
 
 def test_a_hundred_devices_leave_nothing_behind(driver: FakeDriver) -> None:

@@ -12,49 +12,7 @@ from dawn_runtime.engine.fake import FakeEngine, HashModel
 from support.decoding import DAWN, MANIFEST
 from support.device_engine import HostEngine
 from support.host_device import HostDevice, get, put
-
-TOKENS = 48
-
-
-class Twins:
-    """The same operations on both memories."""
-
-    def __init__(self, host: Device, dtype: str, seed: int, tokens: int = TOKENS) -> None:
-        self.info = EngineInfo("test", 3, 2, 4, 32, 96, dtype)
-        self.host, self.rng = host, np.random.default_rng(seed)
-        self.here = KvStore(self.info, tokens)
-        self.there = DeviceKv(host, self.info, tokens)
-        self.written: dict[int, int] = {}
-
-    def fill(self, rows: list[int], slots: int) -> None:
-        fed = int(self.rng.integers(slots, 2 * slots + 1))
-        shape = (len(rows), self.info.kv_heads, fed, self.info.head_dim)
-        present = [
-            self.rng.normal(size=shape).astype(self.info.kv_dtype)
-            for _ in range(2 * self.info.layers)
-        ]
-        copies = [put(self.host, array) for array in present]
-        for index, row in enumerate(rows):
-            targets = self.rng.permutation(slots)
-            chosen = self.rng.permutation(fed)[:slots]
-            self.written[row] = max(slots, self.written.get(row, 0))
-            self.here.write(row, targets, present, index, chosen)
-            self.there.write(row, targets, copies, index, chosen)
-
-    def arrange(self, slots: dict[int, int], rewritten: list[int]) -> None:
-        self.here.arrange(slots, rewritten)
-        self.there.arrange(slots, rewritten)
-        self.written = {row: 0 if row in rewritten else self.written.get(row, 0) for row in slots}
-
-    def compare(self, rows: list[int]) -> None:
-        assert (self.here.rows, self.here.slots) == (self.there.rows, self.there.slots)
-        for one, other in zip(self.here.read(rows), self.there.read(rows), strict=True):
-            assert one.shape == other.shape
-            copy = get(self.host, other)
-            assert np.isfinite(copy).all()
-            for place, row in enumerate(rows):
-                here = (place, slice(None), slice(self.written[row]))
-                np.testing.assert_array_equal(one[here], copy[here])
+from support.twins import Twins, come_and_go
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
@@ -80,24 +38,7 @@ def test_keys_on_a_device_are_those_in_numpy(seed: int, dtype: str, any_device: 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_rows_come_and_go_as_they_do_in_numpy(seed: int, any_device: Device) -> None:
-    twins, rng = Twins(any_device, "float16", seed), np.random.default_rng(seed)
-    slots: dict[int, int] = {}
-    for joined in range(40):
-        for row in [row for row in slots if rng.random() < 0.3]:
-            del slots[row]
-        if len(slots) < 4:
-            slots[joined] = int(rng.integers(1, 12))
-        rewritten = [row for row in slots if rng.random() < 0.5]
-        for row in rewritten:
-            slots[row] = int(rng.integers(1, 12))
-        if len(slots) * max([*slots.values(), twins.here.slots]) > TOKENS:
-            slots = {}
-        twins.arrange(slots, [row for row in rewritten if row in slots])
-        for row in slots:
-            if twins.written[row] == 0:
-                twins.fill([row], slots[row])
-        twins.compare(list(slots))
-        twins.compare([row for row in slots if rng.random() < 0.5])
+    come_and_go(any_device, seed)
 
 
 def test_a_row_that_takes_the_place_of_another_moves_nothing(any_device: Device) -> None:

@@ -317,10 +317,68 @@ def test_memory_of_a_batch_is_freed_with_it(driver: FakeDriver) -> None:
         del there
         engine.runs.clear()
         engine._pool = Pool(device)
+        del engine  # with what all its batches passed through
         assert held > 8
         assert not driver.memory, "without the garbage collector"
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize(("cache", "own"), [(NoCache(), 0), (Dual(), 4)], ids=["none", "dual"])
+def test_a_second_batch_takes_no_memory_but_that_of_the_keys_it_keeps(
+    cache: Cache, own: int, driver: FakeDriver
+) -> None:
+    engine = HostEngine(FakeEngine(OLDER, HashModel(32, 4)), CudaDevice(driver=driver))
+    allocated = []
+    for _ in range(2):
+        there = open_batch(engine, Packer(0), max_rows=1, max_tokens=44)
+        there.admit(*begin(PROMPTS[:1], COUNTS[:1]), Unmask(DAWN, Blocks(8), cache))
+        before = driver.calls.count("cuMemAlloc") + driver.calls.count("cuMemAllocHost")
+        while there.active:
+            there.step()
+        after = driver.calls.count("cuMemAlloc") + driver.calls.count("cuMemAllocHost")
+        allocated.append(after - before)
+    assert allocated[0] > 6
+    assert allocated[1] == own
+
+
+def test_engines_that_python_cannot_look_up_or_refer_to_weakly_have_batches_too(
+    host: HostDevice,
+) -> None:
+    class Slotted:
+        __slots__ = ("_engine", "device")
+        __hash__ = None  # type: ignore[assignment]
+
+        def __init__(self, engine: HostEngine) -> None:
+            self._engine, self.device = engine, engine.device
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._engine, name)
+
+        def describe(self) -> Any:
+            return self._engine.describe()
+
+        def run(self, inputs: Any) -> Any:
+            return self._engine.run(inputs)
+
+        def run_on_device(self, inputs: Any) -> Any:
+            return self._engine.run_on_device(inputs)
+
+        def kv_memory(self, tokens: int) -> Any:
+            return self._engine.kv_memory(tokens)
+
+        def close(self) -> None:
+            self._engine.close()
+
+    fake = FakeEngine(MANIFEST, HashModel(32, 2))
+    engine = HostEngine(fake, host)
+    settings: dict[str, Any] = {"policy": DAWN.name, "options": DAWN.options(), "block_length": 8}
+    there, here = (
+        Decoder(MANIFEST, one).generate(input_ids=[1, 2, 3], max_new_tokens=40, **settings)
+        for one in (Slotted(engine), fake)
+    )
+    assert engine.runs
+    assert there.trace == here.trace
 
 
 def test_decoder_gives_the_same_results_and_streams_on_a_device(host: HostDevice) -> None:

@@ -137,6 +137,22 @@ def test_a_graph_that_may_predict_nothing_is_asked_for_nothing() -> None:
     assert packer.answer(asked, outputs, 0, 0).tokens.shape == (0,)
 
 
+@pytest.mark.parametrize("padding", ["right", "left"])
+def test_fed_tokens_are_filled_up_to_what_the_engine_wants_a_multiple_of(padding: Any) -> None:
+    packer, asks = Packer(0, padding, multiple=8), two()
+    inputs = packer.pack(asks)
+    assert inputs.attention_mask.shape == (2, 1, 8, 8)
+    assert inputs.attention_mask.sum(axis=-1).tolist() == [[[3] * 8], [[5] * 8]]
+    for row, one in enumerate(asks):
+        begin = packer.begin(one, 8)
+        assert (
+            inputs.input_ids[row, begin : begin + len(one.tokens)].tolist() == one.tokens.tolist()
+        )
+        columns = np.flatnonzero(inputs.attention_mask[row, 0, 0])
+        assert np.arange(8)[packer.columns(one, 8, 0)].tolist() == columns.tolist()
+    assert packer.pack([ask([1] * 8, list(range(8)), predict=[0])]).input_ids.shape == (1, 8)
+
+
 @pytest.mark.parametrize("name", MEASURES)
 def test_what_is_measured_comes_from_the_graph_or_from_its_logits(name: str) -> None:
     """And only to the ask that wants it, whoever is beside it."""

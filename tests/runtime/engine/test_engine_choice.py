@@ -12,7 +12,7 @@ from dawn_runtime import Artifact, EngineError, open_engine
 from dawn_runtime.doctor import numbers
 from dawn_runtime.engine.canary.onnx_writer import field, model_bytes, node_bytes
 from dawn_runtime.engine.fake import fake_manifest
-from dawn_runtime.engine.operators import CPU_ONLY, cpu_only_in, left_on_cpu
+from dawn_runtime.engine.operators import CPU_ONLY, cpu_only_in, left_on_cpu, nodes_by_provider
 from dawn_runtime.engine.ort import session as ort_session
 from dawn_runtime.engine.ort.session import CPU_PROVIDER, CUDA_PROVIDER, open_session
 from dawn_runtime.manifest import GRAPH_FILE, FileEntry
@@ -212,8 +212,18 @@ def test_the_arithmetic_of_shapes_may_stay_on_the_cpu(
     assert opened(exported("dream", dialect)).get_providers() == WITH_CUDA
 
 
+@can_tell
+def test_nodes_are_counted_by_provider_and_operator(exported: Exported, split: type[Split]) -> None:
+    split.on_cpu = frozenset({"Shape"})
+    found = nodes_by_provider(opened(exported("dream")))
+    assert list(found) == WITH_CUDA
+    assert set(found[CPU_PROVIDER]) == {"Shape"}
+    assert found[WITH_CUDA[0]]["Attention"] == 28
+
+
 def test_a_release_that_cannot_say_where_nodes_are_says_nothing() -> None:
     assert left_on_cpu(object()) == {}
+    assert nodes_by_provider(object()) == {}
 
 
 def test_canaries_that_cuda_does_not_compute_are_tried_on_the_cpu_alone(

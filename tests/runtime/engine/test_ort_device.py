@@ -28,6 +28,7 @@ from dawn_runtime.engine.ort.session import CPU_PROVIDER, CUDA_PROVIDER, open_se
 from dawn_runtime.errors import DependencyError, OptionError
 from dawn_runtime.manifest import GRAPH_FILE
 from support.capturing_session import CapturingSession
+from support.device_engine import HostMemory
 from support.fake_driver import FakeDriver
 from support.host_device import HostDevice, get, put
 
@@ -254,7 +255,7 @@ def test_decoding_with_replayed_runs_is_that_of_the_cpu_engine(
         )
         assert [result.trace for result in left] == [result.trace for result in right]
     assert session.replays > 8
-    assert len(session.captured) > 2
+    assert len(session.captured) >= 2
 
 
 def test_runs_that_copy_their_inputs_are_never_captured(
@@ -317,8 +318,10 @@ def test_decoding_is_that_of_the_cpu_engine(
 ) -> None:
     settings: dict[str, Any] = {"policy": policy, "cache": cache, "block_length": 8}
     bound, plain = engines
-    # The engine of the CPU asks for aligned keys, which are added up in another order.
-    monkeypatch.setattr(plain, "_info", replace(plain.describe(), alignment=1))
+    # What is filled up is added up in another order.
+    there = bound.describe()
+    filled = replace(plain.describe(), alignment=there.alignment, multiple=there.multiple)
+    monkeypatch.setattr(plain, "_info", filled)
     found, expected = (
         Decoder(artifact.manifest, engine).generate_batch(
             [[5, 6, 7], [9]], max_new_tokens=32, **settings
@@ -327,6 +330,74 @@ def test_decoding_is_that_of_the_cpu_engine(
     )
     for one, other in zip(found, expected, strict=True):
         assert one.trace == other.trace
+
+
+@pytest.mark.parametrize("cache", ["none", "prefix", "dual"])
+@pytest.mark.parametrize("window", ["blocks", "sliding"])
+def test_tokens_and_keys_come_in_multiples_of_eight(
+    window: str,
+    cache: str,
+    artifact: Artifact,
+    engines: tuple[OrtDeviceEngine, Engine],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bound, _ = engines
+    seen: list[tuple[int, ...]] = []
+
+    def noting(real: Callable[[StepInputs], Any]) -> Callable[[StepInputs], Any]:
+        def noted(inputs: StepInputs) -> Any:
+            seen.append(inputs.attention_mask.shape[2:])
+            return real(inputs)
+
+        return noted
+
+    for name in ("run", "run_on_device"):
+        monkeypatch.setattr(bound, name, noting(getattr(bound, name)))
+    settings: Any = {"policy": "threshold", "window": window, "cache": cache}
+    prompts = [[1, 2, 3], [4, 5, 6, 7, 8]]
+    Decoder(artifact.manifest, bound).generate_batch(prompts, max_new_tokens=30, **settings)
+    assert seen
+    assert all(size % 8 == 0 for sizes in seen for size in sizes)
+
+
+def test_what_a_step_brings_goes_in_one_copy_from_pinned_memory(
+    artifact: Artifact, driver: FakeDriver
+) -> None:
+    device = HostMemory(driver=driver)
+    engine = OrtDeviceEngine(artifact.graph(), artifact.manifest, device, threads=1)
+    for _ in range(2):
+        before = driver.calls.count("cuMemcpyHtoDAsync")
+        engine.run_on_device(inputs_of(artifact.manifest.dims.vocab_size))
+        assert driver.calls.count("cuMemcpyHtoDAsync") == before + 1
+        assert device._sources == [], "nothing that is pageable"
+        device.synchronize()
+    engine.close()
+
+
+def test_runs_of_a_few_kinds_in_turn_are_bound_once_each(
+    engines: tuple[OrtDeviceEngine, Engine], artifact: Artifact
+) -> None:
+    bound, _ = engines
+    kinds = [inputs_of(artifact.manifest.dims.vocab_size, length=n) for n in (9, 12, 16)]
+    for inputs in kinds * 2:  # until nothing grows any more
+        bound.run_on_device(inputs)
+    session, made = bound._session, []
+
+    class Noting:
+        def io_binding(self) -> Any:
+            made.append(1)
+            return session.io_binding()
+
+        def run_with_iobinding(self, *arguments: Any) -> None:
+            session.run_with_iobinding(*arguments)
+
+    bound._session = Noting()
+    for inputs in kinds * 3:
+        bound.run_on_device(inputs)
+    assert made == []
+    for length in range(20, 32):
+        bound.run_on_device(inputs_of(artifact.manifest.dims.vocab_size, length=length))
+    assert len(bound._bound) == ort_device._MOST_BOUND
 
 
 def test_the_engine_offers_all_that_a_device_can(engines: tuple[OrtDeviceEngine, Engine]) -> None:

@@ -290,6 +290,30 @@ def test_a_plan_with_other_types_is_refused_when_it_is_loaded(
     assert not driver.memory
 
 
+@pytest.mark.parametrize("window", ["blocks", "sliding"])
+@pytest.mark.parametrize("cache", ["none", "prefix", "dual"])
+def test_tokens_and_keys_come_in_multiples_of_eight(
+    cache: str,
+    window: str,
+    engine: TensorRTEngine,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[dict[str, int]] = []
+    bucket = engine._bucket
+
+    def noted(exact: dict[str, int]) -> tuple[int, dict[str, int]]:
+        seen.append(exact)
+        return bucket(exact)
+
+    monkeypatch.setattr(engine, "_bucket", noted)
+    decoder = Decoder(Artifact.open(folder).manifest, engine)
+    settings: Any = {"window": window, "cache": cache, "policy": "threshold"}
+    decoder.generate(input_ids=[1, 2, 3], max_new_tokens=42, **settings)
+    assert seen
+    assert all(sizes["S"] % 8 == 0 and sizes["P"] % 8 == 0 for sizes in seen)
+
+
 def test_numbers_of_rows_within_a_block_share_a_graph(
     engine: TensorRTEngine, driver: FakeDriver
 ) -> None:

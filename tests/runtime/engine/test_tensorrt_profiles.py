@@ -25,19 +25,18 @@ def sizes(B: int = 1, S: int = 1, P: int = 0, R: int = 1, Q: int = 0) -> dict[st
     return {"B": B, "S": S, "P": P, "R": R, "Q": Q}
 
 
-def test_profiles_of_a_long_sequence_are_these() -> None:
-    half, full, cached = plan_profiles(1000, 32, 2)
-    assert half.to_dict() == {
-        "name": "full-512",
-        "B": [1, 2, 2],
-        "S": [1, 512, 512],
+def test_a_plan_is_for_full_passes_and_for_cached_ones() -> None:
+    full, cached = plan_profiles(1000, 32, 1)
+    assert full.to_dict() == {
+        "name": "full-1000",
+        "B": [1, 1, 1],
+        "S": [1, 1000, 1000],
         "P": [0, 0, 0],
-        "R": [0, 512, 512],
-        "Q": [0, 512, 512],
+        "R": [0, 1000, 1000],
+        "Q": [0, 1000, 1000],
     }
-    assert full.ranges["S"] == (1, 1000, 1000)
     assert cached.ranges == {
-        "B": (1, 2, 2),
+        "B": (1, 1, 1),
         "S": (1, 64, 1000),
         "P": (1, 968, 1000),
         "R": (0, 32, 1000),
@@ -45,9 +44,20 @@ def test_profiles_of_a_long_sequence_are_these() -> None:
     }
 
 
-def test_a_short_sequence_needs_no_half_length() -> None:
-    assert [p.name for p in plan_profiles(32, 32, 1)] == ["full-32", "cached-32"]
-    assert [p.name for p in plan_profiles(100, 32, 1)] == ["full-64", "full-100", "cached-100"]
+def test_a_plan_for_several_rows_has_profiles_for_one_row_too() -> None:
+    profiles = plan_profiles(96, 32, 4)
+    assert [p.name for p in profiles] == ["full-96", "full-96x4", "cached-96", "cached-96x4"]
+    assert [p.ranges["B"] for p in profiles] == 2 * [(1, 1, 1), (2, 4, 4)]
+    for rows, fed, kept, number in [(1, 96, 0, 0), (2, 96, 0, 1), (1, 8, 88, 2), (4, 8, 88, 3)]:
+        assert choose_profile("tensorrt", profiles, sizes(B=rows, S=fed, P=kept)) == number
+
+
+def test_ranges_end_where_tokens_that_fill_up_still_fit() -> None:
+    full, cached = plan_profiles(100, 32, 1)
+    assert (full.ranges["S"][2], cached.ranges["S"][2], cached.ranges["P"][2]) == (104, 104, 104)
+    assert full.multiple == cached.multiple == 8
+    others = Profile("of trtexec", {**full.ranges, "S": (1, 100, 100)})
+    assert others.multiple == 1
 
 
 @pytest.mark.parametrize(("length", "block", "batch"), [(0, 1, 1), (8, 0, 1), (8, 4, 0), (8, 9, 1)])
@@ -77,11 +87,10 @@ def test_every_step_of_a_sequence_fits_and_rounding_stays_inside(
     assert all(rounded[n] % block == 0 or rounded[n] == profile.ranges[n][2] for n in rounded)
 
 
-def test_a_full_pass_takes_the_shortest_profile_that_fits() -> None:
+def test_a_step_takes_the_profile_of_its_kind() -> None:
     profiles = plan_profiles(1024, 32, 1)
-    assert choose_profile("tensorrt", profiles, sizes(S=512)) == 0
-    assert choose_profile("tensorrt", profiles, sizes(S=513)) == 1
-    assert choose_profile("tensorrt", profiles, sizes(S=1, P=1)) == 2
+    assert choose_profile("tensorrt", profiles, sizes(S=1024)) == 0
+    assert choose_profile("tensorrt", profiles, sizes(S=1, P=1)) == 1
 
 
 def test_a_step_that_fits_nothing_names_the_size_and_the_flag() -> None:

@@ -20,6 +20,7 @@ from dawn_runtime import contract
 from dawn_runtime.arrays import IntArray
 from dawn_runtime.artifact import Artifact
 from dawn_runtime.cuda import CudaDevice, Device, DeviceArray, DeviceKv, PresentMemory
+from dawn_runtime.cuda.parcel import Parcel
 from dawn_runtime.cuda.pool import Pool
 from dawn_runtime.engine.checks import (
     check_inputs,
@@ -30,7 +31,7 @@ from dawn_runtime.engine.checks import (
 )
 from dawn_runtime.engine.device import DeviceOutputs, KvMemory, sizes_of
 from dawn_runtime.engine.exclusive import exclusive
-from dawn_runtime.engine.operators import cpu_only_in
+from dawn_runtime.engine.operators import cpu_only_in, nodes_by_provider
 from dawn_runtime.engine.ort.session import (
     CPU_PROVIDER,
     CUDA_PROVIDER,
@@ -56,6 +57,12 @@ _MOST_SEEN: Final = 1024
 
 _ROWS_AT_ONCE: Final = 32
 """Predictions and rows of evidence are rounded up to a multiple of this, the usual block."""
+
+_KEYS_AT_ONCE: Final = 8
+"""Keys are filled up to a multiple of this: kernels of fused attention want their mask so."""
+
+_MOST_BOUND: Final = 8
+"""Kinds of runs whose binding is kept; making one takes as long as a step has beside the engine."""
 
 _GRAPH_FROM_RUN: Final = 4
 """A shape is captured when it comes for the fourth time: capturing costs more than a few runs."""
@@ -101,17 +108,18 @@ class OrtDeviceEngine:
         threads = check_threads(threads)
         self.device = device
         chosen = choose_threads(manifest.dims, threads)
-        self._info = replace(info_of(f"onnxruntime-{device.kind}", manifest), threads=chosen)
+        info = info_of(f"onnxruntime-{device.kind}", manifest)
+        self._info = replace(info, threads=chosen, alignment=_KEYS_AT_ONCE, multiple=_KEYS_AT_ONCE)
         self._dims = manifest.dims
         self._check = check
         self._past_names = contract.kv_names("past", manifest.dims.layers)
         self._present_names = contract.kv_names("present", manifest.dims.layers)
-        self._pool = Pool(device)
+        self._pool, self._parcel = Pool(device), Parcel(device)
         self._most_tokens = 0
         self._present: PresentMemory | None = None
         self._nothing = device.allocate((1,), "int64")
         self._graphs = _GraphIds() if cuda_graphs else None
-        self._bound: tuple[Hashable, Any] | None = None
+        self._bound: OrderedDict[Hashable, Any] = OrderedDict()
         self._options: dict[tuple[int, bool], Any] = {}
         providers, options = _providers(device, cuda_graphs)
         self._session: Any = None
@@ -135,6 +143,14 @@ class OrtDeviceEngine:
         """Returns what this engine runs."""
         return self._info
 
+    def nodes(self) -> dict[str, dict[str, int]]:
+        """Counts the nodes of the graph by provider and operator; nothing on the CPU alone.
+
+        Raises:
+            EngineError: The engine is closed.
+        """
+        return nodes_by_provider(self._open_session())
+
     def kv_memory(self, tokens: int) -> KvMemory:
         """Returns memory for keys and values on the device; see `ResidentEngine`."""
         self._most_tokens = max(self._most_tokens, tokens)
@@ -157,8 +173,8 @@ class OrtDeviceEngine:
     def _run(self, session: Any, inputs: StepInputs) -> StepOutputs:
         with translated(self._info.name, "run the graph"):
             binding = session.io_binding()
-            for name, array in self._fed(inputs).items():
-                self._bind_input(binding, name, self._on_device(name, array))
+            for name, array in self._send(inputs).items():
+                self._bind_input(binding, name, array)
             if not inputs.past:
                 self._bind_no_past(binding, len(inputs.input_ids))
             found = self._bind_results(binding, inputs)
@@ -182,18 +198,21 @@ class OrtDeviceEngine:
             return self._run_on_device(self._open_session(), inputs)
 
     def _run_on_device(self, session: Any, inputs: StepInputs) -> DeviceOutputs:
-        fed = {name: self._on_device(name, array) for name, array in self._fed(inputs).items()}
+        fed = self._send(inputs)
         outputs = self._device_outputs(inputs)
         bound = [*fed.items(), *self._named(outputs)]
         # What must be equal for two runs to be repeats of each other.
         key = tuple((name, array.pointer, array.shape) for name, array in bound)
         with translated(self._info.name, "run the graph"):
-            if self._bound is None or self._bound[0] != key:
-                self._bound = (key, self._bind_step(session, fed, outputs))
+            if key not in self._bound:
+                self._bound[key] = self._bind_step(session, fed, outputs)
+            self._bound.move_to_end(key)
+            while len(self._bound) > _MOST_BOUND:
+                self._bound.popitem(last=False)
             # A graph belongs to the thread that captured it.
             repeat = (threading.get_ident(), key)
             number = _NO_GRAPH if self._graphs is None else self._graphs.number(repeat)
-            session.run_with_iobinding(self._bound[1], self._run_options(number, wait=False))
+            session.run_with_iobinding(self._bound[key], self._run_options(number, wait=False))
         return outputs
 
     def _device_outputs(self, inputs: StepInputs) -> DeviceOutputs:
@@ -224,7 +243,8 @@ class OrtDeviceEngine:
         """Frees the session and the device."""
         with exclusive(self):
             if self._session is not None:
-                self._session = self._bound = None
+                self._session = None
+                self._bound.clear()
                 self.device.close()
 
     def _open_session(self) -> Any:
@@ -232,17 +252,17 @@ class OrtDeviceEngine:
             raise EngineError(f"{self._info.name}: the engine is closed; open the artifact again")
         return self._session
 
-    def _fed(self, inputs: StepInputs) -> dict[str, Any]:
-        """The inputs of a run by their names in the graph."""
-        return named_inputs(inputs, measures=self._info.measures, drafts=self._info.drafts)
-
-    def _on_device(self, name: str, array: NDArray[Any] | DeviceArray) -> DeviceArray:
-        """Returns an input on the device, copied there unless it is there already."""
-        if isinstance(array, DeviceArray):
-            return array
-        target = self._pool.get(f"run {name}", array.shape, array.dtype.name)
-        self.device.upload(target, array)
-        return target
+    def _send(self, inputs: StepInputs) -> dict[str, DeviceArray]:
+        """Returns the inputs of a step on the device; what is not there yet goes in one copy."""
+        arrays = named_inputs(inputs, measures=self._info.measures, drafts=self._info.drafts)
+        brought = {n: a for n, a in arrays.items() if not isinstance(a, DeviceArray)}
+        self._parcel.lay_out({n: (a.shape, a.dtype.name) for n, a in brought.items()})
+        for name, array in brought.items():
+            self._parcel.on_host(name)[...] = array
+        first, *_, last = brought
+        self._parcel.send(first, last)
+        placed: dict[str, Any] = {name: self._parcel.on_device(name) for name in brought}
+        return {**arrays, **placed}
 
     def _to_host(self, array: DeviceArray) -> NDArray[Any]:
         if array.dtype == "bfloat16":

@@ -1,6 +1,7 @@
 """TensorRT: an engine whose keys and values stay on the GPU."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -94,7 +95,9 @@ class TensorRTEngine:
     ) -> None:
         manifest = unmeasured(manifest)
         self._dims = manifest.dims
-        self._info = info_of(loaded.trt.product, manifest)
+        multiple = min(profile.multiple for profile in record.profiles)
+        info = info_of(loaded.trt.product, manifest)
+        self._info = replace(info, alignment=multiple, multiple=multiple)
         self.device = device
         self._loaded, self._record, self._check = loaded, record, check
         cached = 2 * manifest.dims.layers

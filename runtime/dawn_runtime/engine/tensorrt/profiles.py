@@ -1,8 +1,10 @@
 """Optimisation profiles: the ranges of shapes that a TensorRT engine is built for.
 
-One profile for full passes at each of a few lengths, and one for cached passes. What varies within
-a block (the number of predictions and of evidence rows, as positions are committed) is rounded up
-to multiples of the block, so that one shape, and one CUDA graph, serves all its steps.
+One profile for full passes and one for cached ones, and as many again for several rows at once.
+What varies within a block (the number of predictions and of evidence rows, as positions are
+committed) is rounded up to multiples of the block, so that one shape, and one CUDA graph, serves
+all its steps. For the same reason fed tokens and cached keys come in multiples of `WHOLE`, and
+ranges end at one.
 
 Letters as in `dawn_runtime.contract`: B rows of the batch, S tokens fed, P cached keys, R head
 rows, Q evidence rows.
@@ -19,6 +21,9 @@ from dawn_runtime.contract import TensorSpec
 from dawn_runtime.errors import ArtifactError, EngineError, OptionError
 
 LETTERS: Final = ("B", "S", "P", "R", "Q")
+
+WHOLE: Final = 8
+"""Numbers of fed tokens and of cached keys are filled up to a multiple of this."""
 
 _FLAGS = {"B": "--batch"}
 """Letter -> the flag that widens its range; `--max-length` for all others."""
@@ -65,6 +70,11 @@ class Profile:
         """Returns a size rounded up to a multiple of `step` as far as the range goes."""
         return min(-(-size // step) * step, self.ranges[letter][2])
 
+    @property
+    def multiple(self) -> int:
+        """`WHOLE`, or 1 where tokens that fill up might not fit: somebody else chose the ranges."""
+        return 1 if any(self.ranges[letter][2] % WHOLE for letter in ("S", "P")) else WHOLE
+
     def to_dict(self) -> dict[str, object]:
         """The profile as JSON carries it."""
         return {"name": self.name, **{letter: list(r) for letter, r in self.ranges.items()}}
@@ -91,7 +101,10 @@ def shape_of(spec: TensorSpec, sizes: Mapping[str, int]) -> tuple[int, ...]:
 
 
 def plan_profiles(max_length: int, block_length: int, batch: int) -> tuple[Profile, ...]:
-    """Returns the profiles for what a user will do, full passes first, shorter ones before longer.
+    """Returns the profiles for what a user will do: full passes, then cached ones.
+
+    Each kind has one for a single row and, where several are decoded together, one for those:
+    kernels that are right for many rows are not for one.
 
     Args:
         max_length: Longest sequence in tokens, prompt and answer together.
@@ -106,18 +119,19 @@ def plan_profiles(max_length: int, block_length: int, batch: int) -> tuple[Profi
             f"profiles: got max length {max_length}, block length {block_length}, batch {batch}; "
             "expected at least 1 each, and a block no longer than the sequence"
         )
-    half = -(-max_length // (2 * block_length)) * block_length
-    lengths = [half, max_length] if 2 * block_length <= half < max_length else [max_length]
-    rows = (1, batch, batch)
-    full = [_full(length, rows) for length in lengths]
-    return (*full, _cached(max_length, block_length, rows))
+    length = -(-max_length // WHOLE) * WHOLE
+    rows = [(1, 1, 1), (2, batch, batch)] if batch > 1 else [(1, 1, 1)]
+    return (
+        *(_full(length, one) for one in rows),
+        *(_cached(length, block_length, one) for one in rows),
+    )
 
 
 def _full(length: int, rows: Range) -> Profile:
     """Head and evidence on every row, as the `dawn` policy has it, are the likely case."""
     every, none = (1, length, length), (0, 0, 0)
     ranges = {"B": rows, "S": every, "P": none, "R": (0, length, length), "Q": (0, length, length)}
-    return Profile(f"full-{length}", ranges)
+    return Profile(_name("full", length, rows), ranges)
 
 
 def _cached(length: int, block: int, rows: Range) -> Profile:
@@ -131,7 +145,11 @@ def _cached(length: int, block: int, rows: Range) -> Profile:
         "R": (0, block, length),
         "Q": (0, block, length),
     }
-    return Profile(f"cached-{length}", ranges)
+    return Profile(_name("cached", length, rows), ranges)
+
+
+def _name(kind: str, length: int, rows: Range) -> str:
+    return f"{kind}-{length}" if rows[2] == 1 else f"{kind}-{length}x{rows[2]}"
 
 
 def profiles_hash(profiles: Sequence[Profile]) -> str:
@@ -154,10 +172,11 @@ def choose_profile(engine: str, profiles: Sequence[Profile], sizes: Mapping[str,
     for index, profile in enumerate(profiles):
         if profile.misfit(sizes) is None:
             return index
-    same_kind = [p for p in profiles if (p.ranges["P"][2] == 0) == (sizes["P"] == 0)]
-    widest = (same_kind or list(profiles))[-1]
-    letter = widest.misfit(sizes) or "S"
-    low, _, high = widest.ranges[letter]
+    kind = [p for p in profiles if (p.ranges["P"][2] == 0) == (sizes["P"] == 0)] or list(profiles)
+    same_rows = [p for p in kind if p.ranges["B"][0] <= sizes["B"] <= p.ranges["B"][2]]
+    letter = (same_rows or kind)[-1].misfit(sizes) or "S"
+    low = min(p.ranges[letter][0] for p in kind)
+    high = max(p.ranges[letter][2] for p in kind)
     needed = ", ".join(f"{name}={size}" for name, size in sizes.items())
     flag = _FLAGS.get(letter, "--max-length")
     raise EngineError(
