@@ -136,7 +136,8 @@ def _time_scheme(name: str, length: int, block_length: int, repeat: int) -> Timi
     view = random_view(rng, length, block_length)
     ids = np.where(view.masked, VOCABULARY, 1)
     begun = row = RowState.fill(ids, view.window[0] % block_length, VOCABULARY)
-    scheme = SCHEMES.make(name, {"window": Blocks(block_length)})
+    windowed = "window" in SCHEMES.fields_of(name)
+    scheme = SCHEMES.make(name, {"window": Blocks(block_length)} if windowed else {})
     microseconds = []
     for _ in range(repeat + 50):
         started = time.perf_counter()

@@ -94,7 +94,7 @@ def published_defaults(family: Family) -> DecodingDefaults:
 
 
 def _decoding(checkpoint: Checkpoint) -> DecodingDefaults:
-    """The rule that lies beside the checkpoint, else the published one.
+    """The rule that lies beside the checkpoint, with the published one behind it, or else that one.
 
     Either with the answer length that generation_config.json asks for, if any. Blocks are as long
     as the model was trained for, where it was for some length.
@@ -107,7 +107,7 @@ def _decoding(checkpoint: Checkpoint) -> DecodingDefaults:
     if path is not None:
         remedy = "write it again with dawn-calibrate default --record"
         rule = DefaultRule.read(Fields.read(path, MAX_JSON_BYTES, remedy))
-        defaults = defaults.with_rule(rule, published=None)
+        defaults = defaults.with_rule(rule, published=defaults.rule)
         attention = Attention(**asdict(checkpoint.config.attention))
         shift = checkpoint.config.shift
         check_default(defaults, str(path), shift=shift, attention=attention)

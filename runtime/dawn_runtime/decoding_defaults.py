@@ -152,8 +152,9 @@ class DecodingDefaults:
         fallback_length: Below this many new tokens a policy that builds a dependency graph hands
             over to its plain threshold rule.
         max_new_tokens: Most positions to decode, where the context has room for them.
-        published: The rule that the artifact was exported with, kept while another one stands in
-            its place; None if it is that.
+        published: The rule published for the family, or that the artifact was exported with, kept
+            while another one stands in its place; None if it is that. Who names its policy gets
+            its options.
         window: As in `DefaultRule`, and so the others.
         cache: The same.
         guard: The same.

@@ -218,11 +218,14 @@ def _scheme(
 ) -> Scheme:
     """Makes the scheme that `policy` names, or `Unmask` with that policy.
 
-    Where that is the artifact's rule, all that is left out is as the artifact has it.
+    Where that is the artifact's rule, or the published one that it stands for, all that is left out
+    is as the artifact has it.
     """
-    policy = settings.get("policy")
+    policy, published = settings.get("policy"), defaults.published
     if policy is not None and not (isinstance(policy, str) and policy == defaults.policy):
-        return _made(settings, block_length, defaults, attention)
+        if published is None or policy != published.policy:
+            return _made(settings, block_length, defaults, attention)
+        defaults = defaults.with_rule(published, None)
     try:
         filled = _with_default(settings, block_length, defaults)
         return _made(filled, block_length, defaults, attention)

@@ -36,7 +36,8 @@ def test_an_export_takes_the_record_over(small: Path, tmp_path: Path) -> None:
     export(small, tmp_path / "out", TWO_LAYERS)
     document = json.loads((tmp_path / "out" / "dawn.json").read_text())["decoding"]
     assert {name: document[name] for name in RECORD} == RECORD
-    assert "published" not in document
+    assert document["published"]["policy"] == "dawn"
+    assert document["published"]["options"]["tau_sink"] == 0.03, "that of the family"
     with Decoder.open(tmp_path / "out", threads=1) as decoder:
         assert decoder.generate(input_ids=[1, 2], max_new_tokens=4).policy == "verify"
 

@@ -49,6 +49,17 @@ def test_nothing_of_it_is_taken_by_another_policy() -> None:
     assert (made.window, made.cache, made.guards) == (Blocks(8), NoCache(), ())
 
 
+def test_the_published_rule_is_one_word_away_with_its_options() -> None:
+    published = DefaultRule("dawn", {"tau_low": 0.8}, cache="prefix")
+    defaults = replace(RECORDED, published=published)
+    made = scheme(defaults, policy="dawn")
+    assert made.policy.options()["tau_low"] == 0.8
+    assert (made.window, made.cache.name, made.guards) == (Blocks(8), "prefix", ())
+    assert scheme(defaults, policy="dawn", options={"tau_low": 0.5}).policy.tau_low == 0.5
+    assert scheme(defaults).policy.name == "threshold"
+    assert scheme(defaults, policy="eb").cache == NoCache()
+
+
 def test_each_part_gives_way_to_what_is_given() -> None:
     made = scheme(options={"threshold": 0.5}, window="blocks", cache="none", guard="adjacent")
     assert made.policy.options() == {"threshold": 0.5}

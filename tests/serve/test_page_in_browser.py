@@ -32,6 +32,13 @@ END = "\N{LEFT TACK}"
 
 
 @pytest.fixture(scope="module")
+def served(exact: Decoder) -> Iterator[Running]:
+    """A server of the rule with a graph; the artifact's own need not have one."""
+    with serving(exact, defaults={"policy": "dawn"}) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Page]:
     with browsing() as page:
         yield page

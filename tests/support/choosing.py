@@ -91,8 +91,10 @@ def random_row(
     window = Part(begin, end, tuple(rng.permutation(np.arange(end, length))[: rng.integers(0, 9)]))
     if rng.random() < 0.4:
         return row, Unmask(policy, window, rng.choice(np.array([NoCache(), Dual()])))
-    few = {"feed": str(rng.choice(["all", "undecided"]))}
-    few["head"] = str(rng.choice(["all", "candidates"]))
+    few: dict[str, str] = {}
+    if not early:
+        few["feed"] = str(rng.choice(["all", "undecided"]))
+        few["head"] = str(rng.choice(["all", "candidates"]))
     cache = rng.choice(np.array([Dual("never", **few), Prefix("never", **few)]))
     positions = rng.permutation(length)[: rng.integers(1, length + 1)]
     tokens = np.where(rng.random(len(positions)) < 0.9, ids[positions], 55)
