@@ -14,6 +14,7 @@ from dawn_runtime import (
     Decoder,
     Engine,
     EngineError,
+    EngineInfo,
     StepInputs,
     StepOutputs,
     open_engine,
@@ -242,11 +243,20 @@ def test_predictions_are_rounded_up_so_that_runs_within_a_block_share_a_graph(
     assert session.replays == 3
 
 
+def filled_as(bound: OrtDeviceEngine, plain: OrtEngine) -> EngineInfo:
+    """The engine on the CPU, filled up as the other: else sums come in another order."""
+    there = bound.describe()
+    return replace(plain.describe(), alignment=there.alignment, multiple=there.multiple)
+
+
 def test_decoding_with_replayed_runs_is_that_of_the_cpu_engine(
-    captured: tuple[OrtDeviceEngine, CapturingSession], artifact: Artifact
+    captured: tuple[OrtDeviceEngine, CapturingSession],
+    artifact: Artifact,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     engine, session = captured
     plain = OrtEngine(artifact.path(GRAPH_FILE), artifact.manifest, threads=1)
+    monkeypatch.setattr(plain, "_info", filled_as(engine, plain))
     strict = {"policy": "threshold", "options": {"threshold": 0.999}, "block_length": 8}
     for prompts in ([[5, 6, 7], [9]], [[5, 6, 7, 8]], [[3]], [[5, 6, 7], [9]]):
         left, right = (
@@ -318,10 +328,7 @@ def test_decoding_is_that_of_the_cpu_engine(
 ) -> None:
     settings: dict[str, Any] = {"policy": policy, "cache": cache, "block_length": 8}
     bound, plain = engines
-    # What is filled up is added up in another order.
-    there = bound.describe()
-    filled = replace(plain.describe(), alignment=there.alignment, multiple=there.multiple)
-    monkeypatch.setattr(plain, "_info", filled)
+    monkeypatch.setattr(plain, "_info", filled_as(bound, plain))
     found, expected = (
         Decoder(artifact.manifest, engine).generate_batch(
             [[5, 6, 7], [9]], max_new_tokens=32, **settings
