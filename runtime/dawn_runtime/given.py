@@ -150,12 +150,8 @@ def as_mappings(value: object) -> tuple[Message, ...]:
     Raises:
         PromptError: They are no list of objects.
     """
-    expected = "a list of messages such as {'role': 'user', 'content': 'hello'}"
-    items = listed(value, "messages", expected)
-    for number, message in enumerate(items):
-        if not isinstance(message, Mapping):
-            raise PromptError(f"messages[{number}] is {shown(message)}; expected {expected}")
-    return tuple(items)
+    example = "a list of messages such as {'role': 'user', 'content': 'hello'}"
+    return _objects(value, "messages", example)
 
 
 def as_tools(value: object) -> tuple[Mapping[str, Any], ...]:
@@ -164,12 +160,17 @@ def as_tools(value: object) -> tuple[Mapping[str, Any], ...]:
     Raises:
         PromptError: They are no list of objects.
     """
-    expected = "a list of objects such as {'type': 'function', 'function': {'name': 'add'}}"
-    tools = listed(value, "tools", expected)
-    for number, tool in enumerate(tools):
-        if not isinstance(tool, Mapping):
-            raise PromptError(f"tools[{number}] is {shown(tool)}; expected {expected}")
-    return tuple(tools)
+    example = "a list of objects such as {'type': 'function', 'function': {'name': 'add'}}"
+    return _objects(value, "tools", example)
+
+
+def _objects(value: object, name: str, expected: str) -> tuple[Mapping[str, Any], ...]:
+    """Goes through a list of objects; arguments as for `listed`."""
+    items = listed(value, name, expected)
+    for number, item in enumerate(items):
+        if not isinstance(item, Mapping):
+            raise PromptError(f"{name}[{number}] is {shown(item)}; expected {expected}")
+    return tuple(items)
 
 
 def _check_message(where: str, message: Message) -> None:
