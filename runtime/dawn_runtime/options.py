@@ -62,12 +62,13 @@ def add_scalar_flags(
     """
     for one in options_of(owner):
         default = "" if one.default is None else f"; default: {in_words(one.default)}"
+        repeated = "; may be repeated" if one.several else ""
         parser.add_argument(
             f"--{one.name.replace('_', '-')}",
             type=one.kind,
             metavar=_METAVARS.get(one.name, "N"),
             action="append" if one.several else "store",
-            help=f"{one.help}, {one.expected()}{default}",
+            help=f"{one.help}, {one.expected()}{repeated}{default}",
         )
 
 
