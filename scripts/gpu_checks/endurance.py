@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import resource
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from dawn_runtime.manifest import Manifest
 from dawn_runtime.settings import Settings
 from gpu_checks.engines import REFERENCE, opened, random_prompt
 from gpu_checks.outcome import CheckError
+from resident import peak_resident_bytes
 
 MIB = 1 << 20
 MOST_GROWTH_MIB = {"gpu": 16.0, "host": 64.0}
@@ -105,8 +105,8 @@ class _Gauge:
         return {f"{kind}_growth_mib": mib for kind, mib in grown.items()}
 
     def _now(self) -> dict[str, float]:
-        # Largest resident size so far, in KiB on Linux: a leak makes it grow.
-        used = {"host": 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}
+        # The largest so far: a leak makes it grow.
+        used = {"host": float(peak_resident_bytes())}
         if self._device is not None:
             free, total = self._device.memory()
             used["gpu"] = float(total - free)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dawn_runtime import Artifact
@@ -41,7 +42,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    paths = [str(ROOT / name) for name in ("export", "runtime", "models")]
+    paths = [str(ROOT / name) for name in ("export", "runtime", "models", "scripts")]
     return subprocess.run(
         [sys.executable, bounded.__file__, *map(str, arguments)],
         capture_output=True,
@@ -64,3 +65,11 @@ def test_a_checkpoint_is_exported_with_less_memory_than_it_is_large(
 
 def test_the_limit_is_one_that_bites(checkpoint: Path) -> None:
     assert run("load", checkpoint, LIMIT).returncode == bounded.OUT_OF_MEMORY
+
+
+def test_the_peak_is_that_of_the_program_and_not_of_what_started_it() -> None:
+    ballast = np.ones(10**9, np.uint8)
+    code = "from resident import peak_resident_bytes; print(peak_resident_bytes())"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "scripts")}
+    peak = subprocess.check_output([sys.executable, "-c", code], env=environment)
+    assert 1e6 < int(peak) < ballast.nbytes / 10

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from dawn_export import ExportOptions, export
 from dawn_models import Checkpoint, load_transformer
+from resident import peak_resident_bytes
 
 OUT_OF_MEMORY = 3
 EXPORTS = (("cuda", "fp32"), ("cuda", "fp16"), ("cuda", "bf16"), ("cpu", "int8"), ("cuda", "int4"))
@@ -40,7 +41,7 @@ def main(what: str, checkpoint: str, limit: str, output: str = "") -> int:
             traceback.print_exc()
             return OUT_OF_MEMORY
         raise
-    print(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    print(peak_resident_bytes())
     return 0
 
 
