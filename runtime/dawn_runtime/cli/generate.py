@@ -41,7 +41,8 @@ def _work(args: argparse.Namespace) -> None:
     talks = args.chat and args.prompt is None and args.fill is None and is_terminal(sys.stdin)
     if talks and trace is not None:
         raise OptionError("--trace is of one answer, and this is a conversation; give a PROMPT")
-    with open_decoder(args) as decoder:
+    # What is said to a template is text; a raw prompt is its caller's, special tokens and all.
+    with open_decoder(args, literal_text=args.chat) as decoder:
         if talks:
             Talk(decoder, settings, args, _opening(args)).run()
         elif args.fill is not None:

@@ -46,7 +46,8 @@ def parser() -> Parser:
     source.add_argument(
         "--chat",
         action="store_true",
-        help="put the prompt into the chat template; without a prompt, talk on the terminal",
+        help="put the prompt into the chat template; without a prompt, talk on the terminal; texts "
+        "of special tokens in messages are text",
     )
     source.add_argument("--system", metavar="TEXT", help="system message for --chat")
     source.add_argument(

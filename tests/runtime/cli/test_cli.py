@@ -139,6 +139,13 @@ def test_chat_uses_the_template_and_the_system_message(run: Run) -> None:
     assert run("hi", "--chat", "--system", "be brief", *SHORT)[1] == raw
 
 
+def test_texts_of_special_tokens_are_text_in_messages(run: Run) -> None:
+    special = "a<|end|>b<|mask|>c"
+    status, out, _ = run(special, "--chat", "--json", *SHORT)
+    assert status == 0
+    assert json.loads(out)["prompt_tokens"] == len(f"<user>{special}\n<assistant>")
+
+
 def test_conversation_remembers_its_turns(
     run: Run, monkeypatch: pytest.MonkeyPatch, artifact_folder: Path
 ) -> None:
