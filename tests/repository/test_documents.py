@@ -28,6 +28,32 @@ def test_blocks_are_run_or_say_what_they_need() -> None:
     assert sum(not block.needs for block in README if block.language in RUNS) >= 5
 
 
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def test_links_lead_somewhere() -> None:
+    pages = [
+        ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
+    ]
+    pages += [ROOT / "models" / "README.md", *(ROOT / "docs").glob("*.md")]
+    for page in pages:
+        for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+            path, _, anchor = target.partition("#")
+            found = page.parent / path if path else page
+            if "://" in target:
+                continue
+            assert found.exists(), f"{page.name} links to {target}"
+            assert not anchor or anchor in anchors(found), f"{page.name} links to {target}"
+
+
+def anchors(page: Path) -> set[str]:
+    """The names that headings have as places of a page."""
+    text = page.read_text(encoding="utf-8")
+    heads = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
 def copy_of_the_repository(folder: Path) -> Path:
     """What a clone of this working tree would hold, with nothing that was built in it."""
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
@@ -40,7 +66,7 @@ def copy_of_the_repository(folder: Path) -> Path:
     return folder
 
 
-def bare_environment(hub: Hub, home: Path) -> dict[str, str]:
+def bare_environment() -> dict[str, str]:
     """The variables of a user who has a Python and no environment of ours."""
     kept = {
         name: value
@@ -50,27 +76,19 @@ def bare_environment(hub: Hub, home: Path) -> dict[str, str]:
     ours = str(ROOT / ".venv")
     path = [part for part in kept["PATH"].split(os.pathsep) if not part.startswith(ours)]
     bare = str(Path(sys.base_prefix) / "bin")
-    return {
-        **kept,
-        "PATH": os.pathsep.join([bare, *path]),
-        "HF_ENDPOINT": hub.endpoint,
-        "HF_HOME": str(home),
-    }
+    return {**kept, "PATH": os.pathsep.join([bare, *path])}
 
 
 def test_the_readme_runs_from_top_to_bottom(tmp_path: Path) -> None:
-    """`--model dream` is answered by a hub on this machine, with the small model in its place."""
     copy = copy_of_the_repository(tmp_path / "copy")
-    dream = Hub({"Dream-org/Dream-v0-Instruct-7B": copy / "models" / "tiny-dream"})
-    with serving(dream) as hub:
-        finished = subprocess.run(
-            ["bash", "-c", as_script(README)],
-            cwd=copy,
-            env=bare_environment(hub, tmp_path / "home"),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    finished = subprocess.run(
+        ["bash", "-c", as_script(README)],
+        cwd=copy,
+        env=bare_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert finished.returncode == 0, f"{finished.stdout[-3000:]}\n{finished.stderr[-5000:]}"
     assert_every_block_shows_something(finished.stdout)
 
@@ -100,18 +118,29 @@ def test_the_examples_of_how_to_add_run_in_their_order() -> None:
     assert all(line.startswith("dog hat bee boat") for line in lines)
 
 
-@pytest.mark.parametrize("page", ["jobs.md", "traces.md"])
+PAGES = ["embedding.md", "export.md", "getting-started.md", "jobs.md", "traces.md"]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_the_pages_of_commands_run_from_top_to_bottom(page: str, tmp_path: Path) -> None:
-    """In an empty folder beside the models, as at the root of a clone."""
-    (tmp_path / "models").symlink_to(ROOT / "models")
-    finished = subprocess.run(
-        ["bash", "-c", as_script(blocks(ROOT / "docs" / page))],
-        cwd=tmp_path,
-        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    """In an empty folder beside models and scripts, as at the root of a clone.
+
+    `--model dream` is answered by a hub on this machine, with the small model in its place.
+    """
+    for name in ("models", "scripts"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    dream = Hub({"Dream-org/Dream-v0-Instruct-7B": ROOT / "models" / "tiny-dream"})
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    with serving(dream) as hub:
+        home = {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "home")}
+        finished = subprocess.run(
+            ["bash", "-c", as_script(blocks(ROOT / "docs" / page))],
+            cwd=tmp_path,
+            env={**os.environ, **home, "PATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     assert finished.returncode == 0, f"{finished.stdout[-3000:]}\n{finished.stderr[-5000:]}"
     assert_every_block_shows_something(finished.stdout)
 

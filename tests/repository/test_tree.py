@@ -1,4 +1,4 @@
-"""README's annotated tree and the disk agree, line by line, in both directions."""
+"""The annotated tree of docs/architecture.md and the disk agree, in both directions."""
 
 import re
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "architecture.md"
 _NAME = re.compile(r"[\w.*-]+/?(?:[\w.*-]+/?)*")
 _UNNAMED = {"__init__.py", "__main__.py", "py.typed", "_version.py"}
 """Files that say nothing beyond their name."""
@@ -24,7 +24,7 @@ class Line:
 
 def tree() -> list[Line]:
     """Reads the tree: two spaces a level; names up to the first gap of two spaces."""
-    (block,) = re.findall(r"^```text\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
+    (block,) = re.findall(r"^```text\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     parents: list[Path] = []
     lines = []
     for text in block.splitlines():
