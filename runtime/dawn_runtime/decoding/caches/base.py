@@ -35,6 +35,7 @@ class Cache(Options, ABC):
         name: Name in the registry.
         rewrites: Whether a cached step keeps the keys of all that it feeds anew, and not only of
             positions whose token has changed.
+        selects: Whether a cached step may leave candidates out; what it does not predict waits.
     """
 
     __slots__ = ()
@@ -42,6 +43,7 @@ class Cache(Options, ABC):
     kind: ClassVar[str] = "cache"
     name: ClassVar[str]
     rewrites: ClassVar[bool] = False
+    selects: ClassVar[bool] = False
 
     @property
     def needs(self) -> Needs:
@@ -84,7 +86,8 @@ class Cache(Options, ABC):
     def feeds(self, row: RowState, window: tuple[int, int]) -> BoolArray:
         """Tells which positions a cached step feeds, bool [L]; those without such a key besides.
 
-        The candidates must be among them, and the rows that predict them.
+        The candidates must be among them, and the rows that predict them; of a strategy that
+        selects, some of these.
         """
         fed = np.zeros(row.length, dtype=bool)
         first, after = self.recomputed(row, window)
@@ -94,6 +97,8 @@ class Cache(Options, ABC):
 
     def renewed(self, row: RowState, window: tuple[int, int], last: FullPass) -> IntArray:
         """Returns what a cached step feeds and keeps anew besides what has changed; int64 [n].
+
+        What of it is not in sight is not fed.
 
         Args:
             row: The row.

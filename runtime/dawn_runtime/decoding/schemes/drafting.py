@@ -97,6 +97,11 @@ class Drafting(Scheme):
             raise OptionError(
                 f"scheme {self.name!r}: a cache is refreshed at each block; got {self.cache}"
             )
+        if self.cache.selects:
+            raise OptionError(
+                f"scheme {self.name!r}: drafts predict all of a block; use cache 'none', 'prefix' "
+                f"or 'dual', got {self.cache.name!r}"
+            )
         for name, followed in (("feed", "all"), ("head", "all"), ("track", 0)):
             if getattr(self.cache, name, followed) != followed:
                 raise OptionError(

@@ -19,7 +19,8 @@ class RowPlan:
 
     Attributes:
         window: First position of the window and the one after its last.
-        candidates: int64 [n] undecided positions of the window, ascending.
+        candidates: int64 [n] undecided positions of the window, ascending; those that the step
+            feeds and predicts, if its cache selects.
         fed: int64 [S] positions fed, in the order of the rows.
         predicted: int64 [R] positions whose predictions are wanted, candidates included.
         evidence: int64 [Q] positions whose attention rows are wanted; all of them fed.
@@ -103,7 +104,11 @@ def make_plan(
         stored = kept.positions[(fed if cache.rewrites else fed & anew)[kept.positions]]
     attended = nothing() if kept is None else kept.positions[(visible & ~fed)[kept.positions]]
     positions = fed.nonzero()[0]
-    every = positions if layout is not None else candidates
+    if layout is None and cache.selects:
+        candidates = candidates[(fed & seen(fed, row.shift))[candidates]]
+    asked = {"none": nothing(), "candidates": candidates, "all": candidates, "fed": positions}
+    if layout is not None:
+        asked["all"] = positions
     predicted = candidates
     more = needs.known_predictions or needs.later_predictions
     if more and (layout is not None or cache.predicts_known()):
@@ -114,7 +119,7 @@ def make_plan(
         candidates=candidates,
         fed=positions,
         predicted=predicted,
-        evidence={"none": nothing(), "candidates": candidates, "all": every}[needs.evidence],
+        evidence=asked[needs.evidence],
         attended=attended,
         slots=attended if kept is None else kept.slots(attended),
         stored=stored,
@@ -130,7 +135,7 @@ def _wanted(
     wanted = np.zeros(row.length, dtype=bool)
     wanted[candidates] = True
     if needs.known_predictions:
-        wanted[:end] = True
+        wanted[:end] |= ~row.masked[:end]
     if needs.later_predictions:
         wanted[end:] = (row.masked & visible)[end:]
     return wanted

@@ -301,7 +301,7 @@ class Unmask(Scheme):
             full, means = None, None
             if plan.stored.size:
                 full = FullPass(plan.window, row.decided)
-                means = _spread_means(row, answer, view) if needs.evidence == "all" else None
+                means = _spread_means(row, answer, view) if needs.key_means else None
         if full is not None:
             seen = self.cache.watch(row, view, plan.attended, full)
             full = full if seen is full.seen else replace(full, seen=seen)
