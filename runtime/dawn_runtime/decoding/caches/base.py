@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from dawn_runtime.arrays import BoolArray, IntArray
+from dawn_runtime.decoding.ask import nothing
 from dawn_runtime.decoding.row import RowState
 from dawn_runtime.option_fields import Options
 from dawn_runtime.policies import Needs, RowView
@@ -20,11 +21,13 @@ class FullPass:
     Attributes:
         window: The window then.
         decided: Positions that were decided before it, the given ones not counted.
+        hidden: int64 [n] positions that are kept once they are in sight, which they were not then.
         seen: What `Cache.watch` has returned last, None if nothing.
     """
 
     window: tuple[int, int]
     decided: int
+    hidden: IntArray = field(default_factory=nothing, compare=False)
     seen: Any = field(default=None, compare=False)
 
 
@@ -113,7 +116,10 @@ class Cache(Options, ABC):
 
     @abstractmethod
     def keeps(self, row: RowState, window: tuple[int, int]) -> IntArray:
-        """Returns the positions that get a slot in a full pass, int64 [N], ascending."""
+        """Returns the positions whose keys are kept from a full pass on, int64 [N], ascending.
+
+        Those in sight get a slot in it, and the others where they come into sight.
+        """
 
     def leads(self, row: RowState, window: tuple[int, int]) -> bool:
         """Tells whether a cached step feeds the token before what it recomputes.

@@ -1,6 +1,6 @@
 """What `Unmask` feeds in a step and what it wants back, by window, cache and the policy's needs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -29,6 +29,7 @@ class RowPlan:
         stored: int64 [n] fed positions whose keys are kept.
         layout: In a full pass the positions that have a slot from now on, in their order; None in a
             step that leaves the slots as they are.
+        hidden: int64 [n] as in `FullPass`.
         sees: bool [S, N+S] who looks at whom, as in `Ask`; None if all look at all.
         shift: By how much the row that predicts a position stands before it.
     """
@@ -42,6 +43,7 @@ class RowPlan:
     slots: IntArray
     stored: IntArray
     layout: IntArray | None
+    hidden: IntArray = field(default_factory=nothing)
     sees: BoolArray | None = None
     shift: int = 0
 
@@ -93,15 +95,19 @@ def make_plan(
         )
     visible = window.visible(row)
     if row.kept is None or last is None or cache.refreshes(row, span, last):
-        fed, kept, layout = visible, None, cache.keeps(row, span)
-        stored = layout[visible[layout]]
+        fed, kept, wanted = visible, None, cache.keeps(row, span)
+        layout = stored = wanted[visible[wanted]]
+        hidden = wanted[~visible[wanted]]
     else:
-        kept, layout = row.kept, None
+        kept, layout, hidden = row.kept, None, last.hidden
         old = ~kept.current(row.ids)
         anew = old.copy()
         anew[cache.renewed(row, span, last)] = True
         fed = (anew | cache.feeds(row, span)) & visible
-        stored = kept.positions[(fed if cache.rewrites else fed & anew)[kept.positions]]
+        keepable = np.zeros(row.length, dtype=bool)
+        keepable[kept.positions] = True
+        keepable[hidden] = True
+        stored = (keepable & (fed if cache.rewrites else fed & anew)).nonzero()[0]
     attended = nothing() if kept is None else kept.positions[(visible & ~fed)[kept.positions]]
     positions = fed.nonzero()[0]
     if layout is None and cache.selects:
@@ -112,8 +118,8 @@ def make_plan(
     predicted = candidates
     more = needs.known_predictions or needs.later_predictions
     if more and (layout is not None or cache.predicts_known()):
-        wanted = _wanted(row, end, needs, visible, candidates)
-        predicted = (wanted & seen(fed, row.shift)).nonzero()[0]
+        read = _wanted(row, end, needs, visible, candidates)
+        predicted = (read & seen(fed, row.shift)).nonzero()[0]
     return RowPlan(
         window=span,
         candidates=candidates,
@@ -124,6 +130,7 @@ def make_plan(
         slots=attended if kept is None else kept.slots(attended),
         stored=stored,
         layout=layout,
+        hidden=hidden,
         shift=row.shift,
     )
 

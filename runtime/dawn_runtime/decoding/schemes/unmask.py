@@ -300,7 +300,7 @@ class Unmask(Scheme):
         if plan.layout is not None:
             full, means = None, None
             if plan.stored.size:
-                full = FullPass(plan.window, row.decided)
+                full = FullPass(plan.window, row.decided, plan.hidden)
                 means = _spread_means(row, answer, view) if needs.key_means else None
         if full is not None:
             seen = self.cache.watch(row, view, plan.attended, full)
