@@ -27,7 +27,7 @@ from support.decoding import END, MANIFEST, MASK, POLICIES, commit, run, same_ro
 
 WINDOWS = [
     *(Sliding(5), Sliding(5, "fixed"), Pruned(5, near=3), Pruned(4, near=0)),
-    *(Pruned(4, near=3, recent=2, sinks=1), Pruned(3, near=0, recent=1, sinks=0)),
+    *(Pruned(4, near=3, recent=2, sinks=1), Pruned(3, near=0, recent=4, sinks=0)),
 ]
 
 

@@ -93,14 +93,14 @@ class Drafting(Scheme):
         """Refuses windows and caches that drafts cannot be checked with."""
         only_blocks(self.name, self.window)
         only_looking_ahead(f"scheme {self.name!r}", self.cache)
-        if getattr(self.cache, "refresh", "block") != "block":
-            raise OptionError(
-                f"scheme {self.name!r}: a cache is refreshed at each block; got {self.cache}"
-            )
         if self.cache.selects:
             raise OptionError(
                 f"scheme {self.name!r}: drafts predict all of a block; use cache 'none', 'prefix' "
                 f"or 'dual', got {self.cache.name!r}"
+            )
+        if getattr(self.cache, "refresh", "block") != "block":
+            raise OptionError(
+                f"scheme {self.name!r}: a cache is refreshed at each block; got {self.cache}"
             )
         for name, followed in (("feed", "all"), ("head", "all"), ("track", 0)):
             if getattr(self.cache, name, followed) != followed:
