@@ -48,6 +48,20 @@ GEOMETRIES: dict[str, dict[str, Any]] = {
         "tie_word_embeddings": True,
         "vocab_size": 151936,
     },
+    "0.5b-4-layers": _QWEN
+    | {
+        "hidden_size": 896,
+        "intermediate_size": 4864,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 14,
+        "num_key_value_heads": 2,
+        "tie_word_embeddings": True,
+        "max_position_embeddings": 4096,
+        "vocab_size": 4096,
+        "mask_token_id": 4095,
+        "eos_token_id": 4094,
+        "pad_token_id": 4094,
+    },
     "dream-7b": _QWEN
     | {
         "hidden_size": 3584,

@@ -49,6 +49,28 @@ def test_the_cheapest_is_chosen_where_nothing_counts_as_lost() -> None:
     assert choice.prompts == (4, 2)
 
 
+def test_caches_are_tried_beside_every_strength_and_recorded() -> None:
+    """Keys of the fake engine never age: a cache loses nothing and feeds fewer positions."""
+    caches = ("none", "dual", "dual:refresh=4")
+    wanted: Any = {"caches": caches, "cost": "rows", "rules": ("threshold", "wino")}
+    choice = chosen(fake_decoder(), most_lost=1.0, **wanted)
+    strengths = [one.rule for one in choice.tried if one.rule.policy == "threshold"]
+    assert {rule.cache for rule in strengths} == {None, "dual", "dual:refresh=4"}
+    assert {one.rule.cache for one in choice.tried if one.rule.policy == "wino"} == {None}
+    plain = [one.rule for one in chosen(fake_decoder()).tried if one.rule.policy == "threshold"]
+    assert [rule for rule in strengths if rule.cache is None and not rule.guard] == [
+        rule for rule in plain if not rule.guard
+    ]
+    quality = {
+        (r.options.get("threshold"), r.cache): one.score.quality
+        for one in choice.tried
+        if (r := one.rule).policy == "threshold" and not r.guard
+    }
+    assert all(quality[at, "dual"] == quality[at, None] for at, _ in quality)
+    assert choice.chosen.cache == "dual"
+    assert json.loads(json.dumps(choice.chosen.to_dict()))["cache"] == "dual"
+
+
 def test_one_token_per_step_is_left_where_everything_else_loses() -> None:
     def unlike(answers: Any, results: Any) -> list[bool]:
         """Accepts what took many runs."""
@@ -111,6 +133,7 @@ def test_every_strength_can_be_recorded_and_read_back(line: Any) -> None:
     [
         ({"rules": ("treshold",)}, "unknown policy: 'treshold'; did you mean 'threshold'"),
         ({"cost": "time"}, "cost is 'time'"),
+        ({"caches": ("none", "duel")}, "unknown cache: 'duel'; did you mean 'dual'"),
         ({"most_lost": 2.0}, "most_lost is 2"),
     ],
 )
@@ -168,6 +191,7 @@ def test_the_command_records_what_it_chose(
     [
         (["--most-lost", "7"], "--most-lost is 7.0; expected a share from 0 to 1"),
         (["--policies", "nothing"], "invalid choice: 'nothing'"),
+        (["--caches", "dual:refresh=0"], "refresh is 0"),
         (["--held-out", "0.5"], "--held-out: goes with --data"),
     ],
 )

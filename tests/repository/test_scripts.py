@@ -111,6 +111,22 @@ def test_what_tokens_beside_the_row_cost_is_told_for_drafts_of_both_kinds(
     assert len(finished.stderr.splitlines()) == 2 + len(costs)
 
 
+def test_what_a_new_token_costs_is_told_for_every_length(exported: Callable[..., Path]) -> None:
+    command = ["scripts/bench_lengths.py", exported("dream"), "--lengths", "40", "64"]
+    command += ["--prompt-tokens", "8", "--new-tokens", "8", "--caches", "dual", "--repeat", "1"]
+    command += ["--windows", "blocks:block_length=4"]
+    command += ["pruned:block_length=4,near=2,recent=6,sinks=4"]
+    finished = run(*command, "--json")
+    costs = json.loads(finished.stdout)["costs"]
+    assert [cost["length"] for cost in costs] == [40, 64, 40, 64]
+    whole, longer, pruned, same = costs
+    assert whole["rows"] < longer["rows"]
+    assert whole["keys"] < longer["keys"]
+    assert (pruned["rows"], pruned["keys"]) == (same["rows"], same["keys"])
+    assert all(cost["ratio"] >= 1 and cost["milliseconds"] > cost["outside"] for cost in costs)
+    assert len(finished.stderr.splitlines()) == 1 + len(costs)
+
+
 @pytest.mark.parametrize(
     ("command", "message"),
     [
@@ -123,6 +139,12 @@ def test_what_tokens_beside_the_row_cost_is_told_for_drafts_of_both_kinds(
         (["bench_policies.py", "--repeat", "1", "--artifact", "nowhere"], "nowhere: no such"),
         (["bench_operators.py", "nowhere"], "nowhere: no such folder"),
         (["bench_rows.py", "nowhere"], "nowhere: no such folder"),
+        (["bench_lengths.py", "nowhere"], "nowhere: no such folder"),
+        (
+            ["bench_lengths.py", "models/tiny-dream-int8", "--lengths", "64"],
+            "--lengths: got 64, expected 128 (--prompt-tokens and --new-tokens) to 512",
+        ),
+        (["bench_lengths.py", "models/tiny-dream-int8", "--lengths", "600"], "got 600, expected"),
     ],
 )
 def test_a_script_says_in_one_line_what_is_wrong(command: list[str], message: str) -> None:

@@ -111,7 +111,7 @@ def test_registered_names_are_pinned() -> None:
     )
     assert GUARDS.names() == ("adjacent", "budget", "entropy-bound")
     assert WINDOWS.names() == ("blocks", "pruned", "single", "sliding")
-    assert CACHES.names() == ("causal", "dual", "none", "prefix", "trailing")
+    assert CACHES.names() == ("causal", "d2", "dual", "none", "prefix", "trailing")
 
 
 def test_every_public_error_is_a_dawn_error() -> None:

@@ -87,6 +87,14 @@ def _add_choice(parser: Parser) -> None:
         f"default: {' '.join(USUAL_RULES)}",
     )
     choice.add_argument(
+        "--caches",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="caches beside which each is tried, such as none dual dual:refresh=8, where it takes "
+        "one; default: the one that goes with it",
+    )
+    choice.add_argument(
         "--cost",
         choices=COSTS,
         default=COSTS[0],
@@ -127,6 +135,7 @@ def _work(args: argparse.Namespace) -> None:
     options = ChooseOptions(
         source=_source(args),
         rules=tuple(dict.fromkeys(args.policies)),
+        caches=tuple(dict.fromkeys(args.caches)),
         cost=args.cost,
         most_lost=args.most_lost,
         judge=judge,

@@ -1,8 +1,9 @@
 """The default of an artifact, chosen by what rules cost that answer as well as one token per step.
 
-Every strength of the rules asked for (`dawn_calibration.thresholds.strengths`) answers the prompts
-searched on. Of those that lose no more than a given share of the quality of one token per step, the
-cheapest is chosen. What came of it is measured on other prompts, and this is what is recorded.
+Every strength of the rules asked for (`dawn_calibration.thresholds.strengths`), beside every cache
+asked for, answers the prompts searched on. Of those that lose no more than a given share of the
+quality of one token per step, the cheapest is chosen. What came of it is measured on other prompts,
+and this is what is recorded.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass, replace
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from dawn_calibration.answers import check_decoding, compare_answers, decode_all, try_judge
 from dawn_calibration.judges import Judge
@@ -21,11 +22,12 @@ from dawn_export.progress import stage
 from dawn_runtime import Decoder, OnePerStep, Result
 from dawn_runtime.arrays import IntArray
 from dawn_runtime.checks import check_choice, check_kind, check_number
+from dawn_runtime.decoding import CACHES, Blocks, NoCache
 from dawn_runtime.errors import EngineError, OptionError
 from dawn_runtime.manifest import DefaultRule, Measured, Score
 from dawn_runtime.policies import POLICIES
 from dawn_runtime.registry import unknown
-from dawn_runtime.rules import make_rule
+from dawn_runtime.rules import make_rule, takes_cache
 from dawn_runtime.settings import Settings
 from dawn_runtime.wording import counted
 
@@ -50,6 +52,8 @@ class ChooseOptions:
     Attributes:
         source: What the prompts are, for the record.
         rules: Among which; names of `RULES`.
+        caches: Beside which each of them is tried, if it takes a cache and its line names none;
+            empty is the cache that goes with it.
         cost: In what the chosen one is cheapest.
         most_lost: Most quality that it may lose against one token per step, 0 to 1.
         judge: Who says which answers are right, if that is quality; None takes agreement.
@@ -62,6 +66,7 @@ class ChooseOptions:
 
     source: str
     rules: tuple[str, ...] = USUAL_RULES
+    caches: tuple[str, ...] = ()
     cost: Cost = "forwards"
     most_lost: float = 0.01
     judge: Judge | None = None
@@ -73,6 +78,8 @@ class ChooseOptions:
         for rule in self.rules:
             if rule not in RULES:
                 raise OptionError(unknown("policy", rule, RULES))
+        for cache in self.caches:
+            CACHES.parse(cache)
         check_choice("default", "cost", self.cost, COSTS)
         check_number("default", "most_lost", self.most_lost)
         check_decoding(
@@ -179,12 +186,11 @@ class Trials:
 
     def _settings(self, rule: DefaultRule) -> Settings:
         """The rule and nothing of what the artifact has now."""
-        usual: Any = POLICIES.class_of(rule.policy) if rule.policy in POLICIES else None
         return {
             "policy": rule.policy,
             "options": make_rule(rule.policy, rule.options).options(),
-            "window": rule.window or ("blocks" if usual is None else usual.usual_window),
-            "cache": rule.cache or ("none" if usual is None else usual.usual_cache),
+            "window": rule.window or _usual(rule.policy, "usual_window", Blocks.name),
+            "cache": rule.cache or _usual(rule.policy, "usual_cache", NoCache.name),
             "guard": rule.guard,
             "max_new_tokens": self._options.max_new_tokens,
         }
@@ -222,7 +228,8 @@ def choose(
     """
     prompts, others = (Trials(decoder, side, options) for side in (searched, held_out))
     now = replace(decoder.manifest.decoding.rule, measured=None)
-    careful, tried, refused = _try_all(prompts, _candidates(now, options.rules))
+    candidates = _candidates(now, options.rules, options.caches)
+    careful, tried, refused = _try_all(prompts, candidates)
     left_out = [rule for rule, _ in refused]
     least = careful.score.quality - options.most_lost - _ROUNDING
     good = [one for one in (careful, *tried) if one.score.quality >= least]
@@ -248,15 +255,31 @@ def choose(
     )
 
 
-def _candidates(now: DefaultRule, rules: Sequence[str]) -> list[DefaultRule]:
+def _candidates(now: DefaultRule, rules: Sequence[str], caches: Sequence[str]) -> list[DefaultRule]:
     """What is tried besides one token per step: the present default and every strength."""
     settings = (one for line in LINES if line.policy in rules for one in line.settings())
     found, seen = [], [_CAREFUL]
-    for rule in (now, *map(rule_of, settings)):
+    for rule in (now, *(one for each in settings for one in _cached(rule_of(each), caches))):
         same = rule if rule is now else spelled(rule)  # `now` may be what cannot be made here
         if same not in seen:
             found.append(rule)
             seen.append(same)
+    return found
+
+
+def _cached(rule: DefaultRule, caches: Sequence[str]) -> list[DefaultRule]:
+    """The rule beside each cache; the one that goes with it is not spelled."""
+    if not caches or rule.cache is not None or not takes_cache(rule.policy):
+        return [rule]
+    usual = _usual(rule.policy, "usual_cache", NoCache.name)
+    return [replace(rule, cache=None if cache == usual else cache) for cache in caches]
+
+
+def _usual(policy: str, part: str, otherwise: str) -> str:
+    """The window or cache that goes with a policy; schemes have none of their own."""
+    found: str = otherwise
+    if policy in POLICIES:
+        found = getattr(POLICIES.class_of(policy), part)
     return found
 
 

@@ -4,6 +4,7 @@ from dawn_runtime.decoding.ask import Answer, Ask, Decision
 from dawn_runtime.decoding.batch import Batch
 from dawn_runtime.decoding.caches import (
     CACHES,
+    D2,
     Cache,
     Causal,
     Dual,
@@ -31,6 +32,7 @@ from dawn_runtime.decoding.windows import WINDOWS, Blocks, Pruned, Single, Slidi
 
 __all__ = [
     "CACHES",
+    "D2",
     "PADDINGS",
     "SCHEMES",
     "WINDOWS",

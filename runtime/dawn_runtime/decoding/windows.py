@@ -4,7 +4,7 @@
     single     the whole answer as one block
     sliding    a window that begins at the first undecided position (DSB, arXiv 2602.05992)
     pruned     fixed blocks with most of what follows them out of sight (Streaming-dLLM,
-               arXiv 2601.17917)
+               arXiv 2601.17917), and perhaps most of what precedes them
 
 A row is finished as soon as an end token stands in its decided prefix, so with every window that
 works from the left an answer ends with the block that holds its end token.
@@ -44,9 +44,10 @@ class Window(Options, ABC):
         """
 
     def visible(self, row: RowState) -> BoolArray:
-        """Tells which positions the row looks at, [L]; the window and all before it are among them.
+        """Tells which positions the row looks at, [L]; the window is among them.
 
-        What is not visible is not fed, and no key of it is looked at.
+        So is the position before it, which predicts its first in some models. What is not visible
+        is not fed, and no key of it is looked at.
         """
         return np.ones(row.length, dtype=bool)
 
@@ -128,11 +129,16 @@ class Pruned(Blocks):
 
     What lies far behind a block is nothing but masks. Their number hardly matters, so they are
     neither fed nor looked at, apart from the last position, which tells how long the answer may
-    become. Given tokens stay in sight wherever they are.
+    become. Given tokens behind a block stay in sight wherever they are.
+
+    What lies far before it may go out of sight too, but for the beginning, which most attention is
+    paid to (StreamingLLM, arXiv 2309.17453). Then a step costs the same however long the text is.
 
     Attributes:
         block_length: Tokens in a block, >= 1; the last block may be shorter.
         near: Undecided positions in sight behind the block, >= 0.
+        recent: Tokens in sight before the block; 0 is all.
+        sinks: Tokens of the beginning in sight whatever `recent` says, >= 0.
 
     Raises:
         OptionError: An option has a bad value.
@@ -141,12 +147,16 @@ class Pruned(Blocks):
     name: ClassVar[str] = "pruned"
 
     near: int = option(96, 0, None, "undecided positions in sight behind the block")
+    recent: int = option(0, 0, None, "tokens in sight before the block; 0 is all")
+    sinks: int = option(64, 0, None, "tokens of the beginning in sight whatever recent says")
 
     def visible(self, row: RowState) -> BoolArray:
-        """Leaves out undecided positions that are far behind the block."""
-        _, end = self.span(row)
+        """Leaves out undecided positions far behind the block, and perhaps text far before it."""
+        begin, end = self.span(row)
         visible = ~row.masked
         visible[:end] = True
+        if self.recent:
+            visible[self.sinks : max(begin - self.recent, self.sinks)] = False
         visible[end + np.flatnonzero(row.masked[end:])[: self.near]] = True
         visible[-1] = True
         return visible

@@ -4,6 +4,7 @@ from dawn_runtime.decoding import Scheme, Unmask
 from dawn_runtime.doctor.finding import Finding
 from dawn_runtime.errors import ArtifactError
 from dawn_runtime.manifest import Manifest
+from dawn_runtime.option_fields import Options, options_of
 from dawn_runtime.settings import check_default
 
 
@@ -38,9 +39,19 @@ def decoding_findings(manifest: Manifest, length: int) -> list[Finding]:
 def _shown(scheme: Scheme) -> str:
     """The rule with what is not its usual value."""
     rule = scheme.policy if isinstance(scheme, Unmask) else scheme
-    usual = type(rule)().options()
-    changed = [f"{name}={value}" for name, value in rule.options().items() if value != usual[name]]
+    changed = _changed(rule)
     guards = [f"guard {one.text()}" for one in scheme.guards] if isinstance(scheme, Unmask) else []
     parts = ((kind, getattr(scheme, kind, None)) for kind in ("window", "cache"))
-    named = [f"{kind} {part.name}" for kind, part in parts if part is not None]
+    named = [
+        f"{kind} {':'.join([part.name, *filter(None, [','.join(_changed(part))])])}"
+        for kind, part in parts
+        if part is not None
+    ]
     return f"{rule.name} ({', '.join([*changed, *named, *guards])})"
+
+
+def _changed(part: Options) -> list[str]:
+    """Options that have not their usual value, and no part of a rule."""
+    usual = type(part)()
+    values = ((one.name, getattr(part, one.name)) for one in options_of(type(part)))
+    return [f"{name}={value}" for name, value in values if value != getattr(usual, name)]

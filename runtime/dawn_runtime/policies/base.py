@@ -33,7 +33,8 @@ class Needs:
             prompt included. Where a cached step predicts none, the confidence last computed.
         evidence: Attention rows: `none`, those of the `candidates`, or `all`: in a full pass those
             of every visible position, in a cached step those of the candidates and the means over
-            all rows of the last full pass.
+            all rows of the last full pass. `fed` is `all` with those of everything that a cached
+            step feeds.
         later_predictions: Predictions also at the undecided positions after the window, where the
             cache strategy computes them.
         logits: The full logits of every predicted position.
@@ -43,18 +44,23 @@ class Needs:
     """
 
     known_predictions: bool = False
-    evidence: Literal["none", "candidates", "all"] = "none"
+    evidence: Literal["none", "candidates", "all", "fed"] = "none"
     later_predictions: bool = False
     logits: bool = False
     history: bool = False
     entropy: bool = False
     margin: bool = False
 
+    @property
+    def key_means(self) -> bool:
+        """Whether the mean attention that each key drew in the last full pass is read."""
+        return self.evidence in {"all", "fed"}
+
     def __or__(self, other: "Needs") -> "Needs":
         """Returns what two parts of a rule read together."""
         if other == _NOTHING:
             return self
-        order = ("none", "candidates", "all")
+        order = ("none", "candidates", "all", "fed")
         evidence = max(self.evidence, other.evidence, key=order.index)
         flags = {
             field.name: getattr(self, field.name) or getattr(other, field.name)

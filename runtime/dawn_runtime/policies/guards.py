@@ -109,7 +109,8 @@ class Budget(Guard):
 
     From the left, a position is let through if the entropies of the undecided positions before it,
     those apart that are let through in this step, sum up to `nats` at most. That replaces blocks:
-    published with one window over the whole answer, for LLaDA and Dream alike at 4 nats.
+    published with one window over the whole answer, for LLaDA and Dream alike at 4 nats. What a
+    cache has left out of the step is not known to be certain, and holds up what follows it.
 
     Attributes:
         nats: How much, >= 0.
@@ -128,7 +129,7 @@ class Budget(Guard):
         if not chosen.size:
             return chosen
         masked = np.flatnonzero(view.masked[: chosen[-1] + 1])
-        entropies, wanted = _known(view)[masked].tolist(), set(chosen.tolist())
+        entropies, wanted = _open_entropy(view)[masked].tolist(), set(chosen.tolist())
         left, passed = 0.0, []
         for position, entropy in zip(masked.tolist(), entropies, strict=True):
             if position in wanted and left <= self.nats:
@@ -139,7 +140,7 @@ class Budget(Guard):
 
     def alone(self, view: RowView, positions: IntArray) -> BoolArray:
         """Tells before which positions no more than the budget is undecided, [n]."""
-        undecided = np.where(view.masked, _known(view), 0.0)
+        undecided = np.where(view.masked, _open_entropy(view), 0.0)
         before = np.concatenate([[0.0], np.cumsum(undecided)])[positions]
         alone: BoolArray = before <= self.nats
         return alone
@@ -167,7 +168,7 @@ class EntropyBound(Guard):
 
     def allowed(self, view: RowView, chosen: IntArray) -> IntArray:
         """Returns the longest run by ascending entropy that passes."""
-        entropy = _known(view)[chosen]
+        entropy = view.measured("entropy").astype(np.float64)[chosen]
         order = np.argsort(entropy, kind="stable")
         better = np.concatenate([[0.0], np.cumsum(entropy[order])])[:-1]
         allowed: IntArray = np.sort(chosen[order[better <= self.gamma]])
@@ -207,7 +208,7 @@ def _most_confident(view: RowView, positions: IntArray) -> IntArray:
     return positions[best : best + 1]
 
 
-def _known(view: RowView) -> NDArray[np.float64]:
-    """Entropies, 0 where nothing was predicted; float64 [L], for sums."""
+def _open_entropy(view: RowView) -> NDArray[np.float64]:
+    """Entropies, float64 [L] for sums; without bound where nothing was predicted."""
     entropy = view.measured("entropy").astype(np.float64)
-    return np.where(np.isnan(entropy), 0.0, entropy)
+    return np.where(np.isnan(entropy), np.inf, entropy)

@@ -25,7 +25,10 @@ from dawn_runtime.engine.fake import FakeEngine
 from support.caching import Recorder, begin_cached, run_cached, same_decisions
 from support.decoding import END, MANIFEST, MASK, POLICIES, commit, run, same_row, states
 
-WINDOWS = [Sliding(5), Sliding(5, "fixed"), Pruned(5, near=3), Pruned(4, near=0)]
+WINDOWS = [
+    *(Sliding(5), Sliding(5, "fixed"), Pruned(5, near=3), Pruned(4, near=0)),
+    *(Pruned(4, near=3, recent=2, sinks=1), Pruned(3, near=0, recent=4, sinks=0)),
+]
 
 
 def row_with(decided: list[int], given: int = 3, new: int = 12) -> RowState:
@@ -63,6 +66,15 @@ def test_a_pruned_block_sees_the_nearest_masks_and_the_last_position() -> None:
     assert Pruned(4, near=0).visible(row_with([])).tolist() == [True] * 7 + [False] * 7 + [True]
 
 
+def test_a_pruned_block_may_leave_out_what_is_far_before_it() -> None:
+    window = Pruned(4, near=1, recent=2, sinks=1)
+    assert np.flatnonzero(window.visible(row_with([]))).tolist() == [0, 1, 2, *range(3, 8), 14]
+    second = row_with([3, 4, 5, 6])
+    assert np.flatnonzero(window.visible(second)).tolist() == [0, 5, 6, *range(7, 12), 14]
+    assert np.flatnonzero(Pruned(4, near=0, recent=3, sinks=9).visible(second)).size == 12
+    assert np.flatnonzero(Pruned(4, near=0, recent=1, sinks=0).visible(second))[0] == 6
+
+
 def test_given_tokens_far_behind_a_pruned_block_stay_in_sight() -> None:
     row = row_with([])
     masked = row.masked.copy()
@@ -82,6 +94,37 @@ def test_what_is_out_of_sight_is_neither_fed_nor_looked_at() -> None:
             looked_at = inputs.attention_mask[0, 0, 0].sum()
             assert looked_at == 10
             assert set(inputs.position_ids[0].tolist()) <= {*range(9), 14}
+
+
+@pytest.mark.parametrize("cache", [Prefix(), Dual(), Dual(3)], ids=str)
+def test_only_what_is_in_sight_takes_a_slot_whatever_the_length(cache: Cache) -> None:
+    window, most = Pruned(4, near=2, recent=3, sinks=2), []
+    for new in (24, 60):
+        engine = Recorder()
+        row = run_cached([[1, 2, 3]], new, OnePerStep(), cache, window, engine=engine).row(0)
+        slots = [inputs.past[0].shape[2] for inputs in engine.seen if inputs.past]
+        assert len(slots) >= new * 3 // 5
+        most.append((max(slots), max(map(len, engine.fed()))))
+        assert row.fed <= new * 13
+    assert most[0] == most[1]
+    assert most[0][0] <= 16, "the 12 in sight, and what has come into it since"
+
+
+def test_what_comes_into_sight_later_is_fed_once_and_then_kept() -> None:
+    engine = Recorder()
+    cache, window = Dual("never"), Pruned(4, near=2)
+    run_cached([[1, 2, 3]], 24, OnePerStep(), cache, window, engine=engine)
+    first, *others = engine.fed()
+    assert first == [*range(9), 26]
+    for number, fed in enumerate(others, start=1):
+        begin = 3 + number // 4 * 4
+        block = {*range(begin, begin + 4)}
+        beside = set(fed) - block
+        if number % 4:
+            assert not beside
+        elif number < 20:  # what the last step decided, and what is newly in sight behind it
+            assert {p for p in beside if p > begin} == {begin + 4, begin + 5}
+            assert len({p for p in beside if p < begin}) == 1
 
 
 @pytest.mark.parametrize(

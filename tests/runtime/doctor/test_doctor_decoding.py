@@ -72,6 +72,24 @@ def test_a_recommended_scheme_is_told_with_what_it_was_chosen_for() -> None:
     assert "97.0 % right answers in 3.10 forwards, 98.0 in 33.00 one token per step" in found.found
 
 
+def test_window_and_cache_are_told_with_their_options() -> None:
+    manifest = recommending("eb", gamma=0.2)
+    decoding = replace(manifest.decoding, cache="dual:refresh=8", window="single")
+    (found,) = decoding_findings(replace(manifest, decoding=decoding), 64)
+    assert "eb (gamma=0.2, window single, cache dual:refresh=8)" in found.found
+    decoding = replace(decoding, cache="d2:current_k=8,rollout_p=0")
+    (found,) = decoding_findings(replace(manifest, decoding=decoding), 64)
+    assert "cache d2:current_k=8,rollout_p=0.0)" in found.found
+
+
+def test_a_cache_that_does_not_go_with_the_recorded_scheme_is_a_problem() -> None:
+    manifest = recommending("verify", tries=2)
+    kept = replace(manifest.decoding, cache="d2")
+    (found,) = decoding_findings(replace(manifest, decoding=kept), 64)
+    assert found.level == "problem"
+    assert "use cache 'none', 'prefix' or 'dual', got 'd2'" in found.found
+
+
 def test_a_scheme_that_cannot_decode_the_model_is_a_problem() -> None:
     shifted = replace(recommending("wino"), prediction_shift=1)
     (found,) = decoding_findings(shifted, 64)

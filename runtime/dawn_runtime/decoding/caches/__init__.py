@@ -10,6 +10,8 @@ feeds every visible position, or a cached one, which feeds some and looks at kep
     causal    a cached step feeds what is not finished; exact, and only for models that never look
               ahead (`dawn_runtime.decoding.schemes.block_causal`)
     trailing  a cached step feeds the window and the tokens just before it (DSB, arXiv 2602.05992)
+    d2        a cached step feeds what is likely to be decided soon, what was decided last, and the
+              known tokens that matter most (d2Cache, arXiv 2509.23094)
 
 Options of `prefix` and `dual` make a cached step less: `feed=undecided` leaves out what is decided
 and has been fed since, `head=candidates` predicts nothing but candidates. Others say when keys are
@@ -24,7 +26,8 @@ To add one: a frozen dataclass decorated by `@CACHES.register`; its fields are i
 """
 
 from dawn_runtime.decoding.caches.base import CACHES, Cache, Causal, FullPass, NoCache
+from dawn_runtime.decoding.caches.d2 import D2
 from dawn_runtime.decoding.caches.leading import Dual, Prefix
 from dawn_runtime.decoding.caches.trailing import Trailing
 
-__all__ = ["CACHES", "Cache", "Causal", "Dual", "FullPass", "NoCache", "Prefix", "Trailing"]
+__all__ = ["CACHES", "D2", "Cache", "Causal", "Dual", "FullPass", "NoCache", "Prefix", "Trailing"]

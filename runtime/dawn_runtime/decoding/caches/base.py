@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from dawn_runtime.arrays import BoolArray, IntArray
+from dawn_runtime.decoding.ask import nothing
 from dawn_runtime.decoding.row import RowState
 from dawn_runtime.option_fields import Options
 from dawn_runtime.policies import Needs, RowView
@@ -20,11 +21,13 @@ class FullPass:
     Attributes:
         window: The window then.
         decided: Positions that were decided before it, the given ones not counted.
+        hidden: int64 [n] positions that are kept once they are in sight, which they were not then.
         seen: What `Cache.watch` has returned last, None if nothing.
     """
 
     window: tuple[int, int]
     decided: int
+    hidden: IntArray = field(default_factory=nothing, compare=False)
     seen: Any = field(default=None, compare=False)
 
 
@@ -35,6 +38,7 @@ class Cache(Options, ABC):
         name: Name in the registry.
         rewrites: Whether a cached step keeps the keys of all that it feeds anew, and not only of
             positions whose token has changed.
+        selects: Whether a cached step may leave candidates out; what it does not predict waits.
     """
 
     __slots__ = ()
@@ -42,6 +46,7 @@ class Cache(Options, ABC):
     kind: ClassVar[str] = "cache"
     name: ClassVar[str]
     rewrites: ClassVar[bool] = False
+    selects: ClassVar[bool] = False
 
     @property
     def needs(self) -> Needs:
@@ -84,7 +89,8 @@ class Cache(Options, ABC):
     def feeds(self, row: RowState, window: tuple[int, int]) -> BoolArray:
         """Tells which positions a cached step feeds, bool [L]; those without such a key besides.
 
-        The candidates must be among them, and the rows that predict them.
+        The candidates must be among them, and the rows that predict them; of a strategy that
+        selects, some of these.
         """
         fed = np.zeros(row.length, dtype=bool)
         first, after = self.recomputed(row, window)
@@ -94,6 +100,8 @@ class Cache(Options, ABC):
 
     def renewed(self, row: RowState, window: tuple[int, int], last: FullPass) -> IntArray:
         """Returns what a cached step feeds and keeps anew besides what has changed; int64 [n].
+
+        What of it is not in sight is not fed.
 
         Args:
             row: The row.
@@ -108,7 +116,10 @@ class Cache(Options, ABC):
 
     @abstractmethod
     def keeps(self, row: RowState, window: tuple[int, int]) -> IntArray:
-        """Returns the positions that get a slot in a full pass, int64 [N], ascending."""
+        """Returns the positions whose keys are kept from a full pass on, int64 [N], ascending.
+
+        Those in sight get a slot in it, and the others where they come into sight.
+        """
 
     def leads(self, row: RowState, window: tuple[int, int]) -> bool:
         """Tells whether a cached step feeds the token before what it recomputes.

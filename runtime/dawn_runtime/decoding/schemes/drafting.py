@@ -93,6 +93,11 @@ class Drafting(Scheme):
         """Refuses windows and caches that drafts cannot be checked with."""
         only_blocks(self.name, self.window)
         only_looking_ahead(f"scheme {self.name!r}", self.cache)
+        if self.cache.selects:
+            raise OptionError(
+                f"scheme {self.name!r}: drafts predict all of a block; use cache 'none', 'prefix' "
+                f"or 'dual', got {self.cache.name!r}"
+            )
         if getattr(self.cache, "refresh", "block") != "block":
             raise OptionError(
                 f"scheme {self.name!r}: a cache is refreshed at each block; got {self.cache}"

@@ -1,6 +1,6 @@
 """What `Unmask` feeds in a step and what it wants back, by window, cache and the policy's needs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -19,7 +19,8 @@ class RowPlan:
 
     Attributes:
         window: First position of the window and the one after its last.
-        candidates: int64 [n] undecided positions of the window, ascending.
+        candidates: int64 [n] undecided positions of the window, ascending; those that the step
+            feeds and predicts, if its cache selects.
         fed: int64 [S] positions fed, in the order of the rows.
         predicted: int64 [R] positions whose predictions are wanted, candidates included.
         evidence: int64 [Q] positions whose attention rows are wanted; all of them fed.
@@ -28,6 +29,7 @@ class RowPlan:
         stored: int64 [n] fed positions whose keys are kept.
         layout: In a full pass the positions that have a slot from now on, in their order; None in a
             step that leaves the slots as they are.
+        hidden: int64 [n] as in `FullPass`.
         sees: bool [S, N+S] who looks at whom, as in `Ask`; None if all look at all.
         shift: By how much the row that predicts a position stands before it.
     """
@@ -41,6 +43,7 @@ class RowPlan:
     slots: IntArray
     stored: IntArray
     layout: IntArray | None
+    hidden: IntArray = field(default_factory=nothing)
     sees: BoolArray | None = None
     shift: int = 0
 
@@ -92,33 +95,42 @@ def make_plan(
         )
     visible = window.visible(row)
     if row.kept is None or last is None or cache.refreshes(row, span, last):
-        fed, kept, layout = visible, None, cache.keeps(row, span)
-        stored = layout[visible[layout]]
+        fed, kept, wanted = visible, None, cache.keeps(row, span)
+        layout = stored = wanted[visible[wanted]]
+        hidden = wanted[~visible[wanted]]
     else:
-        kept, layout = row.kept, None
+        kept, layout, hidden = row.kept, None, last.hidden
         old = ~kept.current(row.ids)
         anew = old.copy()
         anew[cache.renewed(row, span, last)] = True
         fed = (anew | cache.feeds(row, span)) & visible
-        stored = kept.positions[(fed if cache.rewrites else fed & anew)[kept.positions]]
+        keepable = np.zeros(row.length, dtype=bool)
+        keepable[kept.positions] = True
+        keepable[hidden] = True
+        stored = (keepable & (fed if cache.rewrites else fed & anew)).nonzero()[0]
     attended = nothing() if kept is None else kept.positions[(visible & ~fed)[kept.positions]]
     positions = fed.nonzero()[0]
-    every = positions if layout is not None else candidates
+    if layout is None and cache.selects:
+        candidates = candidates[(fed & seen(fed, row.shift))[candidates]]
+    asked = {"none": nothing(), "candidates": candidates, "all": candidates, "fed": positions}
+    if layout is not None:
+        asked["all"] = positions
     predicted = candidates
     more = needs.known_predictions or needs.later_predictions
     if more and (layout is not None or cache.predicts_known()):
-        wanted = _wanted(row, end, needs, visible, candidates)
-        predicted = (wanted & seen(fed, row.shift)).nonzero()[0]
+        read = _wanted(row, end, needs, visible, candidates)
+        predicted = (read & seen(fed, row.shift)).nonzero()[0]
     return RowPlan(
         window=span,
         candidates=candidates,
         fed=positions,
         predicted=predicted,
-        evidence={"none": nothing(), "candidates": candidates, "all": every}[needs.evidence],
+        evidence=asked[needs.evidence],
         attended=attended,
         slots=attended if kept is None else kept.slots(attended),
         stored=stored,
         layout=layout,
+        hidden=hidden,
         shift=row.shift,
     )
 
@@ -130,7 +142,7 @@ def _wanted(
     wanted = np.zeros(row.length, dtype=bool)
     wanted[candidates] = True
     if needs.known_predictions:
-        wanted[:end] = True
+        wanted[:end] |= ~row.masked[:end]
     if needs.later_predictions:
         wanted[end:] = (row.masked & visible)[end:]
     return wanted

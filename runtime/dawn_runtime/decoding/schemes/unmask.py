@@ -300,8 +300,8 @@ class Unmask(Scheme):
         if plan.layout is not None:
             full, means = None, None
             if plan.stored.size:
-                full = FullPass(plan.window, row.decided)
-                means = _spread_means(row, answer, view) if needs.evidence == "all" else None
+                full = FullPass(plan.window, row.decided, plan.hidden)
+                means = _spread_means(row, answer, view) if needs.key_means else None
         if full is not None:
             seen = self.cache.watch(row, view, plan.attended, full)
             full = full if seen is full.seen else replace(full, seen=seen)
