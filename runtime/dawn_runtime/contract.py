@@ -42,7 +42,7 @@ Graphs from before version 3 of the manifest bar the mask from `tokens` at most,
 `entropy_rows`, `entropy` and `margin`, as those for TensorRT do.
 
 Keys and values are interleaved by layer: key.0, value.0, key.1, value.1, ... The kv dtype follows
-the activations of the artifact (`KV_DTYPES`), whatever its weights are stored as; ids and evidence
+the activations of the artifact (`ACTIVATION_DTYPES`), whatever its weights are stored as; ids and evidence
 keep their types in every artifact.
 """
 
@@ -66,8 +66,8 @@ what one without the adapter does, to the last bit."""
 MEASURES: Final = ("entropy", "margin")
 """Outputs that not every graph has."""
 
-KV_DTYPES: Final = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
-"""Activations of an artifact -> their dtype, and that of its cached keys and values.
+ACTIVATION_DTYPES: Final = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+"""Activations of an artifact -> their dtype.
 
 NumPy has no bfloat16, and neither ONNX Runtime's CPU provider nor its Python arrays do: artifacts
 with activations `bf16` are for engines that keep keys and values on a GPU. The CPU engine refuses
@@ -101,16 +101,16 @@ class TensorSpec:
     shape: tuple[Dim, ...]
 
 
-def kv_dtype(activations: str) -> str:
-    """Returns the dtype of activations, and of cached keys and values.
+def activation_dtype(activations: str) -> str:
+    """Returns the dtype of activations.
 
     Raises:
         OptionError: The activations are none that this version writes or reads.
     """
     try:
-        return KV_DTYPES[activations]
+        return ACTIVATION_DTYPES[activations]
     except KeyError:
-        known = ", ".join(KV_DTYPES)
+        known = ", ".join(ACTIVATION_DTYPES)
         raise OptionError(f"activations {activations!r} are unknown; use one of: {known}") from None
 
 

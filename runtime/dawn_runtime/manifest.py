@@ -74,7 +74,7 @@ TEMPLATE_FILE: Final = "chat_template.jinja"
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_INTEGERS = tuple(name for name in contract.PRECISIONS if name not in contract.KV_DTYPES)
+_INTEGERS = tuple(name for name in contract.PRECISIONS if name not in contract.ACTIVATION_DTYPES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +132,14 @@ class Manifest:
                 raise ArtifactError(f"{MANIFEST_FILE}: field {name!r} is invalid; {expected}")
 
     @property
+    def activation_dtype(self) -> str:
+        """NumPy name of the element type of activations."""
+        return contract.activation_dtype(self.activations)
+
+    @property
     def kv_dtype(self) -> str:
         """NumPy name of the element type of cached keys and values."""
-        return contract.kv_dtype(self.activations)
+        return self.activation_dtype
 
     @property
     def step(self) -> Graph:
@@ -316,9 +321,9 @@ def _rules(manifest: Manifest) -> list[tuple[str, bool, str]]:
         ),
         (
             "activations",
-            manifest.activations in contract.KV_DTYPES
+            manifest.activations in contract.ACTIVATION_DTYPES
             and manifest.precision in (*_INTEGERS, manifest.activations),
-            f"use one of {list(contract.KV_DTYPES)}, the precision itself where it is one of them",
+            f"use one of {list(contract.ACTIVATION_DTYPES)}, the precision itself where it is one of them",
         ),
         ("decoding.block_length", manifest.decoding.block_length >= 1, "expected >= 1"),
         ("decoding.fallback_length", manifest.decoding.fallback_length >= 0, "expected >= 0"),

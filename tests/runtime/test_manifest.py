@@ -141,7 +141,7 @@ def test_cached_keys_follow_the_activations() -> None:
         replace(fake_manifest(), precision="fp16", activations="fp16").inputs[-1].dtype == "float16"
     )
     with pytest.raises(OptionError, match="activations 'fp7' are unknown; use one of: fp32, fp16"):
-        contract.kv_dtype("fp7")
+        contract.activation_dtype("fp7")
 
 
 def test_newer_format_is_refused_before_anything_else_is_read() -> None:

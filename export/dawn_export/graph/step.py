@@ -73,7 +73,7 @@ def build_graph(config: ModelConfig, options: ExportOptions) -> StepGraph:
         OptionError: The options do not fit the model.
     """
     options.check_model(config)
-    dtype = contract.kv_dtype(options.scheme.activations)
+    dtype = contract.activation_dtype(options.scheme.activations)
     with FakeTensorMode():
         pieces = cut(config, dtype, options.evidence_layers)
         kinds = config.kinds

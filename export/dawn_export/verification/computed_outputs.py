@@ -158,7 +158,7 @@ def _module(
     """The reference; see the module."""
     if all(weight.layout.integers is None for weight in weights):
         return load_transformer(checkpoint)
-    dtype = TORCH_DTYPES[manifest.kv_dtype]
+    dtype = TORCH_DTYPES[manifest.activation_dtype]
     return make_transformer(
         checkpoint.config, read_parameters(graph, weights, checkpoint.config, dtype)
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dawn_runtime.contract import KV_DTYPES
+from dawn_runtime.contract import ACTIVATION_DTYPES
 from dawn_runtime.cuda.nvrtc import Nvrtc, read_nvrtc
 from dawn_runtime.doctor.finding import Finding
 from dawn_runtime.doctor.gpu import gpu_findings
@@ -217,7 +217,7 @@ def test_other_machines_are_no_jetson() -> None:
 
 
 def test_all_activations_have_a_size() -> None:
-    assert ACTIVATION_BYTES.keys() == KV_DTYPES.keys()
+    assert ACTIVATION_BYTES.keys() == ACTIVATION_DTYPES.keys()
 
 
 def test_the_need_is_the_formula() -> None:
