@@ -3,7 +3,7 @@
     python scripts/bench_operators.py build/fp32 build/int8 --threads 1
 
 Two steps are run, artifacts in turn: a full pass of `--rows` rows, and `--fed` rows over a cache of
-the others; head and evidence are wanted for `--fed` rows. Inputs are random. Times are medians,
+the others; head and evidence are wanted for `--fed` rows. Tokens are random. Times are medians,
 ratios those of the first artifact over each, in the median of all turns. Operators are those of the
 fastest turn by ONNX Runtime's profiler, in a session of their own, because it costs time itself.
 Standard output gets text, or one JSON document with --json.
@@ -27,7 +27,7 @@ import onnxruntime
 from dawn_runtime import Artifact
 from dawn_runtime.artifact import read_manifest
 from dawn_runtime.cli.common import Parser, count, print_json, run_command
-from dawn_runtime.contract import DRAFT_MASK, ENTROPY_ROWS
+from dawn_runtime.contract import DRAFT_MASK, ENTROPY_ROWS, kv_width
 from dawn_runtime.manifest import Manifest
 
 OUTPUTS = ("tokens", "confidence", "attention")
@@ -107,7 +107,7 @@ def _feeds(manifest: Manifest, fresh: int, cached: int, wanted: int) -> Feeds:
     """Inputs of a step of `fresh` tokens over `cached` ones."""
     dims, random = manifest.dims, np.random.default_rng(0)
     some = np.arange(wanted)[None]
-    past = (1, dims.kv_heads, cached, dims.head_dim)
+    past = (1, dims.kv_heads, cached, kv_width(dims.head_dim, manifest.kv_dtype))
     return {
         "input_ids": random.integers(0, dims.vocab_size, (1, fresh)),
         "position_ids": np.arange(cached, cached + fresh)[None],
@@ -117,7 +117,7 @@ def _feeds(manifest: Manifest, fresh: int, cached: int, wanted: int) -> Feeds:
         **({ENTROPY_ROWS: some[:, :0]} if manifest.step.measures else {}),
         **({DRAFT_MASK: np.zeros((1, fresh), np.bool_)} if manifest.step.drafts else {}),
         **{
-            spec.name: random.standard_normal(past).astype(manifest.kv_dtype)
+            spec.name: np.ones(past, manifest.kv_dtype)
             for spec in manifest.inputs
             if spec.name.startswith("past_")
         },
