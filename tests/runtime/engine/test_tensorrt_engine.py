@@ -224,6 +224,25 @@ def test_no_run_is_recorded_right_after_a_change_of_shape(
         assert machine.world.captures
 
 
+def test_keys_in_bytes_are_those_of_the_cpu_and_stay_on_the_device(
+    machine: FakeMachine, tmp_path: Path
+) -> None:
+    folder = small_artifact(tmp_path, precision="fp32", kv="int8")
+    machine.build(folder)
+    engine, cpu = open_tensorrt(Artifact.open(folder)), reference(folder)
+    step = replace(full_pass(), want_present=True)
+    found, expected = engine.run(step), cpu.run(step)
+    for one, other in zip(found.present, expected.present, strict=True):
+        assert one.dtype == np.uint8
+        np.testing.assert_array_equal(one, other)
+    again = replace(cached_pass(expected.present), want_present=True)
+    assert_same(engine.run(again), cpu.run(again))
+    for cache in ("dual", "prefix"):
+        settings: dict[str, Any] = {"policy": "dawn", "cache": cache}
+        assert decode(engine, folder, 0, **settings) == decode(cpu, folder, 0, **settings)
+    engine.close()
+
+
 def test_runs_of_two_kinds_in_turn_are_recorded_once_each_came_twice_in_a_row(
     engine: TensorRTEngine, machine: FakeMachine, driver: FakeDriver, folder: Path
 ) -> None:
