@@ -44,6 +44,7 @@ def _parser() -> Parser:
     parser.add_argument("artifacts", type=Path, nargs="+", metavar="ARTIFACT")
     parser.add_argument("--rows", type=count, default=256, help="tokens of the sequence")
     parser.add_argument("--fed", type=count, default=32, help="rows of the cached step")
+    parser.add_argument("--cached-only", action="store_true", help="no full pass")
     parser.add_argument("--threads", type=count, default=1)
     parser.add_argument("--repeat", type=count, default=12, help="turns")
     parser.add_argument("--most", type=count, default=12, help="operators shown")
@@ -81,6 +82,8 @@ class Measured:
 def _work(arguments: argparse.Namespace) -> None:
     rows, fed = arguments.rows, min(arguments.fed, arguments.rows)
     steps = {f"{rows} rows": rows, f"{fed} rows, {rows - fed} cached": fed}
+    if arguments.cached_only:
+        del steps[f"{rows} rows"]
     measured = [one for step in steps.items() for one in _measure(*step, arguments)]
     if arguments.json:
         print_json({"threads": arguments.threads, "measured": [asdict(one) for one in measured]})

@@ -21,7 +21,9 @@ from dawn_runtime import (
     open_engine,
 )
 from dawn_runtime.artifact import read_manifest
+from dawn_runtime.engine.ort.device import OrtDeviceEngine
 from support.checkpoints import write_checkpoint
+from support.host_device import HostDevice
 
 OPTIONS = ExportOptions(evidence_layers=2, kv="int8")
 PROMPTS = [[1, 2, 3, 4, 5], [6, 7, 8], [9, 10, 11, 12, 13, 14, 15]]
@@ -92,7 +94,7 @@ def test_a_cached_pass_is_the_full_pass_whatever_the_order(engine: Engine) -> No
     [
         {"cache": "dual", "policy": "dawn"},
         {"cache": "prefix", "policy": "threshold"},
-        {"cache": "dual:refresh=2", "policy": "one-per-step", "guidance": 1.0},
+        {"cache": "none", "policy": "one-per-step", "guidance": 1.0},
     ],
     ids=str,
 )
@@ -106,6 +108,23 @@ def test_an_answer_of_a_batch_is_the_one_it_is_alone(
             alone = decoder.generate(input_ids=prompt, **rules)
             assert found.tokens.tolist() == alone.tokens.tolist()
             assert found.trace == alone.trace
+
+
+@pytest.mark.parametrize("cache", ["prefix", "dual"])
+def test_on_a_device_the_kernels_that_move_keys_move_rows_of_bytes(
+    folder: Path, engine: Engine, host: HostDevice, cache: str
+) -> None:
+    artifact = Artifact.open(folder)
+    bound = OrtDeviceEngine(artifact.graph(), artifact.manifest, host, threads=1)
+    rules: dict[str, Any] = {"policy": "dawn", "cache": cache, "block_length": 8}
+    found = []
+    for one in (bound, engine):
+        decoder = Decoder(artifact.manifest, one)
+        batch = decoder.generate_batch(PROMPTS, max_new_tokens=16, stop_at_eos=False, **rules)
+        found.append([result.tokens.tolist() for result in batch])
+    assert found[0] == found[1]
+    assert "kv_write" in host.launched
+    bound.close()
 
 
 def test_other_keys_are_refused(engine: Engine) -> None:

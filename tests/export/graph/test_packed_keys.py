@@ -157,7 +157,7 @@ def test_an_outlier_costs_its_own_group_alone() -> None:
     numbers[..., 3] = 300
     back = unpack(pack(numbers), 128)
     wrong = np.abs(back - numbers)[0, 0, 0]
-    assert wrong[:32].max() > 0.3
+    assert wrong[:32].max() > 0.2
     assert wrong[32:].max() < 0.01
     assert [group.start for group in groups_of(128)] == [0, 32, 64, 96]
 

@@ -35,6 +35,12 @@ def portable(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return small_artifact(tmp_path_factory.mktemp("portable"), precision="fp32")
 
 
+@pytest.fixture(scope="module")
+def in_bytes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One whose keys and values are kept in bytes."""
+    return small_artifact(tmp_path_factory.mktemp("bytes"), precision="fp32", kv="int8")
+
+
 @pytest.fixture
 def folder(portable: Path, tmp_path: Path) -> Path:
     return copied(portable, tmp_path / "artifact")
@@ -225,9 +231,9 @@ def test_no_run_is_recorded_right_after_a_change_of_shape(
 
 
 def test_keys_in_bytes_are_those_of_the_cpu_and_stay_on_the_device(
-    machine: FakeMachine, tmp_path: Path
+    machine: FakeMachine, in_bytes: Path, tmp_path: Path
 ) -> None:
-    folder = small_artifact(tmp_path, precision="fp32", kv="int8")
+    folder = copied(in_bytes, tmp_path / "artifact")
     machine.build(folder)
     engine, cpu = open_tensorrt(Artifact.open(folder)), reference(folder)
     step = replace(full_pass(), want_present=True)
