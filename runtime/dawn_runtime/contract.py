@@ -87,7 +87,7 @@ PRECISIONS: Final = ("fp32", "fp16", "bf16", "int8", "int8-weights", "int4", "in
 KV_KINDS: Final = ("float", "int8")
 """What keys and values are kept as: in the type of the activations, or in bytes with scales."""
 
-_PACKED: Final = "uint8"
+KV_PACKED: Final = "uint8"
 """Their dtype if they are kept as `int8`: the one type of a byte that TensorRT lets in and out of a
 network without a scale that is known beforehand."""
 
@@ -143,12 +143,12 @@ def kv_dtype(activations: str, kind: str) -> str:
     Raises:
         OptionError: The activations are none that this version writes or reads.
     """
-    return _PACKED if kind == "int8" else activation_dtype(activations)
+    return KV_PACKED if kind == "int8" else activation_dtype(activations)
 
 
 def kv_kind(kv_dtype: str) -> str:
     """Returns the one of `KV_KINDS` whose keys and values have a dtype."""
-    return "int8" if kv_dtype == _PACKED else "float"
+    return "int8" if kv_dtype == KV_PACKED else "float"
 
 
 def kv_groups(head_dim: int) -> int:

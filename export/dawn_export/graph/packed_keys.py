@@ -16,9 +16,9 @@ Why so:
   for each channel, over a block of positions, would have to wait for the block or be redone with
   all that it covers; one found in a calibration clips what it has not seen. This one is exact under
   rewriting, and a row of a batch has the bytes that it has alone.
-- *Groups of channels.* Some channels of keys are far larger than the others (the biases of Qwen2.5,
-  KIVI, arXiv 2402.02750); a scale for the head would leave the others few steps. Groups of 32 with
-  16 bits each are `Q8_0` of llama.cpp, which it offers for keys and values.
+- *Groups of channels.* Some channels of keys are far larger than the others (KIVI, arXiv
+  2402.02750); a scale for the head would leave the others few steps. Groups of 32 with 16 bits each
+  are `Q8_0` of llama.cpp, which it offers for keys and values.
 - *The fourth root.* A square root is rounded alike everywhere, a logarithm is not; two bytes of it
   span 1e-12 to 2 ** 23, with scales at most 4 / level (0.4 % at 1) above what is needed.
 - *One row.* Scales travel with what they scale: whoever moves, saves or shares keys moves rows of
@@ -83,7 +83,7 @@ def unpacked(rows: Tensor, width: int) -> Tensor:
 def _parts(width: int) -> tuple[int, int, int, int]:
     """Sizes of the four parts of a row; see the module."""
     groups = contract.kv_groups(width)
-    return width, groups, groups, contract.kv_width(width, "uint8") - width - 2 * groups
+    return width, groups, groups, contract.kv_width(width, contract.KV_PACKED) - width - 2 * groups
 
 
 def _grouped(numbers: Tensor, groups: int) -> Tensor:

@@ -76,7 +76,7 @@ def build_graph(config: ModelConfig, options: ExportOptions) -> StepGraph:
     dtype = contract.activation_dtype(options.scheme.activations)
     kept = contract.kv_dtype(options.scheme.activations, options.kv)
     with FakeTensorMode():
-        pieces = cut(config, dtype, options.evidence_layers, options.kv)
+        pieces = cut(config, dtype, options.evidence_layers, kept)
         kinds = config.kinds
         tracing = f"tracing with torch, {{}} of {len(kinds) + 3}: {{}}".format
         with stage("tracing", tracing(1, "embedding and rotary angles")):
