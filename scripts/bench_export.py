@@ -30,7 +30,7 @@ import numpy as np
 
 from dawn_runtime import Artifact
 from dawn_runtime.arrays import KvArray
-from dawn_runtime.contract import KV_DTYPES
+from dawn_runtime.contract import ACTIVATION_DTYPES
 from dawn_runtime.engine import Engine, StepInputs, open_engine
 from dawn_runtime.engine.checks import check_outputs
 
@@ -76,7 +76,7 @@ def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--precision", choices=tuple(KV_DTYPES), default="fp16")
+    parser.add_argument("--precision", choices=tuple(ACTIVATION_DTYPES), default="fp16")
     parser.add_argument("--pairs", type=int, default=3, help="default: %(default)s")
     parser.add_argument("--scratch", type=Path, help="where to write; default: beside CHECKPOINT")
     parser.add_argument("--run", action="store_true", help="run a full and a cached step, too")

@@ -3,7 +3,7 @@
     python scripts/bench_operators.py build/fp32 build/int8 --threads 1
 
 Two steps are run, artifacts in turn: a full pass of `--rows` rows, and `--fed` rows over a cache of
-the others; head and evidence are wanted for `--fed` rows. Inputs are random. Times are medians,
+the others; head and evidence are wanted for `--fed` rows. Tokens are random. Times are medians,
 ratios those of the first artifact over each, in the median of all turns. Operators are those of the
 fastest turn by ONNX Runtime's profiler, in a session of their own, because it costs time itself.
 Standard output gets text, or one JSON document with --json.
@@ -27,7 +27,7 @@ import onnxruntime
 from dawn_runtime import Artifact
 from dawn_runtime.artifact import read_manifest
 from dawn_runtime.cli.common import Parser, count, print_json, run_command
-from dawn_runtime.contract import DRAFT_MASK, ENTROPY_ROWS
+from dawn_runtime.contract import DRAFT_MASK, ENTROPY_ROWS, kv_width
 from dawn_runtime.manifest import Manifest
 
 OUTPUTS = ("tokens", "confidence", "attention")
@@ -44,6 +44,7 @@ def _parser() -> Parser:
     parser.add_argument("artifacts", type=Path, nargs="+", metavar="ARTIFACT")
     parser.add_argument("--rows", type=count, default=256, help="tokens of the sequence")
     parser.add_argument("--fed", type=count, default=32, help="rows of the cached step")
+    parser.add_argument("--cached-only", action="store_true", help="no full pass")
     parser.add_argument("--threads", type=count, default=1)
     parser.add_argument("--repeat", type=count, default=12, help="turns")
     parser.add_argument("--most", type=count, default=12, help="operators shown")
@@ -81,6 +82,8 @@ class Measured:
 def _work(arguments: argparse.Namespace) -> None:
     rows, fed = arguments.rows, min(arguments.fed, arguments.rows)
     steps = {f"{rows} rows": rows, f"{fed} rows, {rows - fed} cached": fed}
+    if arguments.cached_only:
+        del steps[f"{rows} rows"]
     measured = [one for step in steps.items() for one in _measure(*step, arguments)]
     if arguments.json:
         print_json({"threads": arguments.threads, "measured": [asdict(one) for one in measured]})
@@ -107,7 +110,7 @@ def _feeds(manifest: Manifest, fresh: int, cached: int, wanted: int) -> Feeds:
     """Inputs of a step of `fresh` tokens over `cached` ones."""
     dims, random = manifest.dims, np.random.default_rng(0)
     some = np.arange(wanted)[None]
-    past = (1, dims.kv_heads, cached, dims.head_dim)
+    past = (1, dims.kv_heads, cached, kv_width(dims.head_dim, manifest.kv_dtype))
     return {
         "input_ids": random.integers(0, dims.vocab_size, (1, fresh)),
         "position_ids": np.arange(cached, cached + fresh)[None],
@@ -117,7 +120,7 @@ def _feeds(manifest: Manifest, fresh: int, cached: int, wanted: int) -> Feeds:
         **({ENTROPY_ROWS: some[:, :0]} if manifest.step.measures else {}),
         **({DRAFT_MASK: np.zeros((1, fresh), np.bool_)} if manifest.step.drafts else {}),
         **{
-            spec.name: random.standard_normal(past).astype(manifest.kv_dtype)
+            spec.name: np.ones(past, manifest.kv_dtype)
             for spec in manifest.inputs
             if spec.name.startswith("past_")
         },

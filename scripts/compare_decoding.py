@@ -6,7 +6,8 @@
 Every combination answers the same items. A line of the table is one combination: the mean accuracy
 over the tasks, runs of the engine, positions fed, of how many of them the head was computed, and
 milliseconds an item, and the task that lost most against the cache `none` under the same policy and
-window, in points (`none` has to be listed first). Guards of --guard are around every policy. With
+window, in points (`none` has to be listed first). `changed` is the percentage of answers with
+other tokens than those of the first artifact. Guards of --guard are around every policy. With
 --tasks-too there is a line for each task besides. Standard output gets the table, or one JSON
 document with --json.
 """
@@ -15,9 +16,10 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import operator
 import statistics
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from dawn_runtime import Decoder
@@ -30,7 +32,8 @@ from held_out import add_item_flags, answer
 EXACT = "none"
 HEAD = (
     f"{'artifact':<12}{'policy':<14}{'window':<16}{'cache':<48}{'exact %':>8}"
-    f"{'forwards':>9}{'rows fed':>9}{'heads':>7}{'ms/item':>9}  most lost against {EXACT}"
+    f"{'forwards':>9}{'rows fed':>9}{'heads':>7}{'ms/item':>9}{'changed':>9}"
+    f"  most lost against {EXACT}"
 )
 
 
@@ -57,6 +60,7 @@ class Score:
         rows_fed: positions fed.
         head_rows: of how many the head was computed.
         seconds: wall time, that of a batch shared by its items.
+        changed: answers with other tokens than the first artifact gives, in percent.
     """
 
     combination: Combination
@@ -66,6 +70,11 @@ class Score:
     rows_fed: float
     head_rows: float
     seconds: float
+    changed: float
+
+
+Tokens = dict[tuple[Combination, str], list[tuple[int, ...]]]
+"""Combination without its artifact, and task -> tokens of the answers."""
 
 
 def main() -> int:
@@ -88,6 +97,7 @@ def _parser() -> Parser:
 def _work(arguments: argparse.Namespace) -> None:
     table = sys.stderr if arguments.json else sys.stdout
     scores: list[Score] = []
+    first: Tokens = {}
     guard = tuple(arguments.guard or ())
     _check(arguments, guard)
     print(*(f"guard {one}" for one in guard), HEAD, sep="\n", file=table)
@@ -97,7 +107,7 @@ def _work(arguments: argparse.Namespace) -> None:
                 arguments.policies, arguments.windows, arguments.caches
             ):
                 combination = Combination(artifact.name, policy, window, cache, guard)
-                found = [_score(decoder, combination, t, arguments) for t in arguments.tasks]
+                found = [_score(decoder, combination, t, arguments, first) for t in arguments.tasks]
                 scores += found
                 lines = [_summary(found, scores)]
                 lines += map(_task_line, found) if arguments.tasks_too else []
@@ -116,7 +126,11 @@ def _check(arguments: argparse.Namespace, guard: tuple[str, ...]) -> None:
 
 
 def _score(
-    decoder: Decoder, combination: Combination, task: str, arguments: argparse.Namespace
+    decoder: Decoder,
+    combination: Combination,
+    task: str,
+    arguments: argparse.Namespace,
+    first: Tokens,
 ) -> Score:
     made_of_blocks = not combination.window.startswith("single")
     settings: Settings = {
@@ -128,6 +142,8 @@ def _score(
         "block_length": arguments.block_length if made_of_blocks else None,
     }
     answers = answer(decoder, task, arguments, settings)
+    tokens = [tuple(result.tokens.tolist()) for result in answers.results]
+    expected = first.setdefault((replace(combination, artifact=""), task), tokens)
     return Score(
         combination=combination,
         task=task,
@@ -136,6 +152,7 @@ def _score(
         rows_fed=statistics.mean(result.rows_fed for result in answers.results),
         head_rows=statistics.mean(result.head_rows for result in answers.results),
         seconds=answers.seconds / len(answers.results),
+        changed=100 * statistics.mean(map(operator.ne, tokens, expected)),
     )
 
 
@@ -145,7 +162,8 @@ def _summary(found: list[Score], scores: list[Score]) -> str:
         f"{_names(found[0].combination)}{_mean(found, 'percent'):>8.1f}"
         f"{_mean(found, 'forwards'):>9.1f}{_mean(found, 'rows_fed'):>9.0f}"
         f"{_mean(found, 'head_rows'):>7.0f}"
-        f"{1e3 * _mean(found, 'seconds'):>9.1f}  {_most_lost(found, scores)}"
+        f"{1e3 * _mean(found, 'seconds'):>9.1f}{_mean(found, 'changed'):>9.1f}"
+        f"  {_most_lost(found, scores)}"
     )
 
 
@@ -153,6 +171,7 @@ def _task_line(score: Score) -> str:
     return (
         f"{'  ' + score.task:<90}{score.percent:>8.1f}{score.forwards:>9.1f}"
         f"{score.rows_fed:>9.0f}{score.head_rows:>7.0f}{1e3 * score.seconds:>9.1f}"
+        f"{score.changed:>9.1f}"
     )
 
 

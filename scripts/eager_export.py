@@ -15,14 +15,14 @@ import torch
 
 from dawn_export.dtypes import TORCH_DTYPES
 from dawn_models import Checkpoint, load_transformer
-from dawn_runtime.contract import kv_dtype
+from dawn_runtime.contract import activation_dtype
 
 
 def main(checkpoint: str, precision: str, output: str) -> int:
     """Load, export, save."""
     folder = Path(output)
     folder.mkdir()
-    model = load_transformer(Checkpoint.open(checkpoint), TORCH_DTYPES[kv_dtype(precision)])
+    model = load_transformer(Checkpoint.open(checkpoint), TORCH_DTYPES[activation_dtype(precision)])
     ids = torch.zeros(2, 5, dtype=torch.int64)
     axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("tokens")}
     with warnings.catch_warnings():

@@ -61,14 +61,15 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 
 @pytest.fixture(scope="session")
 def exported_family(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """Returns the artifact of a checkpoint of `support.golden_families`: (name, precision)."""
+    """Returns the artifact of a checkpoint of `support.golden_families`: (name, precision, kv)."""
     from support.golden_families import TOLD, folder_of
 
     shared = _shared_folder(tmp_path_factory)
 
-    def artifact(name: str, precision: str = "fp32") -> Path:
-        folder = shared / (name if precision == "fp32" else f"{name}-{precision}")
-        return _once(folder_of(name), folder, "fused", precision, 3, TOLD[name])
+    def artifact(name: str, precision: str = "fp32", kv: str = "float") -> Path:
+        words = [name, *{precision, kv}.difference(("fp32", "float"))]
+        folder = shared / "-".join(words)
+        return _once(folder_of(name), folder, "fused", precision, 3, TOLD[name], kv)
 
     return artifact
 
@@ -119,6 +120,7 @@ def _once(
     precision: str,
     evidence_layers: int = 4,
     told: Any = None,
+    kv: str = "float",
 ) -> Path:
     """Exports a checkpoint unless a worker has done so."""
     from dawn_export import ExportOptions, export
@@ -127,7 +129,7 @@ def _once(
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
             options = ExportOptions(
-                dialect=dialect, precision=precision, evidence_layers=evidence_layers
+                dialect=dialect, precision=precision, evidence_layers=evidence_layers, kv=kv
             )
             export(checkpoint, folder, options, told=told)
     return folder

@@ -77,6 +77,6 @@ class TorchEngine:
         info, weight = self._info, self._weight
         past = [self._tensor(array).to(weight.dtype) for array in inputs.past]
         if not past:
-            shape = (len(inputs.input_ids), info.kv_heads, 0, info.head_dim)
+            shape = (len(inputs.input_ids), info.kv_heads, 0, info.kv_width)
             past = [weight.new_zeros(shape)] * (2 * info.layers)
         return [KeyValue(*pair) for pair in zip(past[::2], past[1::2], strict=True)]

@@ -22,12 +22,13 @@ from dawn_export.tensorrt.flags import add_flags, check_flags, work_on_plan
 from dawn_export.told import FLAGS, add_told_flags, told_of
 from dawn_runtime.cli.common import Parser, place, print_json, run_command
 from dawn_runtime.cli.standard import say
-from dawn_runtime.contract import DIALECTS, PRECISIONS, TARGETS
+from dawn_runtime.contract import DIALECTS, KV_KINDS, PRECISIONS, TARGETS
 from dawn_runtime.errors import OptionError
 
 _EXPORTING = (
     *("revision", "output", "precision", "dialect", "evidence_layers", "context_length"),
-    *("allow_overflow", "calibration", "static_down_proj", "int4_block", "verify", "force"),
+    *("allow_overflow", "calibration", "static_down_proj", "int4_block", "kv"),
+    *("verify", "force"),
     *FLAGS,
 )
 """Names of the flags that say how a checkpoint becomes an artifact."""
@@ -107,6 +108,13 @@ def _parser() -> Parser:
         "larger and slower; default: 128 with --target tensorrt, else 32",
     )
     parser.add_argument(
+        "--kv",
+        choices=KV_KINDS,
+        default="float",
+        help="what keys and values are kept as: the type of the activations, or 8 bits; default: "
+        "%(default)s",
+    )
+    parser.add_argument(
         "--verify",
         nargs="?",
         choices=VERIFY_MODES,
@@ -160,6 +168,7 @@ def _export(args: argparse.Namespace) -> ExportReport:
         calibration=None if args.calibration is None else read_calibration(args.calibration),
         static_down_proj=args.static_down_proj,
         int4_block=args.int4_block,
+        kv=args.kv,
     )
     try:
         return export(

@@ -65,6 +65,7 @@ def describe(
         precision=options.precision,
         activations=options.scheme.activations,
         target=options.target,
+        kv=options.kv,
         graphs=graphs,
         decoding=_decoding(checkpoint),
         attention=Attention(**asdict(config.attention)),

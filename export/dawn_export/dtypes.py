@@ -14,6 +14,7 @@ TORCH_DTYPES: Final[Mapping[str, torch.dtype]] = {
     "float32": torch.float32,
     "float16": torch.float16,
     "bfloat16": torch.bfloat16,
+    "uint8": torch.uint8,
 }
 """Name -> torch's type."""
 
@@ -23,5 +24,6 @@ ONNX_DTYPES: Final[Mapping[str, ir.DataType]] = {
     "float32": ir.DataType.FLOAT,
     "float16": ir.DataType.FLOAT16,
     "bfloat16": ir.DataType.BFLOAT16,
+    "uint8": ir.DataType.UINT8,
 }
 """Name -> ONNX's type."""

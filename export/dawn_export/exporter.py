@@ -153,7 +153,7 @@ def _write_graph(
     weights = write_weights(
         graph.weights,
         checkpoint,
-        contract.kv_dtype(options.scheme.activations),
+        contract.activation_dtype(options.scheme.activations),
         folder / names.data,
         factors=folded(options.calibration, checkpoint.config),
         allow_overflow=options.allow_overflow,

@@ -10,7 +10,7 @@ from dawn_export.quantization.calibration_file import Calibration
 from dawn_export.quantization.schemes import SCHEMES, Scheme
 from dawn_models import ModelConfig
 from dawn_runtime.checks import LARGEST_INTEGER, is_integer, shown
-from dawn_runtime.contract import DIALECTS, PRECISIONS, TARGETS
+from dawn_runtime.contract import DIALECTS, KV_KINDS, PRECISIONS, TARGETS
 from dawn_runtime.errors import OptionError
 
 TARGET_PRECISIONS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -62,6 +62,8 @@ class ExportOptions:
             outliers make that the weak spot of static INT8.
         int4_block: Input channels that share a scale at 4 bits, one of `INT4_BLOCKS`; None takes
             the scheme's. Smaller blocks are more exact, larger and slower.
+        kv: What keys and values are kept as, `float` or `int8`: half the bytes of FP16, see
+            `dawn_export.graph.packed_keys`.
 
     Raises:
         OptionError: A value is not one of the known ones, or the target cannot run the precision.
@@ -76,10 +78,12 @@ class ExportOptions:
     calibration: Calibration | None = None
     static_down_proj: bool = False
     int4_block: int | None = None
+    kv: str = "float"
 
     def __post_init__(self) -> None:
         _check("target", self.target, TARGETS)
         _check("precision", self.precision, PRECISIONS)
+        _check("kv", self.kv, KV_KINDS)
         if self.dialect is not None:
             _check("dialect", self.dialect, DIALECTS)
         set_positive(self, "evidence_layers", optional=("context_length",))

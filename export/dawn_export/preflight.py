@@ -43,7 +43,7 @@ def _stored_bytes(
     config: ModelConfig, options: ExportOptions, parameter: str, shape: tuple[int, ...]
 ) -> int:
     """Bytes of one parameter: numbers of the activations' type, or integers and their scales."""
-    item = TORCH_DTYPES[contract.kv_dtype(options.scheme.activations)].itemsize
+    item = TORCH_DTYPES[contract.activation_dtype(options.scheme.activations)].itemsize
     values = math.prod(shape)
     product = options.scheme.product(parameter, config)
     if len(shape) == 1 or product.plain:

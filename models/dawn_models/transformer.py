@@ -6,7 +6,8 @@ contract; exporting it gives the graph whose inputs and outputs the runtime know
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +40,8 @@ class StepResult(NamedTuple):
         logits: float32 [B, R, V], minus infinity for the mask and what else is never predicted.
         entropy: float32 [B, E], of the model's own distributions, where it was asked for; in nats.
         margin: float32 [B, R], how far the second best logit is below the best.
-        present: keys and values of the S fed tokens alone, one entry a layer.
+        present: keys and values of the S fed tokens alone, one entry a layer, as a cache keeps
+            them.
     """
 
     tokens: Tensor
@@ -49,6 +51,28 @@ class StepResult(NamedTuple):
     entropy: Tensor
     margin: Tensor
     present: list[KeyValue]
+
+
+class Joining(Protocol):
+    """How a layer puts cached keys and values before those of the fed rows."""
+
+    def __call__(self, past: KeyValue | None, new: KeyValue) -> tuple[KeyValue, KeyValue]:
+        """Join the two.
+
+        Args:
+            past: what was returned for the cache before; None is P = 0.
+            new: rotated keys and values of the S rows.
+
+        Returns:
+            What a cache keeps of the S rows; what attention reads, each [B, Hkv, P + S, D].
+        """
+
+
+def joined(past: KeyValue | None, new: KeyValue) -> tuple[KeyValue, KeyValue]:
+    """Keep keys and values as they are; see `Joining`."""
+    if past is None:
+        return new, new
+    return new, KeyValue(*(torch.cat(pair, dim=2) for pair in zip(past, new, strict=True)))
 
 
 class RMSNorm(nn.Module):
@@ -94,7 +118,7 @@ class LayerResult(NamedTuple):
 
     Attributes:
         x: [B, S, hidden], the new residual stream.
-        new: rotated keys and values of the S rows alone.
+        new: keys (rotated) and values of the S rows alone, as a cache keeps them.
         query: [B, H, S, D], rotated queries.
         keys: [B, Hkv, P + S, D], rotated keys, cached ones first.
     """
@@ -126,9 +150,10 @@ class Layer(nn.Module):
     up_proj: nn.Linear
     down_proj: nn.Linear
 
-    def __init__(self, config: ModelConfig, kind: LayerKind) -> None:
+    def __init__(self, config: ModelConfig, kind: LayerKind, join: Joining = joined) -> None:
         super().__init__()
         self.config = config
+        self.join = join
         for part in layer_parts(config, kind):
             self.add_module(part.name, _module(part, config.norm_eps))
         if not kind.qk_norm:
@@ -148,7 +173,7 @@ class Layer(nn.Module):
             x: [B, S, hidden], the residual stream.
             rotation: rotary angles of the S rows.
             mask: bool [B, 1, S, P + S], True where the query may look; None is everywhere.
-            past: cached keys and values; None is P = 0.
+            past: cached keys and values, as in `LayerResult.new`; None is P = 0.
             drafts: bool [B, S], the rows that the adapter is added to; None is none.
         """
         y = self.attention_norm(x)
@@ -157,11 +182,7 @@ class Layer(nn.Module):
             rotation.apply(self.k_norm(self._heads(self.k_proj(y), self.config.num_kv_heads))),
             self._heads(self.v_proj(y), self.config.num_kv_heads),
         )
-        keys, values = (
-            new
-            if past is None
-            else (torch.cat(pair, dim=2) for pair in zip(past, new, strict=True))
-        )
+        kept, (keys, values) = self.join(past, new)
         grouped = self.config.num_kv_heads != self.config.num_heads
         attended = F.scaled_dot_product_attention(
             query, keys, values, attn_mask=mask, enable_gqa=grouped
@@ -169,7 +190,7 @@ class Layer(nn.Module):
         x = x + self._projected(attended.transpose(1, 2).flatten(2), drafts)
         y = self.mlp_norm(x)
         x = x + self.down_proj(F.silu(self.gate_proj(y)) * self.up_proj(y))
-        return LayerResult(x, new, query, keys)
+        return LayerResult(x, kept, query, keys)
 
     def _projected(self, attended: Tensor, drafts: Tensor | None) -> Tensor:
         """[B, S, query_size] -> [B, S, hidden]; exactly o_proj in rows without the adapter."""
@@ -223,13 +244,16 @@ class Transformer(nn.Module):
 
     Args:
         config: its geometry and switches.
+        join: how layers keep keys and values.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, join: Joining = joined) -> None:
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.layers = nn.ModuleList(Layer(config, config.kind(i)) for i in range(config.num_layers))
+        self.layers = nn.ModuleList(
+            Layer(config, config.kind(i), join) for i in range(config.num_layers)
+        )
         self.norm = RMSNorm(config.hidden_size, config.norm_eps)
         self.head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         if config.tied_head:
@@ -276,7 +300,7 @@ class Transformer(nn.Module):
         logit_rows: Tensor,
         attention_rows: Tensor,
         entropy_rows: Tensor,
-        past: list[KeyValue],
+        past: Sequence[KeyValue | None],
         evidence_layers: int,
         draft_mask: Tensor | None = None,
     ) -> StepResult:
@@ -289,7 +313,7 @@ class Transformer(nn.Module):
             logit_rows: int64 [B, R], fed rows for which the head is computed.
             attention_rows: int64 [B, Q], fed rows whose attention is wanted.
             entropy_rows: int64 [B, E], which of the R predictions the entropy is wanted of.
-            past: cached keys and values, one entry a layer, P may be 0.
+            past: cached keys and values, one entry a layer, P may be 0; None is P = 0.
             evidence_layers: how many of the last layers the attention is the mean of.
             draft_mask: bool [B, S], rows to which the adapter for drafts is added; None is none.
         """

@@ -1,9 +1,9 @@
 """The step contract: inputs and outputs of the one graph that every engine runs.
 
 B rows of a batch, S tokens fed in this step, P cached keys, R head rows, Q evidence rows, E rows
-of entropy, V vocabulary, Hkv key/value heads, D width of a head, i a layer. One graph serves the
-full pass (P = 0) and the cached pass (P > 0), steps that predict (R > 0) and steps that only make
-keys (R = 0).
+of entropy, V vocabulary, Hkv key/value heads, D elements that a head keeps of a token (`kv_width`),
+i a layer. One graph serves the full pass (P = 0) and the cached pass (P > 0), steps that predict
+(R > 0) and steps that only make keys (R = 0).
 
 =================  ========================  ====================================================
 input              type, shape               meaning
@@ -41,9 +41,14 @@ probability: the model's own distribution, which published thresholds were set o
 Graphs from before version 3 of the manifest bar the mask from `tokens` at most, and lack
 `entropy_rows`, `entropy` and `margin`, as those for TensorRT do.
 
-Keys and values are interleaved by layer: key.0, value.0, key.1, value.1, ... The kv dtype follows
-the activations of the artifact (`KV_DTYPES`), whatever its weights are stored as; ids and evidence
-keep their types in every artifact.
+Keys and values are interleaved by layer: key.0, value.0, key.1, value.1, ... Kept as `float` they
+have the dtype of the activations (`ACTIVATION_DTYPES`), whatever weights are stored as, and D is
+the width of a head. Kept as `int8` they are uint8, and a row of D holds
+
+    a byte for each number, two for the scale of each group of 32 channels, up to 3 of no meaning
+
+which the graph alone writes and reads (`dawn_export.graph.packed_keys`); all others move rows.
+Ids and evidence keep their types in every artifact.
 """
 
 from dataclasses import dataclass
@@ -66,8 +71,8 @@ what one without the adapter does, to the last bit."""
 MEASURES: Final = ("entropy", "margin")
 """Outputs that not every graph has."""
 
-KV_DTYPES: Final = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
-"""Activations of an artifact -> their dtype, and that of its cached keys and values.
+ACTIVATION_DTYPES: Final = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+"""Activations of an artifact -> their dtype.
 
 NumPy has no bfloat16, and neither ONNX Runtime's CPU provider nor its Python arrays do: artifacts
 with activations `bf16` are for engines that keep keys and values on a GPU. The CPU engine refuses
@@ -78,6 +83,19 @@ PRECISIONS: Final = ("fp32", "fp16", "bf16", "int8", "int8-weights", "int4", "in
 """What weights are stored as, and products computed in. The first three name the activations too;
 `int8` rounds what products read, `int8-weights` and `int4` widen weights before they multiply,
 `int4-int8` does the first in the projections of the attention and the second in the MLP."""
+
+KV_KINDS: Final = ("float", "int8")
+"""What keys and values are kept as: in the type of the activations, or in bytes with scales."""
+
+KV_PACKED: Final = "uint8"
+"""Their dtype if they are kept as `int8`: the one type of a byte that TensorRT lets in and out of a
+network without a scale that is known beforehand."""
+
+KV_GROUP: Final = 32
+"""Channels of a head that share a scale if keys are kept as `int8`, where a head is a multiple."""
+
+_KV_WORD: Final = 4
+"""Bytes that what a head keeps is a multiple of: what the kernels on a GPU copy at a time."""
 
 TARGETS: Final = ("cpu", "cuda", "tensorrt")
 """What an artifact can be made for: providers of ONNX Runtime, and TensorRT."""
@@ -92,7 +110,8 @@ class TensorSpec:
 
     Attributes:
         name: Name of the value in the graph.
-        dtype: NumPy name of the element type: `int64`, `bool`, `float32`, `float16`; or `bfloat16`.
+        dtype: NumPy name of the element type: `int64`, `bool`, `float32`, `float16`, `uint8`; or
+            `bfloat16`.
         shape: Fixed sizes and names of dynamic axes, outermost first.
     """
 
@@ -101,17 +120,53 @@ class TensorSpec:
     shape: tuple[Dim, ...]
 
 
-def kv_dtype(activations: str) -> str:
-    """Returns the dtype of activations, and of cached keys and values.
+def activation_dtype(activations: str) -> str:
+    """Returns the dtype of activations.
 
     Raises:
         OptionError: The activations are none that this version writes or reads.
     """
     try:
-        return KV_DTYPES[activations]
+        return ACTIVATION_DTYPES[activations]
     except KeyError:
-        known = ", ".join(KV_DTYPES)
+        known = ", ".join(ACTIVATION_DTYPES)
         raise OptionError(f"activations {activations!r} are unknown; use one of: {known}") from None
+
+
+def kv_dtype(activations: str, kind: str) -> str:
+    """Returns the dtype of cached keys and values.
+
+    Args:
+        activations: Activations of the artifact, a key of `ACTIVATION_DTYPES`.
+        kind: One of `KV_KINDS`.
+
+    Raises:
+        OptionError: The activations are none that this version writes or reads.
+    """
+    return KV_PACKED if kind == "int8" else activation_dtype(activations)
+
+
+def kv_kind(kv_dtype: str) -> str:
+    """Returns the one of `KV_KINDS` whose keys and values have a dtype."""
+    return "int8" if kv_dtype == KV_PACKED else "float"
+
+
+def kv_groups(head_dim: int) -> int:
+    """Returns how many groups of channels of a head have a scale of their own in `int8`."""
+    return 1 if head_dim % KV_GROUP else head_dim // KV_GROUP
+
+
+def kv_width(head_dim: int, kv_dtype: str) -> int:
+    """Returns D, the elements that a head keeps of a token, of the key and of the value each.
+
+    Args:
+        head_dim: Width of one head.
+        kv_dtype: Element type of cached keys and values.
+    """
+    if kv_kind(kv_dtype) == "float":
+        return head_dim
+    used = head_dim + 2 * kv_groups(head_dim)
+    return -(-used // _KV_WORD) * _KV_WORD
 
 
 @lru_cache(maxsize=16)  # engines ask in every step
@@ -134,7 +189,7 @@ def input_specs(
         measures: Whether the graph has `MEASURES`.
         drafts: Whether it has `DRAFT_MASK`.
     """
-    past = (kv_dtype, ("B", kv_heads, "P", head_dim))
+    past = (kv_dtype, ("B", kv_heads, "P", kv_width(head_dim, kv_dtype)))
     return (
         TensorSpec("input_ids", "int64", ("B", "S")),
         TensorSpec("position_ids", "int64", ("B", "S")),
@@ -166,7 +221,7 @@ def output_specs(
         vocab_size: Number of rows of the head.
         measures: Whether the graph has `MEASURES`.
     """
-    present = (kv_dtype, ("B", kv_heads, "S", head_dim))
+    present = (kv_dtype, ("B", kv_heads, "S", kv_width(head_dim, kv_dtype)))
     measured = [
         TensorSpec("entropy", "float32", ("B", "E")),
         TensorSpec("margin", "float32", ("B", "R")),

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from dawn_runtime import contract
 from dawn_runtime.manifest import Manifest
 from dawn_runtime.threads import Threads
 
@@ -43,6 +44,11 @@ class EngineInfo:
     measures: bool = False
     drafts: bool = False
     least_rows: int = 1
+
+    @property
+    def kv_width(self) -> int:
+        """Elements that a head keeps of a token, of the key and of the value each."""
+        return contract.kv_width(self.head_dim, self.kv_dtype)
 
 
 def info_of(name: str, manifest: Manifest) -> EngineInfo:

@@ -74,7 +74,7 @@ TEMPLATE_FILE: Final = "chat_template.jinja"
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_INTEGERS = tuple(name for name in contract.PRECISIONS if name not in contract.KV_DTYPES)
+_INTEGERS = tuple(name for name in contract.PRECISIONS if name not in contract.ACTIVATION_DTYPES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class Manifest:
         dialect: `portable` or `fused`.
         opset: ONNX opset of the graph.
         precision: What weights are stored as, one of `dawn_runtime.contract.PRECISIONS`.
-        activations: Type of activations, keys and values: `fp32`, `fp16` or `bf16`. Files of
+        activations: Type of activations: `fp32`, `fp16` or `bf16`. Files of
             version 1 lack it: there it is the precision.
         decoding: Defaults for decoding.
         files: Name -> size and hash of every other file of the folder.
@@ -101,6 +101,8 @@ class Manifest:
             a local folder.
         attention: What the model was trained to see; absent from the file if that is everything,
             so that versions before this was recorded read such files, and refuse others.
+        kv: What keys and values are kept as, one of `dawn_runtime.contract.KV_KINDS`; the file
+            tells it by its `kv_dtype`.
         dawn_edge_version: Version of the toolkit that wrote the artifact.
         format_version: Version of this file format.
 
@@ -123,6 +125,7 @@ class Manifest:
     target: str | None = None
     origin: Origin | None = None
     attention: Attention = field(default_factory=Attention)
+    kv: str = "float"
     dawn_edge_version: str = __version__
     format_version: int = FORMAT_VERSION
 
@@ -132,9 +135,14 @@ class Manifest:
                 raise ArtifactError(f"{MANIFEST_FILE}: field {name!r} is invalid; {expected}")
 
     @property
+    def activation_dtype(self) -> str:
+        """NumPy name of the element type of activations."""
+        return contract.activation_dtype(self.activations)
+
+    @property
     def kv_dtype(self) -> str:
         """NumPy name of the element type of cached keys and values."""
-        return contract.kv_dtype(self.activations)
+        return contract.kv_dtype(self.activations, self.kv)
 
     @property
     def step(self) -> Graph:
@@ -243,6 +251,7 @@ class Manifest:
             target=root.text("target") if has_target else None,
             origin=Origin.read(root.nested("origin")) if has_origin else None,
             attention=Attention.read(root.nested("attention")) if has_attention else Attention(),
+            kv=contract.kv_kind(root.text("kv_dtype")),
             dawn_edge_version=root.text("dawn_edge_version"),
             # What is read is of this version from now on.
             format_version=FORMAT_VERSION,
@@ -316,10 +325,12 @@ def _rules(manifest: Manifest) -> list[tuple[str, bool, str]]:
         ),
         (
             "activations",
-            manifest.activations in contract.KV_DTYPES
+            manifest.activations in contract.ACTIVATION_DTYPES
             and manifest.precision in (*_INTEGERS, manifest.activations),
-            f"use one of {list(contract.KV_DTYPES)}, the precision itself where it is one of them",
+            f"use one of {list(contract.ACTIVATION_DTYPES)}, the precision itself where it is one "
+            "of them",
         ),
+        ("kv", manifest.kv in contract.KV_KINDS, f"use one of {contract.KV_KINDS}"),
         ("decoding.block_length", manifest.decoding.block_length >= 1, "expected >= 1"),
         ("decoding.fallback_length", manifest.decoding.fallback_length >= 0, "expected >= 0"),
         ("decoding.max_new_tokens", manifest.decoding.max_new_tokens >= 1, "expected >= 1"),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dawn_runtime import Artifact, Blocks, Dual, NoCache, Single, Threshold
+from dawn_runtime import Artifact, Blocks, Decoder, Dual, NoCache, Single, Threshold
 from dawn_runtime.arrays import BoolArray, IntArray
 from dawn_runtime.decoding import Batch, Causal, Packer, RowState, Scheme
 from dawn_runtime.decoding.schemes import Autoregressive, LinearSpeculation
@@ -18,7 +18,7 @@ from dawn_runtime.decoding.schemes.causal_rows import CausalRows
 from dawn_runtime.engine import Engine, StepInputs, open_engine
 from dawn_runtime.policies import Sdar, Wedlm
 
-ExportedFamily = Callable[[str], Path]
+ExportedFamily = Callable[..., Path]
 MASK = 254
 HALF = Threshold(0.5)
 
@@ -105,12 +105,20 @@ def test_kept_keys_are_those_of_a_prefill(case: str, exported_family: ExportedFa
     assert compared > 40
 
 
-@pytest.mark.parametrize("case", ["wedlm", "sdar", "carried", "over causal text", "speculation"])
+@pytest.mark.parametrize(
+    ("case", "kv"),
+    [
+        *((case, "float") for case in ("wedlm", "sdar", "carried", "over causal text")),
+        *(("speculation", kv) for kv in ("float", "int8")),
+        ("wedlm", "int8"),
+    ],
+)
 def test_with_the_cache_the_answer_is_that_of_computing_everything_anew(
-    case: str, exported_family: ExportedFamily
+    case: str, kv: str, exported_family: ExportedFamily
 ) -> None:
     name, scheme, _, shift = CASES[case]
-    with closing(open_engine(Artifact.open(exported_family(name)), "auto", threads=1)) as engine:
+    artifact = Artifact.open(exported_family(name, kv=kv))
+    with closing(open_engine(artifact, "auto", threads=1)) as engine:
         found = [answer(engine, one, shift) for one in (scheme, replace(scheme, cache=NoCache()))]
     assert found[0].tolist() == found[1].tolist()
 
@@ -123,3 +131,14 @@ def answer(engine: Engine, scheme: Scheme, shift: int) -> IntArray:
     while batch.active:
         batch.step()
     return batch.leave(key).answer
+
+
+def test_an_answer_over_kept_text_in_bytes_is_that_of_reading_it_anew(
+    exported_family: ExportedFamily,
+) -> None:
+    folder, ids = exported_family("wedlm-qwen3", kv="int8"), list(range(40, 60))
+    settings: dict[str, Any] = {"max_new_tokens": 12, "stop_at_eos": False}
+    with Decoder.open(folder, threads=1, prefix_bytes=10**6) as decoder:
+        first, second = (decoder.generate(input_ids=ids, **settings) for _ in range(2))
+    assert (first.reused_tokens, second.reused_tokens) == (0, len(ids))
+    assert first.tokens.tolist() == second.tokens.tolist()

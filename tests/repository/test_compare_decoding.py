@@ -69,7 +69,7 @@ def test_the_task_that_lost_most_is_named() -> None:
     from compare_decoding import Combination, Score, _most_lost
 
     def score(cache: str, task: str, percent: float) -> Score:
-        return Score(Combination("a", "dawn", "blocks", cache), task, percent, 1, 1, 1, 1)
+        return Score(Combination("a", "dawn", "blocks", cache), task, percent, 1, 1, 1, 1, 0)
 
     exact = [score("none", "sort", 90.0), score("none", "sum", 80.0)]
     cached = [score("dual", "sort", 91.0), score("dual", "sum", 78.5)]

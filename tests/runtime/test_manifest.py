@@ -141,7 +141,7 @@ def test_cached_keys_follow_the_activations() -> None:
         replace(fake_manifest(), precision="fp16", activations="fp16").inputs[-1].dtype == "float16"
     )
     with pytest.raises(OptionError, match="activations 'fp7' are unknown; use one of: fp32, fp16"):
-        contract.kv_dtype("fp7")
+        contract.activation_dtype("fp7")
 
 
 def test_newer_format_is_refused_before_anything_else_is_read() -> None:
@@ -195,6 +195,26 @@ def test_a_second_graph_is_kept_as_it_is(document: dict[str, Any]) -> None:
     assert json.loads(manifest.to_json())["graphs"]["vision"] == other
 
 
+def test_what_keys_are_kept_as_is_told_by_their_dtype_and_nothing_else(
+    document: dict[str, Any],
+) -> None:
+    manifest = replace(read(document), kv="int8")
+    written = json.loads(manifest.to_json())
+    assert written["kv_dtype"] == "uint8"
+    assert written.keys() == document.keys(), "older versions refuse the dtype, not a field"
+    past = next(s for s in written["graphs"]["step"]["inputs"] if s["name"] == "past_key.0")
+    width = contract.kv_width(manifest.dims.head_dim, "uint8")
+    assert (past["dtype"], past["shape"][-1]) == ("uint8", width)
+    assert read(written) == manifest
+
+
+def test_keys_are_kept_as_one_of_two_things() -> None:
+    with pytest.raises(
+        ArtifactError, match=r"field 'kv' is invalid; use one of \('float', 'int8'\)"
+    ):
+        replace(fake_manifest(), kv="int4")
+
+
 @pytest.mark.parametrize("precision", ["int8", "int8-weights", "int4"])
 def test_integers_go_with_any_activations(precision: str) -> None:
     manifest = replace(fake_manifest(), precision=precision, activations="fp16")
@@ -224,6 +244,8 @@ def test_integers_go_with_any_activations(precision: str) -> None:
         ("precision", "fp16", "field 'activations' is invalid"),
         ("activations", "int8", "field 'activations' is invalid"),
         ("kv_dtype", "float16", "field 'kv_dtype' is 'float16'; expected 'float32'"),
+        ("kv_dtype", "uint8", "field 'graphs.step.inputs' differs from the step contract"),
+        ("kv_dtype", "int8", "field 'kv_dtype' is 'int8'; expected 'float32'"),
         ("graphs.step.inputs", [], "field 'graphs.step.inputs' differs from the step contract"),
         ("graphs", {}, "field 'graphs' is invalid; expected a graph 'step'"),
         ("graphs.step.file", "../model.onnx", "field 'graphs.step' is invalid; expected two names"),

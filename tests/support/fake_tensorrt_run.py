@@ -200,6 +200,7 @@ _DATA_TYPES = {
     "tensor(float)": "FLOAT",
     "tensor(float16)": "HALF",
     "tensor(bfloat16)": "BF16",
+    "tensor(uint8)": "UINT8",
 }
 
 _TYPES = {
@@ -207,6 +208,7 @@ _TYPES = {
     "tensor(bool)": np.bool_,
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
+    "tensor(uint8)": np.uint8,
 }
 
 

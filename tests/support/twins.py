@@ -22,9 +22,9 @@ class Twins:
 
     def fill(self, rows: list[int], slots: int) -> None:
         fed = int(self.rng.integers(slots, 2 * slots + 1))
-        shape = (len(rows), self.info.kv_heads, fed, self.info.head_dim)
+        shape = (len(rows), self.info.kv_heads, fed, self.info.kv_width)
         present = [
-            self.rng.normal(size=shape).astype(self.info.kv_dtype)
+            (100 + 10 * self.rng.normal(size=shape)).astype(self.info.kv_dtype)
             for _ in range(2 * self.info.layers)
         ]
         copies = [put(self.host, array) for array in present]

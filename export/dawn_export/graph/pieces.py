@@ -20,9 +20,10 @@ import torch
 from torch import Tensor, nn
 
 from dawn_export.dtypes import TORCH_DTYPES
+from dawn_export.graph.packed_keys import JOININGS
 from dawn_models import Attention, KeyValue, LayerKind, ModelConfig, Transformer, parameter_shapes
-from dawn_models.transformer import Evidence, Rotation, mean_attention
-from dawn_runtime.contract import DRAFT_MASK, TensorSpec
+from dawn_models.transformer import Evidence, Joining, Rotation, mean_attention
+from dawn_runtime.contract import DRAFT_MASK, TensorSpec, kv_kind, kv_width
 
 LEFT: Final = ("tokens", "confidence", "attention", "logits", "entropy", "margin")
 """What `leave` computes, in the order of the contract."""
@@ -62,18 +63,19 @@ class Pieces:
     leave: Piece
 
 
-def cut(config: ModelConfig, dtype: str, evidence_layers: int) -> Pieces:
+def cut(config: ModelConfig, dtype: str, evidence_layers: int, kept: str) -> Pieces:
     """Cuts a model into pieces; call it under `FakeTensorMode`, weights then take no memory.
 
     Args:
         config: Geometry of the model.
         dtype: Element type of weights and of the residual stream.
         evidence_layers: How many attentions `leave` takes the mean of.
+        kept: Element type of cached keys and values.
     """
-    model = _weightless(config, TORCH_DTYPES[dtype])
+    model = _weightless(config, TORCH_DTYPES[dtype], JOININGS[kv_kind(kept)])
     return Pieces(
         enter=_enter(model, dtype),
-        layers={kind: _layer(model, i, dtype) for i, kind in enumerate(config.kinds)},
+        layers={kind: _layer(model, i, dtype, kept) for i, kind in enumerate(config.kinds)},
         evidence=_evidence(config, dtype),
         leave=_leave(model, config, dtype, evidence_layers),
     )
@@ -89,11 +91,11 @@ def held_by_graphs(config: ModelConfig) -> ModelConfig:
     )
 
 
-def _weightless(config: ModelConfig, dtype: torch.dtype) -> Transformer:
+def _weightless(config: ModelConfig, dtype: torch.dtype, join: Joining) -> Transformer:
     """A transformer of one layer of each kind, its parameters made by the surrounding fake mode."""
     config = held_by_graphs(config.of_layers(config.kinds))
     with torch.device("meta"):
-        model = Transformer(config)
+        model = Transformer(config, join)
     shapes = parameter_shapes(config)
     weights = {name: torch.empty(shape, dtype=dtype) for name, shape in shapes.items()}
     if config.tied_head:
@@ -112,10 +114,10 @@ def _enter(model: Transformer, dtype: str) -> Piece:
     return Piece(Enter(model), inputs, ("x", "cos", "sin", "seen"), (Enter, model.config, dtype))
 
 
-def _layer(model: Transformer, number: int, dtype: str) -> Piece:
+def _layer(model: Transformer, number: int, dtype: str, kept: str) -> Piece:
     config = model.config
     angle = ("float32", ("B", 1, "S", config.head_dim // 2))
-    past = (dtype, ("B", config.num_kv_heads, "P", config.head_dim))
+    past = (kept, ("B", config.num_kv_heads, "P", kv_width(config.head_dim, kept)))
     inputs = (
         TensorSpec("x", dtype, ("B", "S", config.hidden_size)),
         TensorSpec("cos", *angle),
@@ -126,7 +128,7 @@ def _layer(model: Transformer, number: int, dtype: str) -> Piece:
         *([TensorSpec(DRAFT_MASK, "bool", ("B", "S"))] if config.draft else []),
     )
     outputs = ("x", "present_key", "present_value", "query", "keys")
-    return Piece(RunLayer(model, number), inputs, outputs, (RunLayer, config, number))
+    return Piece(RunLayer(model, number), inputs, outputs, (RunLayer, config, number, kept))
 
 
 def _evidence(config: ModelConfig, dtype: str) -> Piece:

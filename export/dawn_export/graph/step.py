@@ -73,9 +73,10 @@ def build_graph(config: ModelConfig, options: ExportOptions) -> StepGraph:
         OptionError: The options do not fit the model.
     """
     options.check_model(config)
-    dtype = contract.kv_dtype(options.scheme.activations)
+    dtype = contract.activation_dtype(options.scheme.activations)
+    kept = contract.kv_dtype(options.scheme.activations, options.kv)
     with FakeTensorMode():
-        pieces = cut(config, dtype, options.evidence_layers)
+        pieces = cut(config, dtype, options.evidence_layers, kept)
         kinds = config.kinds
         tracing = f"tracing with torch, {{}} of {len(kinds) + 3}: {{}}".format
         with stage("tracing", tracing(1, "embedding and rotary angles")):
@@ -90,12 +91,12 @@ def build_graph(config: ModelConfig, options: ExportOptions) -> StepGraph:
             leave = _leave_part(pieces.leave, options, tied=config.tied_head)
     parts = _Parts(enter, layers, evidence, leave)
     with stage("graph", f"putting the graph of {config.num_layers} layers together"):
-        return _assembled(parts, config, options, dtype)
+        return _assembled(parts, config, options, kept)
 
 
-def _assembled(parts: _Parts, config: ModelConfig, options: ExportOptions, dtype: str) -> StepGraph:
-    """Joins the parts into the graph."""
-    sizes = (config.num_layers, config.num_kv_heads, config.head_dim, dtype)
+def _assembled(parts: _Parts, config: ModelConfig, options: ExportOptions, kept: str) -> StepGraph:
+    """Joins the parts into the graph, whose keys and values have the dtype `kept`."""
+    sizes = (config.num_layers, config.num_kv_heads, config.head_dim, kept)
     measures = options.measures
     drafts = config.draft is not None
     wanted = contract.input_specs(*sizes, measures=measures, drafts=drafts)

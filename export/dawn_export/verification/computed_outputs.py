@@ -43,11 +43,12 @@ import torch
 from numpy.typing import NDArray
 
 from dawn_export.dtypes import TORCH_DTYPES
+from dawn_export.graph.packed_keys import JOININGS, unpacked
 from dawn_export.progress import stage
 from dawn_export.report import Difference
 from dawn_export.verification.readback import read_parameters
 from dawn_export.weights.layout import StoredWeight
-from dawn_models import Checkpoint, KeyValue, Transformer, load_transformer, make_transformer
+from dawn_models import Checkpoint, Transformer, load_transformer, make_transformer
 from dawn_runtime.engine.ort.cpu import OrtEngine
 from dawn_runtime.engine.protocol import StepInputs, StepOutputs
 from dawn_runtime.manifest import Manifest
@@ -144,23 +145,46 @@ def check_parity(
             found = [(case, engine.run(asked(case.inputs))) for case in cases]
         finally:
             engine.close()
-    tolerances = TOLERANCES[manifest.precision]
+    tolerances = tolerances_of(manifest)
     return tuple(
         Difference(case.name, output, largest, tolerances[output])
         for case, outputs in found
-        for output, largest in compare(outputs, case.expected).items()
+        for output, largest in compare(
+            _readable(outputs, manifest), _readable(case.expected, manifest)
+        ).items()
     )
+
+
+def tolerances_of(manifest: Manifest) -> Mapping[str, float]:
+    """Output -> largest difference that is accepted of an artifact.
+
+    A number between two bytes may become either, a step of 1 / 127 in a key: as much as FP16 does.
+    """
+    own = TOLERANCES[manifest.precision]
+    if manifest.kv == "float":
+        return own
+    return {output: max(own[output], least) for output, least in TOLERANCES["fp16"].items()}
+
+
+def _readable(outputs: StepOutputs, manifest: Manifest) -> StepOutputs:
+    """The same with keys and values as numbers, where they are rows of bytes."""
+    if manifest.kv == "float":
+        return outputs
+    width = manifest.dims.head_dim
+    numbers = (unpacked(torch.from_numpy(rows), width).numpy() for rows in outputs.present)
+    return replace(outputs, present=tuple(numbers))
 
 
 def _module(
     graph: Path, manifest: Manifest, checkpoint: Checkpoint, weights: Sequence[StoredWeight]
 ) -> Transformer:
     """The reference; see the module."""
+    join = JOININGS[manifest.kv]
     if all(weight.layout.integers is None for weight in weights):
-        return load_transformer(checkpoint)
-    dtype = TORCH_DTYPES[manifest.kv_dtype]
+        return load_transformer(checkpoint, join=join)
+    dtype = TORCH_DTYPES[manifest.activation_dtype]
     return make_transformer(
-        checkpoint.config, read_parameters(graph, weights, checkpoint.config, dtype)
+        checkpoint.config, read_parameters(graph, weights, checkpoint.config, dtype), join
     )
 
 
@@ -180,10 +204,8 @@ def _reference_cases(model: Transformer, manifest: Manifest) -> tuple[Case, ...]
 def reference(model: Transformer, inputs: StepInputs, evidence_layers: int) -> StepOutputs:
     """Runs the torch module on the inputs of the graph."""
     config = model.config
-    past = [torch.from_numpy(array).float() for array in inputs.past]
-    if not past:
-        empty = torch.zeros(len(inputs.input_ids), config.num_kv_heads, 0, config.head_dim)
-        past = [empty] * (2 * config.num_layers)
+    if inputs.past:
+        raise ValueError("the reference feeds everything; a cache is tried against that")
     with torch.inference_mode():
         result = model.step(
             torch.from_numpy(inputs.input_ids),
@@ -192,7 +214,7 @@ def reference(model: Transformer, inputs: StepInputs, evidence_layers: int) -> S
             torch.from_numpy(inputs.logit_rows),
             torch.from_numpy(inputs.attention_rows),
             torch.arange(inputs.logit_rows.shape[1]).expand(inputs.logit_rows.shape),
-            [KeyValue(*pair) for pair in zip(past[::2], past[1::2], strict=True)],
+            [None] * config.num_layers,
             evidence_layers,
             None if inputs.draft_mask is None else torch.from_numpy(inputs.draft_mask),
         )

@@ -50,7 +50,7 @@ def verify(
         folder / manifest.step.file,
         weights,
         checkpoint,
-        manifest.kv_dtype,
+        manifest.activation_dtype,
         mode,
         folded(options.calibration, checkpoint.config),
     )

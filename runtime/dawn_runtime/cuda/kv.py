@@ -39,10 +39,10 @@ class DeviceKv:
 
     def __init__(self, device: Device, info: EngineInfo, tokens: int) -> None:
         item = item_bytes(info.kv_dtype)
-        width = info.head_dim * item
+        width = info.kv_width * item
         if width % _WORD:
             raise EngineError(
-                f"{info.name}: a head is {info.head_dim} {info.kv_dtype} = {width} bytes wide; "
+                f"{info.name}: a head is {info.kv_width} {info.kv_dtype} = {width} bytes wide; "
                 f"expected a multiple of {_WORD}; use engine='onnxruntime-cpu'"
             )
         self._device, self._info = device, info
@@ -172,5 +172,5 @@ class DeviceKv:
         return [self.rows.index(row) for row in rows]
 
     def _views(self, memory: DeviceArray, rows: int) -> tuple[DeviceArray, ...]:
-        shape = (rows, self._info.kv_heads, self.slots, self._info.head_dim)
+        shape = (rows, self._info.kv_heads, self.slots, self._info.kv_width)
         return tuple(memory.view(shape, skip=part * self._part) for part in range(self._parts))

@@ -29,7 +29,7 @@ class PresentMemory:
     def __init__(self, device: Device, info: EngineInfo, tokens: int) -> None:
         self.tokens = tokens
         self._info = info
-        token = info.kv_heads * info.head_dim * item_bytes(info.kv_dtype)
+        token = info.kv_heads * info.kv_width * item_bytes(info.kv_dtype)
         # What is in front and what is at the back are rounded up each on its own.
         self._part = aligned(tokens * token) + ALIGNMENT
         self._memory = device.allocate((2 * info.layers * self._part,), "uint8")
@@ -56,7 +56,7 @@ class PresentMemory:
             cached: Whether the run is a cached pass.
         """
         info = self._info
-        shape = (batch, info.kv_heads, fed, info.head_dim)
+        shape = (batch, info.kv_heads, fed, info.kv_width)
         size = aligned(prod(shape) * item_bytes(info.kv_dtype))
         begin = self._memory.pointer + (self._part - size if cached else 0)
         return tuple(

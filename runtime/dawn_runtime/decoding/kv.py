@@ -65,13 +65,13 @@ class Kept:
 
 
 def kv_bytes(info: EngineInfo, tokens: int) -> int:
-    """Returns the memory of a `KvStore`: 2 layers kv_heads head_dim itemsize for each token.
+    """Returns the memory of a `KvStore`: 2 layers kv_heads kv_width itemsize for each token.
 
     Args:
         info: The engine whose keys are kept.
         tokens: Number of tokens.
     """
-    per_token = 2 * info.layers * info.kv_heads * info.head_dim * np.dtype(info.kv_dtype).itemsize
+    per_token = 2 * info.layers * info.kv_heads * info.kv_width * np.dtype(info.kv_dtype).itemsize
     return tokens * per_token
 
 
@@ -92,8 +92,8 @@ class KvStore:
     """
 
     def __init__(self, info: EngineInfo, tokens: int) -> None:
-        self._heads, self._width = info.kv_heads, info.head_dim
-        size = tokens * info.kv_heads * info.head_dim
+        self._heads, self._width = info.kv_heads, info.kv_width
+        size = tokens * info.kv_heads * info.kv_width
         self._flat = np.zeros((2 * info.layers, size), dtype=info.kv_dtype)
         self.rows: tuple[int, ...] = ()
         self.slots = 0

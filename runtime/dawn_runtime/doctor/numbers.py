@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from dawn_runtime.contract import KV_DTYPES
+from dawn_runtime.contract import ACTIVATION_DTYPES
 from dawn_runtime.doctor.finding import Finding, level_of
 from dawn_runtime.doctor.providers import short_name
 from dawn_runtime.engine.canary import CANARIES, needed_canaries
@@ -23,7 +23,7 @@ from dawn_runtime.errors import EngineError
 from dawn_runtime.machine.isolated import ask
 from dawn_runtime.machine.providers import CPU, OnnxRuntime
 
-_TRIED: Final = {CPU: ACTIVATIONS, CUDA_PROVIDER: tuple(KV_DTYPES)}
+_TRIED: Final = {CPU: ACTIVATIONS, CUDA_PROVIDER: tuple(ACTIVATION_DTYPES)}
 """Provider that an engine of ours runs on -> activations that it can have there."""
 
 

@@ -179,7 +179,7 @@ def check_present(info: EngineInfo, inputs: StepInputs, present: Sequence[Any]) 
         EngineError: There are others.
     """
     batch, fed = inputs.input_ids.shape
-    shape = (batch, info.kv_heads, fed, info.head_dim)
+    shape = (batch, info.kv_heads, fed, info.kv_width)
     if len(present) != 2 * info.layers:
         raise EngineError(
             f"{info.name}: got {len(present)} keys and values; expected "

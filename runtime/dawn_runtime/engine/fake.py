@@ -196,7 +196,7 @@ class FakeEngine:
     def _present(self, inputs: StepInputs) -> tuple[KvArray, ...]:
         info = self._info
         batch, fed = inputs.input_ids.shape
-        keys = np.zeros((batch, info.kv_heads, fed, info.head_dim), dtype=np.float32)
+        keys = np.zeros((batch, info.kv_heads, fed, info.kv_width), dtype=np.float32)
         keys[..., 0] = inputs.input_ids[:, None]
         keys[..., 1] = inputs.position_ids[:, None]
         return (keys, keys) * info.layers

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from dawn_runtime.contract import KV_DTYPES
+from dawn_runtime.contract import ACTIVATION_DTYPES
 from dawn_runtime.manifest import Manifest
 
 CPU_ONLY: Final = ("DynamicQuantizeMatMul", "MatMulIntegerToFloat", "DynamicQuantizeLinear")
@@ -71,7 +71,7 @@ def belongs_on_cpu(manifest: Manifest, graph: Path) -> bool:
         manifest: Of the artifact.
         graph: Its `model.onnx`.
     """
-    integers = manifest.precision not in KV_DTYPES
+    integers = manifest.precision not in ACTIVATION_DTYPES
     return (manifest.target == "cpu" and integers) or bool(cpu_only_in(graph))
 
 

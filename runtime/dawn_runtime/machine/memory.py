@@ -5,9 +5,10 @@ and widen 16-bit weights when they are loaded; those of the artifact's activatio
 
     weights      size of model.onnx.data * bytes / bytes of the activations; integers stay as they
                  are
-    cache        2 * layers * kv_heads * head_dim * B * L * bytes of the activations; on a GPU twice
-                 that, the kept keys and values and what a step returns of them, and three times
-                 for several rows, which part ways: the third is what they are moved into
+    cache        2 * layers * kv_heads * head_dim * B * L * bytes of the activations; with keys kept
+                 as int8 `contract.kv_width` bytes for each head; on a GPU twice that, the kept keys
+                 and values and what a step returns of them, and three times for several rows, which
+                 part ways: the third is what they are moved into
     activations  B * L * (4 * hidden + 3 * mlp) * bytes    residual stream, q/k/v; gate, up, product
                  + 2 * B * heads * L * L * bytes           scores of one layer and their softmax
                  + 2 * B * R * vocabulary * 4              logits of the R rows of a block, softmax
@@ -22,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from dawn_runtime import contract
 from dawn_runtime.manifest import Manifest
 
 ACTIVATION_BYTES: Final = {"fp32": 4, "fp16": 2, "bf16": 2}
@@ -74,7 +76,9 @@ def need(manifest: Manifest, length: int, batch: int, *, on_gpu: bool) -> Need:
     weights = manifest.files[data].size if data in manifest.files else 0
     rows = batch * min(length, manifest.decoding.block_length)
     stream = batch * length * dims.hidden * (4 + 3 * MLP_WIDTH) * width
-    kept = 2 * dims.layers * dims.kv_heads * dims.head_dim * batch * length * stored
+    head = contract.kv_width(dims.head_dim, manifest.kv_dtype)
+    kept = 2 * dims.layers * dims.kv_heads * head * batch * length
+    kept *= 1 if manifest.kv == "int8" else stored
     scores = 2 * batch * dims.heads * length * length * width
     return Need(
         weights=weights * width // stored if manifest.precision in ACTIVATION_BYTES else weights,

@@ -166,9 +166,9 @@ def test_matrices_are_stored_as_products_read_them(
     data = (folder / WEIGHTS_FILE).read_bytes()
     for tensor in filter(is_external, model.graph.initializer):
         offset, length = (int(place(tensor)[key]) for key in ("offset", "length"))
-        found = np.frombuffer(data[offset : offset + length], manifest.kv_dtype)
+        found = np.frombuffer(data[offset : offset + length], manifest.activation_dtype)
         parts = [checkpoint.tensor(name).float().numpy() for name in members(tensor.name)]
-        source = np.concatenate(parts).astype(manifest.kv_dtype)
+        source = np.concatenate(parts).astype(manifest.activation_dtype)
         if source.ndim == 2 and tensor.name != "embedding.weight":
             source = source.T
         np.testing.assert_array_equal(found.reshape(tensor.dims), source, err_msg=tensor.name)

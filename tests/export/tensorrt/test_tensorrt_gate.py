@@ -156,6 +156,19 @@ def test_small_blocks_of_int4_are_built(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+@pytest.mark.parametrize(("dialect", "precision"), [("portable", "fp16"), ("fused", "bf16")])
+def test_keys_in_bytes_are_parsed_and_built(tmp_path: Path, dialect: str, precision: str) -> None:
+    checkpoint = write_checkpoint(tmp_path / "dream", "dream", **WIDE["dream"])
+    options = ExportOptions("tensorrt", precision, dialect, evidence_layers=2, kv="int8")
+    export(checkpoint, tmp_path / "out", options)
+    done = gate(tmp_path / "out")
+    assert done.returncode == 0, done.stderr[-2000:]
+    if dialect == "portable":
+        used = operators(tmp_path / "out" / "model.onnx")
+        assert_read_by_10_3(used, precision, precision)
+        assert "UINT8" in listed()["Cast"], "what bytes are turned into numbers by, and back"
+
+
 def test_the_gate_stays_shut_for_a_graph_that_the_parser_does_not_know(
     made: Made, tmp_path: Path
 ) -> None:

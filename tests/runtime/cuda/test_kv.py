@@ -15,7 +15,7 @@ from support.host_device import HostDevice, get, put
 from support.twins import Twins, come_and_go
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "uint8"])
 @pytest.mark.parametrize("seed", range(5))
 def test_keys_on_a_device_are_those_in_numpy(seed: int, dtype: str, any_device: Device) -> None:
     twins = Twins(any_device, dtype, seed)

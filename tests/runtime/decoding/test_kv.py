@@ -49,6 +49,22 @@ def holds(store: KvStore, row: int, slots: int) -> bool:
     )
 
 
+def test_rows_of_bytes_take_their_width_and_come_back_as_they_are() -> None:
+    info = replace(INFO, head_dim=64, kv_dtype="uint8")
+    assert kv_bytes(info, 16) == KvStore(info, 16).nbytes == 2 * 3 * 16 * 2 * 68
+    store, random = KvStore(info, 16), np.random.default_rng(0)
+    rows = [random.integers(0, 256, (1, 2, 5, 68), dtype=np.uint8) for _ in range(6)]
+    store.arrange({7: 5}, [7])
+    store.write(7, np.arange(5), rows, 0, np.arange(5))
+    other = KvStore(info, 16)
+    other.arrange({1: 5}, [1])
+    other.restore(1, store.save(7, np.arange(5)), 5)
+    for read in (store.read([7]), other.read([1])):
+        for found, expected in zip(read, rows, strict=True):
+            assert found.dtype == np.uint8
+            np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.parametrize(("dtype", "size"), [("float32", 4), ("float16", 2)])
 @pytest.mark.parametrize("tokens", [256, 400])
 def test_memory_is_two_arrays_a_layer_of_tokens_heads_and_width(

@@ -1,12 +1,13 @@
 """What dawn-doctor finds in hardware: GPU, Jetson, memory."""
 
 import ctypes
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dawn_runtime.contract import KV_DTYPES
+from dawn_runtime.contract import ACTIVATION_DTYPES
 from dawn_runtime.cuda.nvrtc import Nvrtc, read_nvrtc
 from dawn_runtime.doctor.finding import Finding
 from dawn_runtime.doctor.gpu import gpu_findings
@@ -217,7 +218,7 @@ def test_other_machines_are_no_jetson() -> None:
 
 
 def test_all_activations_have_a_size() -> None:
-    assert ACTIVATION_BYTES.keys() == KV_DTYPES.keys()
+    assert ACTIVATION_BYTES.keys() == ACTIVATION_DTYPES.keys()
 
 
 def test_the_need_is_the_formula() -> None:
@@ -234,6 +235,18 @@ def test_the_need_is_the_formula() -> None:
         + 2 * 2 * 32 * 300 * 4
     )
     assert found.total == found.weights + found.cache + found.activations + BASE_BYTES
+
+
+@pytest.mark.parametrize("activations", ["fp32", "fp16"])
+def test_keys_in_bytes_need_their_bytes_whatever_the_activations_are(activations: str) -> None:
+    manifest = fake_manifest(vocab_size=300, max_length=256)
+    dims = replace(manifest.dims, head_dim=128)
+    manifest = replace(
+        manifest, dims=dims, kv="int8", precision=activations, activations=activations
+    )
+    kept = 2 * dims.layers * dims.kv_heads * 136 * 64
+    assert need(manifest, length=64, batch=1, on_gpu=False).cache == kept
+    assert need(manifest, length=64, batch=2, on_gpu=True).cache == 3 * 2 * kept
 
 
 def test_memory_is_what_the_machine_or_its_control_group_has_left(tmp_path: Path) -> None:

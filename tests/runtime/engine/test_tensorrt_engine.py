@@ -35,6 +35,12 @@ def portable(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return small_artifact(tmp_path_factory.mktemp("portable"), precision="fp32")
 
 
+@pytest.fixture(scope="module")
+def in_bytes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One whose keys and values are kept in bytes."""
+    return small_artifact(tmp_path_factory.mktemp("bytes"), precision="fp32", kv="int8")
+
+
 @pytest.fixture
 def folder(portable: Path, tmp_path: Path) -> Path:
     return copied(portable, tmp_path / "artifact")
@@ -222,6 +228,25 @@ def test_no_run_is_recorded_right_after_a_change_of_shape(
     assert not any(machine.world.captures)
     if settings["policy"] == "one-per-step":
         assert machine.world.captures
+
+
+def test_keys_in_bytes_are_those_of_the_cpu_and_stay_on_the_device(
+    machine: FakeMachine, in_bytes: Path, tmp_path: Path
+) -> None:
+    folder = copied(in_bytes, tmp_path / "artifact")
+    machine.build(folder)
+    engine, cpu = open_tensorrt(Artifact.open(folder)), reference(folder)
+    step = replace(full_pass(), want_present=True)
+    found, expected = engine.run(step), cpu.run(step)
+    for one, other in zip(found.present, expected.present, strict=True):
+        assert one.dtype == np.uint8
+        np.testing.assert_array_equal(one, other)
+    again = replace(cached_pass(expected.present), want_present=True)
+    assert_same(engine.run(again), cpu.run(again))
+    for cache in ("dual", "prefix"):
+        settings: dict[str, Any] = {"policy": "dawn", "cache": cache}
+        assert decode(engine, folder, 0, **settings) == decode(cpu, folder, 0, **settings)
+    engine.close()
 
 
 def test_runs_of_two_kinds_in_turn_are_recorded_once_each_came_twice_in_a_row(

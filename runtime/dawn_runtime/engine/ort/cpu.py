@@ -133,7 +133,7 @@ class OrtEngine:
         if inputs.past:
             return {}
         info = self._info
-        shape = (len(inputs.input_ids), info.kv_heads, 0, info.head_dim)
+        shape = (len(inputs.input_ids), info.kv_heads, 0, info.kv_width)
         empty = np.zeros(shape, dtype=info.kv_dtype)
         return dict.fromkeys(contract.kv_names("past", info.layers), empty)
 

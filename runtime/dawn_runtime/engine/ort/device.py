@@ -323,7 +323,7 @@ class OrtDeviceEngine:
     def _bind_no_past(self, binding: Any, batch: int) -> None:
         """Without a cache the graph still wants arrays, of length 0."""
         info = self._info
-        shape = (batch, info.kv_heads, 0, info.head_dim)
+        shape = (batch, info.kv_heads, 0, info.kv_width)
         empty = DeviceArray(self._nothing.pointer, shape, info.kv_dtype)
         for name in self._past_names:
             self._bind_input(binding, name, empty)

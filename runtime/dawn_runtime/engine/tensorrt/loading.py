@@ -17,6 +17,7 @@ _TYPES = {
     "float32": "FLOAT",
     "float16": "HALF",
     "bfloat16": "BF16",
+    "uint8": "UINT8",
 }
 """Type in the contract -> member of `DataType`."""
 
