@@ -97,9 +97,9 @@ def make_plan(
     else:
         kept, layout = row.kept, None
         old = ~kept.current(row.ids)
-        anew = old.copy()
-        anew[cache.renewed(row, span, last)] = True
-        fed = (anew | cache.feeds(row, span)) & visible
+        anew, wanted = old.copy(), cache.feeds(row, span)
+        anew[cache.renewed(row, wanted, last)] = True
+        fed = (anew | wanted) & visible
         stored = kept.positions[(fed if cache.rewrites else fed & anew)[kept.positions]]
     attended = nothing() if kept is None else kept.positions[(visible & ~fed)[kept.positions]]
     positions = fed.nonzero()[0]
@@ -107,8 +107,8 @@ def make_plan(
     predicted = candidates
     more = needs.known_predictions or needs.later_predictions
     if more and (layout is not None or cache.predicts_known()):
-        wanted = _wanted(row, end, needs, visible, candidates)
-        predicted = (wanted & seen(fed, row.shift)).nonzero()[0]
+        asked = _wanted(row, end, needs, visible, candidates)
+        predicted = (asked & seen(fed, row.shift)).nonzero()[0]
     return RowPlan(
         window=span,
         candidates=candidates,
