@@ -111,6 +111,22 @@ def test_what_tokens_beside_the_row_cost_is_told_for_drafts_of_both_kinds(
     assert len(finished.stderr.splitlines()) == 2 + len(costs)
 
 
+def test_what_steps_cost_besides_the_model_is_told_alone_and_in_pairs(
+    exported: Callable[..., Path],
+) -> None:
+    few = ["--answers", "1", "--tokens", "8", "--block-length", "4", "--json"]
+    command = ["scripts/bench_outside.py", exported("dream"), *few]
+    alone = run(*command)
+    costs = json.loads(alone.stdout)["costs"]
+    assert {(one["policy"], one["steps"]) for one in costs} >= {("one-per-step", 8)}
+    assert all(one["microseconds"] > 0 for one in costs)
+    assert len(alone.stderr.splitlines()) == 1 + len(costs)
+    paired = run(*command, "--against", "runtime", "--pairs", "1")
+    pairs = json.loads(paired.stdout)["costs"]
+    assert [set(pair) for pair in pairs] == [{"before", "after"}] * len(costs)
+    assert [pair["before"]["steps"] for pair in pairs] == [one["steps"] for one in costs]
+
+
 @pytest.mark.parametrize(
     ("command", "message"),
     [
@@ -123,6 +139,8 @@ def test_what_tokens_beside_the_row_cost_is_told_for_drafts_of_both_kinds(
         (["bench_policies.py", "--repeat", "1", "--artifact", "nowhere"], "nowhere: no such"),
         (["bench_operators.py", "nowhere"], "nowhere: no such folder"),
         (["bench_rows.py", "nowhere"], "nowhere: no such folder"),
+        (["bench_outside.py", "nowhere"], "nowhere: no such folder"),
+        (["bench_outside.py", "nowhere", "--against", "x"], "x: holds no dawn_runtime"),
     ],
 )
 def test_a_script_says_in_one_line_what_is_wrong(command: list[str], message: str) -> None:
