@@ -228,6 +228,15 @@ def too_large(dims: Dims, sizes: Mapping[str, int]) -> str | None:
     return None
 
 
+def most_evidence(dims: Dims) -> int:
+    """Returns how many rows of attention times keys a step on a GPU may have, B Q (P+S).
+
+    Args:
+        dims: Sizes of the model.
+    """
+    return _MOST_ELEMENTS // dims.heads
+
+
 def check_threads(threads: int | None) -> int | None:
     """Returns a number of CPU threads as a Python int, None as it is.
 

@@ -115,6 +115,10 @@ class Unmask(Scheme):
         """Returns the number of rows of a step: two with guidance."""
         return 2 if self.sampling.guidance else 1
 
+    def evidence_rows(self, row: RowState) -> int:
+        """Returns all of a full pass where the rule reads them."""
+        return row.length if self.needs.evidence == "all" else 0
+
     def ask(self, row: RowState) -> tuple[Ask, ...]:
         """Asks for one pass, full or cached, and with guidance for the same without the prompt."""
         needs, plan = self.needs, self.plan(row)

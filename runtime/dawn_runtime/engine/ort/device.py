@@ -27,6 +27,7 @@ from dawn_runtime.engine.checks import (
     check_rows,
     check_threads,
     check_volumes,
+    most_evidence,
     named_inputs,
 )
 from dawn_runtime.engine.device import DeviceOutputs, KvMemory, sizes_of
@@ -109,7 +110,13 @@ class OrtDeviceEngine:
         self.device = device
         chosen = choose_threads(manifest.dims, threads)
         info = info_of(f"onnxruntime-{device.kind}", manifest)
-        self._info = replace(info, threads=chosen, alignment=_KEYS_AT_ONCE, multiple=_KEYS_AT_ONCE)
+        self._info = replace(
+            info,
+            threads=chosen,
+            alignment=_KEYS_AT_ONCE,
+            multiple=_KEYS_AT_ONCE,
+            most_evidence=most_evidence(manifest.dims),
+        )
         self._dims = manifest.dims
         self._check = check
         self._past_names = contract.kv_names("past", manifest.dims.layers)

@@ -13,6 +13,7 @@ from dawn_runtime.engine.checks import (
     check_inputs,
     check_measures,
     check_volumes,
+    most_evidence,
     named_inputs,
 )
 from dawn_runtime.engine.device import DeviceOutputs, KvMemory, sizes_of
@@ -97,7 +98,8 @@ class TensorRTEngine:
         self._dims = manifest.dims
         multiple = min(profile.multiple for profile in record.profiles)
         info = info_of(loaded.trt.product, manifest)
-        self._info = replace(info, alignment=multiple, multiple=multiple)
+        most = most_evidence(manifest.dims)
+        self._info = replace(info, alignment=multiple, multiple=multiple, most_evidence=most)
         self.device = device
         self._loaded, self._record, self._check = loaded, record, check
         cached = 2 * manifest.dims.layers
