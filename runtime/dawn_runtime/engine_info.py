@@ -28,6 +28,8 @@ class EngineInfo:
         measures: Whether entropy and margin can be asked for.
         drafts: Whether there is an adapter for drafts, which rows can ask for.
         least_rows: Fewest `logit_rows` of a step; 0 where a step may only make keys.
+        most_evidence: Most rows of attention times keys of a step, B Q (P+S), that kernels can
+            count; None where nothing is known.
     """
 
     name: str
@@ -44,6 +46,7 @@ class EngineInfo:
     measures: bool = False
     drafts: bool = False
     least_rows: int = 1
+    most_evidence: int | None = None
 
     @property
     def kv_width(self) -> int:

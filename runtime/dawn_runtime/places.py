@@ -36,6 +36,8 @@ def rearrangement(
     Raises:
         EngineError: That is too few.
     """
+    if wanted and not rewritten and tuple(wanted) == rows and max(wanted.values()) <= slots:
+        return Rearrangement(rows, slots, None)  # as in most steps
     staying = tuple(row for row in rows if row in wanted)
     after = (*staying, *(row for row in wanted if row not in rows))
     most = max(wanted.values(), default=0)

@@ -127,6 +127,22 @@ def test_what_a_new_token_costs_is_told_for_every_length(exported: Callable[...,
     assert len(finished.stderr.splitlines()) == 1 + len(costs)
 
 
+def test_what_steps_cost_besides_the_model_is_told_alone_and_in_pairs(
+    exported: Callable[..., Path],
+) -> None:
+    few = ["--answers", "1", "--tokens", "8", "--block-length", "4", "--json"]
+    command = ["scripts/bench_outside.py", exported("dream"), *few]
+    alone = run(*command)
+    costs = json.loads(alone.stdout)["costs"]
+    assert {(one["policy"], one["steps"]) for one in costs} >= {("one-per-step", 8)}
+    assert all(one["microseconds"] > 0 for one in costs)
+    assert len(alone.stderr.splitlines()) == 1 + len(costs)
+    paired = run(*command, "--against", "runtime", "--pairs", "1")
+    pairs = json.loads(paired.stdout)["costs"]
+    assert [set(pair) for pair in pairs] == [{"before", "after"}] * len(costs)
+    assert [pair["before"]["steps"] for pair in pairs] == [one["steps"] for one in costs]
+
+
 @pytest.mark.parametrize(
     ("command", "message"),
     [
@@ -145,6 +161,8 @@ def test_what_a_new_token_costs_is_told_for_every_length(exported: Callable[...,
             "--lengths: got 64, expected 128 (--prompt-tokens and --new-tokens) to 512",
         ),
         (["bench_lengths.py", "models/tiny-dream-int8", "--lengths", "600"], "got 600, expected"),
+        (["bench_outside.py", "nowhere"], "nowhere: no such folder"),
+        (["bench_outside.py", "nowhere", "--against", "x"], "x: holds no dawn_runtime"),
     ],
 )
 def test_a_script_says_in_one_line_what_is_wrong(command: list[str], message: str) -> None:

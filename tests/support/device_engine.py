@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from dawn_runtime import Engine, StepInputs, StepOutputs
-from dawn_runtime.cuda import CudaDevice, Device, DeviceArray, DeviceKv
+from dawn_runtime.cuda import CudaDevice, Device, DeviceArray, DeviceKv, KeptBlocks
 from dawn_runtime.cuda.pool import Pool
 from dawn_runtime.engine import EngineInfo
 from dawn_runtime.engine.device import DeviceOutputs
@@ -34,6 +34,7 @@ class HostEngine:
 
     def __init__(self, engine: Engine, device: Device) -> None:
         self._engine, self.device, self._pool = engine, device, Pool(device)
+        self._blocks = KeptBlocks(device, engine.describe())
         self.runs: list[StepInputs] = []
         self.others: list[StepInputs] = []
 
@@ -44,7 +45,7 @@ class HostEngine:
         self._engine.close()
 
     def kv_memory(self, tokens: int) -> DeviceKv:
-        return DeviceKv(self.device, self.describe(), tokens)
+        return self._blocks.take(tokens)
 
     def run(self, inputs: StepInputs) -> StepOutputs:
         self.others.append(inputs)

@@ -29,6 +29,7 @@ from dawn_export.graph.passes import (
     copy_rows_whole,
     cut_reductions,
     fuse_products,
+    make_expands_static,
     make_reshapes_static,
     quantize_embedding,
     quantize_products,
@@ -36,7 +37,7 @@ from dawn_export.graph.passes import (
     store_transposed,
     use_rotary_embedding,
 )
-from dawn_export.graph.pieces import LEFT, Piece, cut
+from dawn_export.graph.pieces import Piece, cut
 from dawn_export.graph.tracing import trace
 from dawn_export.options import ExportOptions
 from dawn_export.progress import stage
@@ -124,6 +125,8 @@ class _Parts:
 def _part(piece: Piece, options: ExportOptions, *, shared_head: bool = False) -> Part:
     traced = trace(piece, options.opset, options.graph_dialect)
     make_reshapes_static(traced.graph)
+    copy_rows_whole(traced.graph)
+    make_expands_static(traced.graph)
     if shared_head:
         share_head(traced.graph, next(w for w in traced.weights if len(w.shape or ()) == 2))
     turned = store_transposed(traced.graph, traced.weights)
@@ -164,7 +167,6 @@ def _layer_part(piece: Piece, config: ModelConfig, kind: LayerKind, options: Exp
 def _leave_part(piece: Piece, options: ExportOptions, *, tied: bool) -> Part:
     product = options.scheme.embedding if tied else options.scheme.head
     part = _part(piece, options, shared_head=tied and product.plain)
-    copy_rows_whole(part.trace.graph, part.trace.graph.outputs[LEFT.index("logits")])
     quantize_products(part.trace.graph, part.layouts, lambda _: product)
     cut_reductions(part.trace.graph)
     return part

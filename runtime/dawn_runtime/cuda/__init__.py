@@ -8,6 +8,7 @@ from dawn_runtime.cuda.arrays import DeviceArray
 from dawn_runtime.cuda.chooser import Chooser
 from dawn_runtime.cuda.device import KERNELS, Argument, Device
 from dawn_runtime.cuda.gpu import CudaDevice
+from dawn_runtime.cuda.kept_blocks import KeptBlocks
 from dawn_runtime.cuda.kernels import cubin
 from dawn_runtime.cuda.kv import DeviceKv
 from dawn_runtime.cuda.present import PresentMemory
@@ -20,6 +21,7 @@ __all__ = [
     "Device",
     "DeviceArray",
     "DeviceKv",
+    "KeptBlocks",
     "PresentMemory",
     "cubin",
 ]

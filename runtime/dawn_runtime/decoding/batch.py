@@ -26,6 +26,7 @@ from types import MappingProxyType
 from dawn_runtime.checks import check_integer
 from dawn_runtime.decoding import rails
 from dawn_runtime.decoding.ask import Answer, Ask, Decision
+from dawn_runtime.decoding.bounds import Bounds
 from dawn_runtime.decoding.memory import BatchMemory
 from dawn_runtime.decoding.packing import Packer
 from dawn_runtime.decoding.prefixes import PrefixCache
@@ -37,8 +38,7 @@ from dawn_runtime.decoding.schemes.base import Scheme
 from dawn_runtime.engine.checks import check_outputs
 from dawn_runtime.engine.exclusive import exclusive
 from dawn_runtime.engine.protocol import Engine, StepInputs
-from dawn_runtime.errors import BatchFullError, DawnError, OptionError
-from dawn_runtime.wording import counted
+from dawn_runtime.errors import DawnError
 
 
 @dataclass(slots=True)
@@ -81,11 +81,13 @@ class Batch:
         prefixes: PrefixCache | None = None,
     ) -> None:
         self._engine, self._packer = engine, packer
-        self._max_rows = check_integer("batch", "max_rows", max_rows, minimum=1)
-        self._max_tokens = check_integer("batch", "max_tokens", max_tokens, minimum=1)
+        rows = check_integer("batch", "max_rows", max_rows, minimum=1)
+        tokens = check_integer("batch", "max_tokens", max_tokens, minimum=1)
+        evidence = engine.describe().most_evidence
+        self._bounds = Bounds(rows, tokens, evidence, packer.multiple)
         self._members: dict[int, _Member] = {}
         self._next_key = 0
-        self._memory = BatchMemory(engine, packer, self._max_rows, self._max_tokens)
+        self._memory = BatchMemory(engine, packer, rows, tokens)
         self._reuse = None
         if prefixes is not None and prefixes.holds:
             self._reuse = TextReuse(prefixes, self._memory)
@@ -151,34 +153,13 @@ class Batch:
             OptionError: The scheme does not suit the model, or the row would never fit.
         """
         scheme.suits(row.shift)
-        self._check_size(scheme.most_asks(), row.length)
-        here = sum(member.scheme.most_asks() for member in self._members.values())
-        rows = here + scheme.most_asks()
-        longest = max([row.length, *(member.row.length for member in self._members.values())])
-        if rows > self._max_rows:
-            raise BatchFullError(
-                f"{here} of {self._max_rows} rows are taken and this needs {scheme.most_asks()}; "
-                "let one leave first, or ask for a larger max_rows"
-            )
-        if rows * longest > self._max_tokens:
-            raise BatchFullError(
-                f"{rows} rows of up to {longest} tokens exceed the {self._max_tokens} tokens of "
-                "the batch; let one leave first, or ask for a larger max_tokens"
-            )
+        self._bounds.check(row, scheme, [(one.row, one.scheme) for one in self._members.values()])
         if row.kept is not None:  # in another batch; what a scheme remembers may speak of it
             row = replace(row, kept=None, memory=None)
         key, self._next_key = self._next_key, self._next_key + 1
         last_step = row.step + scheme.bound(row)
         self._members[key] = _Member(row, scheme, last_step, recorder=recorder)
         return key
-
-    def _check_size(self, rows: int, length: int) -> None:
-        """Refuses what would not fit an empty batch either."""
-        if rows > self._max_rows or rows * length > self._max_tokens:
-            raise OptionError(
-                f"a request of {counted(rows, 'row')} of {counted(length, 'token')} never fits a "
-                f"batch of {self._max_rows} rows and {self._max_tokens} tokens; open a larger one"
-            )
 
     def leave(self, key: int) -> RowState:
         """Lets a row go, finished or not; what it held is free for others.

@@ -128,13 +128,17 @@ class Packer:
             slots: P, the kept keys that each row of the run was given.
         """
         count, queries = len(ask.predict), len(ask.evidence)
-        columns = self.columns(ask, outputs.attention.shape[2] - slots, slots)
+        attention = outputs.attention[index, :queries]
+        if queries:
+            attention = attention[:, self.columns(ask, attention.shape[1] - slots, slots)]
+        else:
+            attention = attention[:, : len(ask.kept) + len(ask.tokens)]
         logits = None if outputs.logits is None else read_only(outputs.logits[index, :count])
         return Answer(
             ask=ask,
             tokens=read_only(outputs.tokens[index, :count]),
             confidence=read_only(outputs.confidence[index, :count]),
-            attention=read_only(outputs.attention[index, :queries][:, columns]),
+            attention=read_only(attention),
             logits=logits,
             entropy=_measured(outputs.entropy, entropy_of, logits, index, count)
             if ask.entropy

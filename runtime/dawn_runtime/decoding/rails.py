@@ -56,7 +56,7 @@ def _allowed(row: RowState, decision: Decision, revoked: IntArray) -> IntArray:
         open_[revoked] = True
     inside = (commit >= 0) & (commit < row.length) & (decision.tokens != row.mask_id)
     inside[inside] = open_[commit[inside]]
-    allowed = np.flatnonzero(inside)
+    allowed: IntArray = inside.nonzero()[0]
     if len(allowed) > 1 and (np.diff(commit[allowed]) <= 0).any():
         allowed = allowed[np.unique(commit[allowed], return_index=True)[1]]
     return allowed

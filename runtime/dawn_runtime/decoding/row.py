@@ -221,8 +221,9 @@ class RowState:
             array.copy()
             for array in (self.ids, self.masked, self.commit_step, self.commit_confidence)
         )
-        ids[revoke], masked[revoke] = self.mask_id, True
-        steps[revoke], confidences[revoke] = -1, np.nan
+        if revoke.size:
+            ids[revoke], masked[revoke] = self.mask_id, True
+            steps[revoke], confidences[revoke] = -1, np.nan
         ids[commit], masked[commit] = tokens, False
         steps[commit], confidences[commit] = self.step, confidence
         prefix = _prefix(masked)

@@ -40,7 +40,8 @@ def named_inputs(inputs: StepInputs, *, measures: bool, drafts: bool) -> dict[st
     if measures:
         batch, rows = inputs.logit_rows.shape
         asked = np.zeros((batch, rows if inputs.want_entropy else 0), dtype=np.int64)
-        asked += np.arange(asked.shape[1])
+        if inputs.want_entropy:
+            asked += np.arange(rows)
         arrays[contract.ENTROPY_ROWS] = asked
     if drafts:
         mask = inputs.draft_mask
@@ -159,7 +160,7 @@ def check_tokens(info: EngineInfo, tokens: NDArray[Any]) -> None:
     Raises:
         EngineError: There is one.
     """
-    if tokens.size and not (tokens.min() >= 0 and tokens.max() < info.vocab_size):
+    if _outside(tokens, info.vocab_size):
         raise EngineError(
             f"{info.name}: output tokens runs from {tokens.min()} to {tokens.max()}; the model has "
             f"ids from 0 to {info.vocab_size - 1}; check that the engine and the artifact belong "
@@ -225,6 +226,15 @@ def too_large(dims: Dims, sizes: Mapping[str, int]) -> str | None:
             lengths = " x ".join(map(str, shape))
             return f"has {lengths} = {prod(shape):,} {name}, at most {_MOST_ELEMENTS:,} can be had"
     return None
+
+
+def most_evidence(dims: Dims) -> int:
+    """Returns how many rows of attention times keys a step on a GPU may have, B Q (P+S).
+
+    Args:
+        dims: Sizes of the model.
+    """
+    return _MOST_ELEMENTS // dims.heads
 
 
 def check_threads(threads: int | None) -> int | None:
@@ -338,9 +348,14 @@ def _check_array(
 
 
 def _check_range(engine: str, name: str, array: NDArray[Any], limit: int) -> None:
-    # Read as unsigned, numbers below 0 are the largest: one look instead of two.
-    if array.size and array.view(np.uint64).max() >= limit:
+    if _outside(array, limit):
         raise EngineError(
             f"{engine}: {name} runs from {array.min()} to {array.max()}; "
             f"expected values from 0 to {limit - 1}"
         )
+
+
+def _outside(numbers: NDArray[Any], limit: int) -> bool:
+    """Whether one of some int64 is below 0, or not below a limit."""
+    # Read as unsigned, numbers below 0 are the largest: one look instead of two.
+    return bool(numbers.size) and bool(numbers.view(np.uint64).max() >= limit)

@@ -58,10 +58,11 @@ class ResidentEngine(Engine, Protocol):
     """
 
     def kv_memory(self, tokens: int) -> KvMemory:
-        """Returns memory for keys and values.
+        """Returns memory for keys and values, of its own or one that an earlier batch has left.
 
         Args:
-            tokens: Rows times the tokens of the longest, the most there can be.
+            tokens: Rows times the tokens of the longest, the most there can be; one that was left
+                may have room for more.
 
         Raises:
             EngineError: Not enough memory.

@@ -58,7 +58,7 @@ class Needs:
 
     def __or__(self, other: "Needs") -> "Needs":
         """Returns what two parts of a rule read together."""
-        if other == _NOTHING:
+        if other is READS_NOTHING or other == READS_NOTHING:
             return self
         order = ("none", "candidates", "all", "fed")
         evidence = max(self.evidence, other.evidence, key=order.index)
@@ -70,7 +70,8 @@ class Needs:
         return Needs(evidence=evidence, **flags)
 
 
-_NOTHING: Final = Needs()
+READS_NOTHING: Final = Needs()
+"""What a part of a rule needs that looks at the predictions of its candidates alone."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -174,7 +175,7 @@ class Policy(Options, ABC):
     @property
     def needs(self) -> Needs:
         """What the policy reads: an attribute of the class, or a property if it goes by options."""
-        return Needs()
+        return READS_NOTHING
 
     def __init_subclass__(cls, **options: Any) -> None:
         """A subclass that chooses otherwise has no kernel and no reasons, unless it has its own."""

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from dawn_runtime.arrays import BoolArray, IntArray
 from dawn_runtime.option_fields import Options, option
-from dawn_runtime.policies.base import Needs, RowView
+from dawn_runtime.policies.base import READS_NOTHING, Needs, RowView
 from dawn_runtime.registry import Registry
 
 LARGEST_BUDGET = 1e6
@@ -47,7 +47,7 @@ class Guard(Options, ABC):
     @property
     def needs(self) -> Needs:
         """What the guard reads; it joins what the policy needs."""
-        return Needs()
+        return READS_NOTHING
 
     @abstractmethod
     def allowed(self, view: RowView, chosen: IntArray) -> IntArray:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dawn_runtime._hashing import mix, unit
 from dawn_runtime.arrays import FloatArray, IntArray
-from dawn_runtime.policies.base import Needs, RowView
+from dawn_runtime.policies.base import READS_NOTHING, Needs, RowView
 
 ORDERS: Final = ("confidence", "margin", "entropy", "random")
 """Names of the orders."""
@@ -35,7 +35,7 @@ def needs_of(order: str) -> Needs:
     Args:
         order: One of `ORDERS`.
     """
-    return _NEEDS.get(order, Needs())
+    return _NEEDS.get(order, READS_NOTHING)
 
 
 def scores(view: RowView, order: str) -> FloatArray:

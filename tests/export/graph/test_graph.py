@@ -30,7 +30,6 @@ PLAIN = {
         "ReduceMax",
         "ReduceMean",
         "Reshape",
-        "Shape",
         "Sigmoid",
         "Sin",
         "Softmax",

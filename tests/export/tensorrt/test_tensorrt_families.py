@@ -24,6 +24,7 @@ from dawn_runtime.artifact import read_manifest
 from support.calibrations import calibrate
 from support.checkpoints import CONFIGS, told_of, write_checkpoint, write_config
 from support.golden_families import TOLD
+from support.shape_arithmetic import TIED_HEAD, shape_arithmetic
 
 ExportedFamily = Callable[[str], Path]
 
@@ -125,6 +126,29 @@ def test_tensorrt_10_3_knows_every_operator(case: str, artifacts: dict[str, Path
     listed = json.loads(OPERATORS.read_text(encoding="utf-8"))["operators"]
     model = onnx.load(str(artifacts[case] / "model.onnx"), load_external_data=False)
     assert {node.op_type for node in model.graph.node} <= set(listed)
+
+
+def computes_of_shapes(folder: Path) -> list[str]:
+    model = onnx.load(str(folder / "model.onnx"), load_external_data=False)
+    return shape_arithmetic(model.graph)
+
+
+def tied(folder: Path) -> bool:
+    return bool(json.loads((folder / "config.json").read_text()).get("tie_word_embeddings"))
+
+
+@pytest.mark.parametrize("case", [name_of(*case) for case in PARSED])
+def test_no_family_computes_shapes(case: str, artifacts: dict[str, Path]) -> None:
+    folder = artifacts[case]
+    assert computes_of_shapes(folder) == (TIED_HEAD if tied(folder) else [])
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_no_family_computes_shapes_in_the_fused_dialect(
+    name: str, exported_family: ExportedFamily
+) -> None:
+    folder = exported_family(name)
+    assert computes_of_shapes(folder) == (TIED_HEAD if tied(folder) else [])
 
 
 def nodes_of(graph: onnx.GraphProto) -> list[bytes]:

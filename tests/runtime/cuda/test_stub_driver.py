@@ -79,6 +79,8 @@ def test_random_generations_are_those_of_the_cpu_and_leave_nothing(
     assert report["answers"] >= rounds
     assert report["launches"] > rounds, "the kernels chose"
     assert (report["graphs"] > rounds) == (engine == "tensorrt")
+    for name, taken in report["again"].items():
+        assert taken[-1] == 0, f"{name} in an answer that was given before: {taken}"
 
 
 def test_the_driver_notices_what_no_program_may_do(run: Callable[..., Any]) -> None:

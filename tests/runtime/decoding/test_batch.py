@@ -2,6 +2,7 @@
 
 import gc
 import tracemalloc
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -24,10 +25,11 @@ from dawn_runtime import (
 )
 from dawn_runtime.decoding import Batch, KvStore, Packer, RowState, Scheme, Unmask, kv_bytes
 from dawn_runtime.decoding.schemes import FreeDave, Wino
+from dawn_runtime.engine import EngineInfo
 from dawn_runtime.engine.fake import FakeEngine
 from dawn_runtime.errors import BatchFullError
 from support.caching import Recorder, same_decisions
-from support.decoding import MANIFEST, batch_of, begin, finished, same_row
+from support.decoding import DAWN, MANIFEST, batch_of, begin, finished, same_row
 
 PLAIN = Unmask(OnePerStep(), Single(), NoCache())
 CACHED = Unmask(OnePerStep(), Blocks(4), Dual())
@@ -304,3 +306,51 @@ def joins(batch: Batch, rows: list[RowState], schemes: list[Unmask], count: int)
         batch.leave(each)
     gc.collect()
     return tracemalloc.get_traced_memory()[0]
+
+
+class Counting(FakeEngine):
+    """An engine whose kernels count so many rows of attention times keys."""
+
+    most = 0
+
+    def describe(self) -> EngineInfo:
+        return replace(super().describe(), most_evidence=self.most)
+
+
+READS_ALL = Unmask(DAWN, Single(), NoCache())
+
+
+def counting(most: int, packer: Packer) -> Batch:
+    engine = Counting(MANIFEST)
+    engine.most = most
+    return Batch(engine, packer, max_rows=4, max_tokens=400)
+
+
+def test_rows_whose_evidence_no_kernel_could_count_wait_for_others() -> None:
+    batch = counting(2 * 8 * 8, Packer(0))
+    first = batch.admit(one([1, 2], 6), READS_ALL)
+    batch.admit(one([3], 5), PLAIN)
+    with pytest.raises(BatchFullError, match="of 3 rows of up to 8 tokens 192 weights a head, and"):
+        batch.admit(one([1], 1), PLAIN)
+    with pytest.raises(BatchFullError, match="of 3 rows of up to 9 tokens 243 weights a head"):
+        batch.admit(one([1, 2, 3], 6), READS_ALL)
+    batch.leave(first)
+    for _ in range(3):
+        batch.admit(one([1, 2, 3], 60), PLAIN)  # of which no evidence is wanted
+    assert len(batch.active) == 4
+
+
+def test_a_row_whose_evidence_no_kernel_could_ever_count_is_refused() -> None:
+    batch = counting(8 * 8, Packer(0))
+    batch.leave(batch.admit(one([1, 2], 6), READS_ALL))
+    with pytest.raises(OptionError, match="of all of 9 tokens, 81 weights a head, and the engine"):
+        batch.admit(one([1, 2], 7), READS_ALL)
+    batch.admit(one([1, 2], 7), PLAIN)
+
+
+def test_what_fed_tokens_are_filled_up_with_counts_too() -> None:
+    packer = replace(Packer(0), multiple=8)
+    batch = counting(5 * 8, packer)
+    batch.leave(batch.admit(one([1], 4), READS_ALL))
+    with pytest.raises(OptionError, match="48 weights a head"):
+        batch.admit(one([1], 5), READS_ALL)

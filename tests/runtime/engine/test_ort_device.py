@@ -158,6 +158,14 @@ def test_a_full_and_a_cached_run_of_one_step_have_room_though_earlier_ones_were_
             np.testing.assert_array_equal(get(host, array), other)
 
 
+def test_what_its_kernels_can_count_goes_by_the_heads(
+    engines: tuple[OrtDeviceEngine, Engine],
+) -> None:
+    bound, plain = engines
+    assert bound.describe().most_evidence == (2**31 - 1) // bound._dims.heads
+    assert plain.describe().most_evidence is None
+
+
 def test_numbers_of_kinds_of_runs_take_no_more_room_than_there_is() -> None:
     graphs = _GraphIds()
     for key in range(10_000):

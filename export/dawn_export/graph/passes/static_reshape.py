@@ -44,10 +44,15 @@ def _static_sizes(node: ir.Node) -> list[int] | None:
         return None
     sizes = [_static_size(source, i, size) for i, size in enumerate(target)]
     inferred = sizes.count(-1)
-    beside = [str(size) for size, static in zip(target, sizes, strict=True) if static != -1]
-    if inferred > 1 or (inferred and any(map(_MAY_BE_EMPTY.fullmatch, beside))):
+    beside = [size for size, static in zip(target, sizes, strict=True) if static != -1]
+    if inferred > 1 or (inferred and any(map(may_be_empty, beside))):
         return None
     return sizes
+
+
+def may_be_empty(size: int | ir.SymbolicDim) -> bool:
+    """Whether the axis of a trace has no element in some step."""
+    return _MAY_BE_EMPTY.fullmatch(str(size)) is not None
 
 
 def _static_size(source: ir.Shape, i: int, size: int | ir.SymbolicDim) -> int:

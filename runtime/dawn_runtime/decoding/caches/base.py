@@ -11,6 +11,7 @@ from dawn_runtime.decoding.ask import nothing
 from dawn_runtime.decoding.row import RowState
 from dawn_runtime.option_fields import Options
 from dawn_runtime.policies import Needs, RowView
+from dawn_runtime.policies.base import READS_NOTHING
 from dawn_runtime.registry import Registry
 
 
@@ -51,7 +52,7 @@ class Cache(Options, ABC):
     @property
     def needs(self) -> Needs:
         """What `watch` reads of a step, besides what the rule reads."""
-        return Needs()
+        return READS_NOTHING
 
     def watch(self, row: RowState, view: RowView, kept: IntArray, last: FullPass) -> Any:
         """Returns what `refreshes` and `renewed` have to know of a step.
@@ -98,17 +99,20 @@ class Cache(Options, ABC):
         fed[max(first - lead, 0) : after] = True
         return fed
 
-    def renewed(self, row: RowState, window: tuple[int, int], last: FullPass) -> IntArray:
+    def renewed(
+        self, row: RowState, window: tuple[int, int], fed: BoolArray, last: FullPass
+    ) -> IntArray:
         """Returns what a cached step feeds and keeps anew besides what has changed; int64 [n].
 
         What of it is not in sight is not fed.
 
         Args:
             row: The row.
-            window: Its window, as from `Window.span`.
+            window: First position of the window, and the one behind it.
+            fed: bool [L] what the step feeds, as from `feeds`.
             last: The last full pass.
         """
-        return np.zeros(0, dtype=np.int64)
+        return nothing()
 
     def predicts_known(self) -> bool:
         """Tells whether a cached step predicts more than candidates, for rules that read it."""
@@ -150,7 +154,7 @@ class NoCache(Cache):
 
     def keeps(self, row: RowState, window: tuple[int, int]) -> IntArray:
         """Returns nothing."""
-        return np.zeros(0, dtype=np.int64)
+        return nothing()
 
 
 @CACHES.register

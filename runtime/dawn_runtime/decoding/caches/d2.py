@@ -113,7 +113,9 @@ class D2(Refreshed):
         """Returns nothing: it all is `renewed`."""
         return np.zeros(row.length, dtype=bool)
 
-    def renewed(self, row: RowState, window: tuple[int, int], last: FullPass) -> IntArray:
+    def renewed(
+        self, row: RowState, window: tuple[int, int], fed: BoolArray, last: FullPass
+    ) -> IntArray:
         """Returns the rows of the most certain, what was decided last, and what matters most."""
         known: Known = last.seen
         best = most_certain(row.masked, window, known.confidence, self.current_k, self.sigma)

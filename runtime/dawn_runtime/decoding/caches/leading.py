@@ -13,6 +13,7 @@ from dawn_runtime.decoding.caches.tracked import most_attended
 from dawn_runtime.decoding.row import RowState
 from dawn_runtime.option_fields import option
 from dawn_runtime.policies import Needs, RowView
+from dawn_runtime.policies.base import READS_NOTHING
 
 _ALL: Final = "all"
 _UNDECIDED: Final = "undecided"
@@ -58,7 +59,7 @@ class _Leading(Refreshed):
     def needs(self) -> Needs:
         """The attention of the candidates, to see it drift and whom it is paid to."""
         reads = self.track > 0 or self.refresh == DRIFT
-        return Needs(evidence="candidates") if reads else Needs()
+        return Needs(evidence="candidates") if reads else READS_NOTHING
 
     def watch(self, row: RowState, view: RowView, kept: IntArray, last: FullPass) -> Seen | None:
         """Returns how the attention has moved, and who draws most of it."""
@@ -68,14 +69,16 @@ class _Leading(Refreshed):
         eligible = ~view.masked & ~self.feeds(row, view.window)
         return replace(seen or Seen(), tracked=most_attended(view, eligible, self.track))
 
-    def renewed(self, row: RowState, window: tuple[int, int], last: FullPass) -> IntArray:
+    def renewed(
+        self, row: RowState, window: tuple[int, int], fed: BoolArray, last: FullPass
+    ) -> IntArray:
         """Returns what is tracked, and what is fed for its prediction alone."""
         seen: Seen | None = last.seen
         tracked = nothing() if seen is None else seen.tracked
         if self.feed == _ALL or not row.shift:
             return tracked
-        led = (self.feeds(row, window) & ~row.masked).nonzero()[0]
-        return np.concatenate([tracked, led])
+        led = (fed & ~row.masked).nonzero()[0]
+        return np.concatenate([tracked, led]) if tracked.size else led
 
     def leads(self, row: RowState, window: tuple[int, int]) -> bool:
         """Applies `lead`."""
@@ -86,7 +89,7 @@ class _Leading(Refreshed):
         if self.feed == _ALL:
             return Refreshed.feeds(self, row, window)
         first, after = self.recomputed(row, window)
-        undecided = first + np.flatnonzero(row.masked[first:after])
+        undecided = first + row.masked[first:after].nonzero()[0]
         fed = np.zeros(row.length, dtype=bool)
         fed[undecided] = True
         fed[np.maximum(undecided - row.shift, 0)] = True

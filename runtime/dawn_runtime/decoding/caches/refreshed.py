@@ -12,6 +12,7 @@ from dawn_runtime.decoding.caches.drift import Drift
 from dawn_runtime.decoding.row import RowState
 from dawn_runtime.option_fields import option
 from dawn_runtime.policies import Needs, RowView
+from dawn_runtime.policies.base import READS_NOTHING
 
 AT_BLOCK: Final = "block"
 NEVER: Final = "never"
@@ -61,7 +62,7 @@ class Refreshed(Cache):
     @property
     def needs(self) -> Needs:
         """The attention of the candidates, to see it drift."""
-        return Needs(evidence="candidates") if self.refresh == DRIFT else Needs()
+        return Needs(evidence="candidates") if self.refresh == DRIFT else READS_NOTHING
 
     def watch(self, row: RowState, view: RowView, kept: IntArray, last: FullPass) -> Seen | None:
         """Returns how the attention to kept keys has moved."""

@@ -113,6 +113,16 @@ class Scheme(Options, ABC):
         """Returns how many asks a step has at most, for those who plan memory."""
         return 1
 
+    def evidence_rows(self, row: RowState) -> int:
+        """Returns how many rows of attention a step wants at most, where it is as many as are fed.
+
+        0 where they are those of a window or a block, or none.
+
+        Args:
+            row: The row.
+        """
+        return 0
+
     def suits(self, shift: int) -> None:
         """Refuses a model that the scheme cannot decode.
 

@@ -152,6 +152,10 @@ class BlockCausal(Unmask):
         most = min(count, begin - 1 if carried else begin)
         return max(most if self.causal else grid.span(most)[0], 0)
 
+    def evidence_rows(self, row: RowState) -> int:
+        """Returns 0: they are those of the block."""
+        return 0
+
     def prefilled(self, row: RowState) -> int:
         """Returns what goes before the block under way."""
         return self.grid(row.start).span(row.settled)[0]

@@ -103,6 +103,10 @@ class CausalRows(Unmask):
         """Returns all: the window is fed anyway."""
         return min(count, row.settled)
 
+    def evidence_rows(self, row: RowState) -> int:
+        """Returns 0: they are those of the window."""
+        return 0
+
     def prefilled(self, row: RowState) -> int:
         """Returns the text."""
         return row.settled

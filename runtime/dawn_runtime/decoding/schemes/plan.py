@@ -101,13 +101,13 @@ def make_plan(
     else:
         kept, layout, hidden = row.kept, None, last.hidden
         old = ~kept.current(row.ids)
-        anew = old.copy()
-        anew[cache.renewed(row, span, last)] = True
-        fed = (anew | cache.feeds(row, span)) & visible
-        keepable = np.zeros(row.length, dtype=bool)
-        keepable[kept.positions] = True
-        keepable[hidden] = True
-        stored = (keepable & (fed if cache.rewrites else fed & anew)).nonzero()[0]
+        anew, due = old.copy(), cache.feeds(row, span)
+        anew[cache.renewed(row, span, due, last)] = True
+        fed = (anew | due) & visible
+        rewritten = fed if cache.rewrites else fed & anew
+        stored = kept.positions[rewritten[kept.positions]]
+        if hidden.size:
+            stored = np.union1d(stored, hidden[rewritten[hidden]])
     attended = nothing() if kept is None else kept.positions[(visible & ~fed)[kept.positions]]
     positions = fed.nonzero()[0]
     if layout is None and cache.selects:

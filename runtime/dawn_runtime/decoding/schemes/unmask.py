@@ -13,8 +13,6 @@ What most published rules are. The five parts are independent of each other:
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
-from operator import or_
 from typing import Any, ClassVar
 
 import numpy as np
@@ -90,8 +88,10 @@ class Unmask(Scheme):
     @property
     def needs(self) -> Needs:
         """What the policy, its guards and the cache read."""
-        others = (*(guard.needs for guard in self.guards), self.cache.needs)
-        return reduce(or_, others, self.policy.needs)
+        needs = self.policy.needs | self.cache.needs
+        for guard in self.guards:
+            needs |= guard.needs
+        return needs
 
     def plan(self, row: RowState) -> RowPlan:
         """Plans the next step of an unfinished row."""
@@ -114,6 +114,10 @@ class Unmask(Scheme):
     def most_asks(self) -> int:
         """Returns the number of rows of a step: two with guidance."""
         return 2 if self.sampling.guidance else 1
+
+    def evidence_rows(self, row: RowState) -> int:
+        """Returns all of a full pass where the rule reads them."""
+        return row.length if self.needs.evidence == "all" else 0
 
     def ask(self, row: RowState) -> tuple[Ask, ...]:
         """Asks for one pass, full or cached, and with guidance for the same without the prompt."""
@@ -193,13 +197,8 @@ class Unmask(Scheme):
         tokens = np.full(row.length, -1, dtype=np.int64)
         confidence = _last_known(row, past)
         tokens[plan.predicted], confidence[plan.predicted] = answer.tokens, answer.confidence
-        lost = row.masked & (tokens == row.mask_id)
-        confidence[lost] = 0.0
-        if not self.sampling.reads_logits and lost[plan.candidates].all():
-            logits = None if answer.logits is None else answer.logits[_rows_of(plan)]
-            tokens[plan.candidates], confidence[plan.candidates] = without_mask(
-                tokens[plan.candidates], confidence[plan.candidates], logits, row.mask_id
-            )
+        if (answer.tokens == row.mask_id).any():
+            self._without_mask(row, answer, tokens, confidence)
         view = RowView(
             candidates=read_only(plan.candidates),
             masked=row.masked,
@@ -208,7 +207,9 @@ class Unmask(Scheme):
             confidence=read_only(confidence),
             attention=answer.attention,
             attention_rows=read_only(plan.evidence),
-            attention_keys=read_only(np.concatenate([plan.attended, plan.fed])),
+            attention_keys=read_only(
+                np.concatenate([plan.attended, plan.fed]) if plan.attended.size else plan.fed
+            ),
             step=row.step,
             predicted=read_only(plan.predicted),
             logits=answer.logits,
@@ -227,6 +228,19 @@ class Unmask(Scheme):
         if self.policy.needs.history:
             view = replace(view, memory=self.policy.remember(view))
         return view
+
+    def _without_mask(
+        self, row: RowState, answer: Answer, tokens: IntArray, confidence: FloatArray
+    ) -> None:
+        """Writes 0 where the mask is predicted, and what comes next where nothing else is."""
+        plan: RowPlan = answer.ask.note
+        lost = row.masked & (tokens == row.mask_id)
+        confidence[lost] = 0.0
+        if not self.sampling.reads_logits and lost[plan.candidates].all():
+            logits = None if answer.logits is None else answer.logits[_rows_of(plan)]
+            tokens[plan.candidates], confidence[plan.candidates] = without_mask(
+                tokens[plan.candidates], confidence[plan.candidates], logits, row.mask_id
+            )
 
     def chosen(self, view: RowView, mask_id: int) -> IntArray:
         """Returns the positions that are committed, at least one; int64 [n].

@@ -1,7 +1,7 @@
 """ONNX Runtime on the CPU: a loader and a runner."""
 
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -134,8 +134,12 @@ class OrtEngine:
             return {}
         info = self._info
         shape = (len(inputs.input_ids), info.kv_heads, 0, info.kv_width)
-        empty = np.zeros(shape, dtype=info.kv_dtype)
-        return dict.fromkeys(contract.kv_names("past", info.layers), empty)
+        return _no_past(shape, info.kv_dtype, info.layers)
+
+
+@lru_cache(maxsize=16)  # of the same few batches, step after step
+def _no_past(shape: tuple[int, ...], dtype: str, layers: int) -> dict[str, NDArray[Any]]:
+    return dict.fromkeys(contract.kv_names("past", layers), np.zeros(shape, dtype=dtype))
 
 
 def _stop(options: Any) -> None:

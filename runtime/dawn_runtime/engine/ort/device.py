@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from dawn_runtime import contract
 from dawn_runtime.arrays import IntArray
 from dawn_runtime.artifact import Artifact
-from dawn_runtime.cuda import CudaDevice, Device, DeviceArray, DeviceKv, PresentMemory
+from dawn_runtime.cuda import CudaDevice, Device, DeviceArray, KeptBlocks, PresentMemory
 from dawn_runtime.cuda.parcel import Parcel
 from dawn_runtime.cuda.pool import Pool
 from dawn_runtime.engine.checks import (
@@ -27,6 +27,7 @@ from dawn_runtime.engine.checks import (
     check_rows,
     check_threads,
     check_volumes,
+    most_evidence,
     named_inputs,
 )
 from dawn_runtime.engine.device import DeviceOutputs, KvMemory, sizes_of
@@ -109,7 +110,13 @@ class OrtDeviceEngine:
         self.device = device
         chosen = choose_threads(manifest.dims, threads)
         info = info_of(f"onnxruntime-{device.kind}", manifest)
-        self._info = replace(info, threads=chosen, alignment=_KEYS_AT_ONCE, multiple=_KEYS_AT_ONCE)
+        self._info = replace(
+            info,
+            threads=chosen,
+            alignment=_KEYS_AT_ONCE,
+            multiple=_KEYS_AT_ONCE,
+            most_evidence=most_evidence(manifest.dims),
+        )
         self._dims = manifest.dims
         self._check = check
         self._past_names = contract.kv_names("past", manifest.dims.layers)
@@ -118,6 +125,7 @@ class OrtDeviceEngine:
         self._most_tokens = 0
         self._present: PresentMemory | None = None
         self._nothing = device.allocate((1,), "int64")
+        self._blocks = KeptBlocks(device, self._info)
         self._graphs = _GraphIds() if cuda_graphs else None
         self._bound: OrderedDict[Hashable, Any] = OrderedDict()
         self._options: dict[tuple[int, bool], Any] = {}
@@ -154,7 +162,7 @@ class OrtDeviceEngine:
     def kv_memory(self, tokens: int) -> KvMemory:
         """Returns memory for keys and values on the device; see `ResidentEngine`."""
         self._most_tokens = max(self._most_tokens, tokens)
-        return DeviceKv(self.device, self._info, tokens)
+        return self._blocks.take(tokens)
 
     def run(self, inputs: StepInputs) -> StepOutputs:
         """Runs the graph once, computing only the outputs that are wanted.
@@ -245,6 +253,7 @@ class OrtDeviceEngine:
             if self._session is not None:
                 self._session = None
                 self._bound.clear()
+                self._blocks.close()
                 self.device.close()
 
     def _open_session(self) -> Any:

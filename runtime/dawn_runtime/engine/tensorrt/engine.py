@@ -8,11 +8,12 @@ import numpy as np
 
 from dawn_runtime.artifact import Artifact
 from dawn_runtime.contract import ENTROPY_ROWS
-from dawn_runtime.cuda import CudaDevice, Device, DeviceArray, DeviceKv, PresentMemory
+from dawn_runtime.cuda import CudaDevice, Device, DeviceArray, KeptBlocks, PresentMemory
 from dawn_runtime.engine.checks import (
     check_inputs,
     check_measures,
     check_volumes,
+    most_evidence,
     named_inputs,
 )
 from dawn_runtime.engine.device import DeviceOutputs, KvMemory, sizes_of
@@ -97,7 +98,8 @@ class TensorRTEngine:
         self._dims = manifest.dims
         multiple = min(profile.multiple for profile in record.profiles)
         info = info_of(loaded.trt.product, manifest)
-        self._info = replace(info, alignment=multiple, multiple=multiple)
+        most = most_evidence(manifest.dims)
+        self._info = replace(info, alignment=multiple, multiple=multiple, most_evidence=most)
         self.device = device
         self._loaded, self._record, self._check = loaded, record, check
         cached = 2 * manifest.dims.layers
@@ -113,6 +115,7 @@ class TensorRTEngine:
             self._logits = Packed(device, manifest.outputs[_SMALL : _SMALL + 1], profiles)
         self._present = PresentMemory(device, self._info, _most_tokens(profiles))
         self._copies: PresentMemory | None = None
+        self._blocks = KeptBlocks(device, self._info)
         self._contexts: Contexts | None = Contexts(loaded, device)
 
     def describe(self) -> EngineInfo:
@@ -124,7 +127,7 @@ class TensorRTEngine:
         if tokens > self._present.tokens:
             # A step may run more rows in two runs, full and cached, than a profile has in one.
             self._present = PresentMemory(self.device, self._info, tokens)
-        return DeviceKv(self.device, self._info, tokens)
+        return self._blocks.take(tokens)
 
     def run(self, inputs: StepInputs) -> StepOutputs:
         """Runs the engine once and waits for it.
@@ -169,6 +172,7 @@ class TensorRTEngine:
                 return
             self._contexts.close()
             self._contexts = None
+            self._blocks.close()
             self._loaded.close()
             self.device.close()
 
