@@ -131,8 +131,8 @@ at the top of a package that go together, named after the one that is read first
 TOGETHER: Mapping[str, Mapping[str, str]] = {
     "dawn_runtime": dict.fromkeys(
         (
-            *("decoder", "generation", "open_batch", "options", "request", "results", "rules"),
-            *("settings", "streams"),
+            *("asynchronous", "decoder", "generation", "open_batch", "options", "request"),
+            *("results", "rules", "settings", "streams"),
         ),
         "decoder",
     )
