@@ -17,7 +17,7 @@ _AUTO_BATCH = 8
 
 
 @register_model("dawn")
-class DawnModel(LM):
+class DawnModel(LM):  # type: ignore[misc]  # lm_eval is untyped to us
     """An artifact; see `Arguments` for what `--model_args` takes.
 
     Args:

@@ -109,7 +109,8 @@ class Runner:
     def __init__(self, arguments: Arguments) -> None:
         self._arguments = arguments
         self.decoder = Decoder.open(arguments.artifact, **arguments.engine)
-        self.decoder.room([0], **{**arguments.settings, "max_new_tokens": 1})  # settings are right
+        short: Settings = {**arguments.settings, "max_new_tokens": 1}
+        self.decoder.room([0], **short)  # so that bad settings are told before any question
         self._sha256 = sha256_of(Path(arguments.artifact) / MANIFEST_FILE)
 
     def information(self) -> dict[str, Any]:
@@ -193,7 +194,7 @@ class Runner:
         return self.decoder.tokenizer.encode(text, add_special_tokens=special)
 
     def _order(self, context: str, said: Mapping[str, Any]) -> Order:
-        settings = {**self._arguments.settings, **_asked(said)}
+        settings: Settings = {**self._arguments.settings, **_asked(said)}
         length = self._arguments.settings.get("max_new_tokens")
         settings["max_new_tokens"] = length or said.get("max_gen_toks", _USUAL_NEW_TOKENS)
         return Order(self.decoder.prepare(context, **settings), _stops(said))

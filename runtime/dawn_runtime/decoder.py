@@ -100,7 +100,8 @@ class Decoder:
         """Opens an artifact folder.
 
         Args:
-            folder: Folder written by `dawn-export`.
+            folder: Folder written by `dawn-export`, or `org/name` of one that was downloaded from
+                the Hugging Face Hub, see `dawn_runtime.hub_cache`.
             engine: A name of `dawn_runtime.engine.ENGINES`, perhaps with options such as
                 `onnxruntime-cpu:low_memory=true`, options of `dawn_runtime.engine.options`, or an
                 engine of one's own. The next three are shorthands for its options.
