@@ -19,6 +19,7 @@ COPY export export
 COPY runtime runtime
 COPY calibration calibration
 COPY serve serve
+COPY eval eval
 COPY models/dawn_models models/dawn_models
 
 # pip's own configuration says where packages come from; an index of CPU builds of torch, named by

@@ -17,6 +17,7 @@ COPY export export
 COPY runtime runtime
 COPY calibration calibration
 COPY serve serve
+COPY eval eval
 COPY models/dawn_models models/dawn_models
 
 # NVRTC of the very CUDA that JetPack brings: kernels of CUDA 13 are none for its driver. Without

@@ -13,6 +13,7 @@ COPY export export
 COPY runtime runtime
 COPY calibration calibration
 COPY serve serve
+COPY eval eval
 COPY models/dawn_models models/dawn_models
 
 RUN python3 -m pip install --no-cache-dir ".[cpu,serve]" && useradd --system dawn

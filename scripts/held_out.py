@@ -76,4 +76,4 @@ def batches(
 def judged(task: str, asked: list[Item], results: list[Result]) -> list[Verdict]:
     """Says of each answer whether it is right."""
     pairs = zip(asked, results, strict=True)
-    return [TASKS[task].check(item, result.text or "") for item, result in pairs]
+    return [TASKS[task].check(item, result.text) for item, result in pairs]

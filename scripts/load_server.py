@@ -120,7 +120,7 @@ def _alone(args: argparse.Namespace) -> list[tuple[dict[str, Any], str]]:
             for settings in SETTINGS:
                 body = {"messages": messages, "max_tokens": args.max_tokens, **settings}
                 limit: Any = {"max_new_tokens": args.max_tokens, **settings}
-                found.append((body, decoder.generate(messages=messages, **limit).text or ""))
+                found.append((body, decoder.generate(messages=messages, **limit).text))
     return found
 
 

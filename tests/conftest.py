@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,8 @@ def _no_gpu() -> str:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skips tests that need a GPU where there is none."""
+    """Skips tests that need what is not here."""
     if item.get_closest_marker("gpu") and _no_gpu():
         pytest.skip(_no_gpu())
+    if item.get_closest_marker("lm_eval") and find_spec("lm_eval") is None:
+        pytest.skip("no lm_eval: pip install 'dawn-edge[eval]'")

@@ -110,34 +110,42 @@ def try_judge(
         judge([question], decoder.generate_batch([prompt], **settings))
 
 
-def compare_answers(
-    results: Sequence[Result],
-    reference: Sequence[Result],
-    questions: Sequence[Question],
-    judge: Judge | None = None,
-) -> Likeness:
-    """Compares answers with those of a reference.
+def judged(
+    judge: Judge | None, questions: Sequence[Question], results: Sequence[Result]
+) -> list[bool] | None:
+    """Returns which answers are right, None if nobody judges.
 
     Args:
-        results: The answers, one for each question.
-        reference: What they should be.
+        judge: Who says so.
         questions: What was asked.
-        judge: Who says which answers are right; None if nobody does.
+        results: The answers, one for each question.
 
     Raises:
         OptionError: The judge knows nothing of a question.
         CheckerError: The judge is a program that fails.
     """
+    return None if judge is None else judge(questions, results)
+
+
+def compare_answers(
+    results: Sequence[Result], reference: Sequence[Result], right: Sequence[bool] | None = None
+) -> Likeness:
+    """Compares answers with those of a reference.
+
+    Args:
+        results: The answers, at least one.
+        reference: What they should be.
+        right: Which of the answers are right; None if nobody judges.
+    """
     shares = [
         agreement(ours.tokens, theirs.tokens)
         for ours, theirs in zip(results, reference, strict=True)
     ]
-    right = None if judge is None else statistics.mean(judge(questions, results))
     return Likeness(
         agreement=statistics.mean(shares),
         equal=statistics.mean(share == 1.0 for share in shares),
         forwards=statistics.mean(result.forwards for result in results),
-        right=right,
+        right=None if right is None else statistics.mean(right),
     )
 
 

@@ -151,7 +151,7 @@ def _no_program(word: str) -> str:
 
 
 def _line(question: Question, result: Result) -> str:
-    if result.text is None:
+    if result.written is None:
         raise CheckerError(
             "answers have no text to be judged, because the artifact has no tokenizer; export a "
             "checkpoint that has a tokenizer.json"

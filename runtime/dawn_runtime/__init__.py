@@ -7,12 +7,14 @@
     print(result.text, result.forwards)
 
 Importing this package loads NumPy and the standard library; engines, tokenizers and templates load
-their libraries when they are opened. `dawn_runtime.contract` describes the graph and
+their libraries when they are opened. `dawn_runtime.asynchronous` has the same for asyncio;
+`dawn_runtime.contract` describes the graph and
 `dawn_runtime.manifest` the artifact folder; `dawn_runtime.engine.fake` holds engines for tests.
 """
 
 from dawn_runtime._version import __version__
 from dawn_runtime.artifact import Artifact
+from dawn_runtime.cancellation import Cancellation
 from dawn_runtime.decoder import Decoder
 from dawn_runtime.decoding import (
     Blocks,
@@ -71,9 +73,9 @@ from dawn_runtime.policies import (
     Threshold,
 )
 from dawn_runtime.prompts import Filling
-from dawn_runtime.results import Hole, Result
+from dawn_runtime.results import Hole, Piece, Result
 from dawn_runtime.settings import Settings
-from dawn_runtime.streams import CommitStream, TextStream
+from dawn_runtime.streams import CommitStream, Stream, TextStream
 
 __all__ = [
     "Adjacent",
@@ -83,6 +85,7 @@ __all__ = [
     "BatchFullError",
     "Blocks",
     "Budget",
+    "Cancellation",
     "Clad",
     "Commit",
     "CommitStream",
@@ -119,6 +122,7 @@ __all__ = [
     "OnePerStep",
     "OpenBatch",
     "OptionError",
+    "Piece",
     "Policy",
     "Prefix",
     "PromptError",
@@ -133,6 +137,7 @@ __all__ = [
     "Sliding",
     "StepInputs",
     "StepOutputs",
+    "Stream",
     "Streaming",
     "TextStream",
     "Threshold",

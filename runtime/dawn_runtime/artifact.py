@@ -17,6 +17,7 @@ from dawn_runtime._fields import read_text
 from dawn_runtime.checks import check_choice, check_path
 from dawn_runtime.errors import ArtifactError
 from dawn_runtime.files import is_plain_name, open_plain, reason_of, stray_link
+from dawn_runtime.hub_cache import located
 from dawn_runtime.manifest import (
     MANIFEST_FILE,
     STEP,
@@ -66,7 +67,8 @@ class Artifact:
         """Reads the manifest and checks the files it lists.
 
         Args:
-            folder: Folder written by `dawn-export`.
+            folder: Folder written by `dawn-export`, or `org/name` of one in the cache of the
+                Hugging Face Hub, see `dawn_runtime.hub_cache`.
             verify: One of `VERIFY_MODES`.
 
         Raises:
@@ -74,7 +76,7 @@ class Artifact:
             OptionError: Unknown verify mode, or `folder` is no path.
         """
         check_choice("artifact", "verify", verify, VERIFY_MODES)
-        folder = check_path("artifact", "folder", folder)
+        folder = located(check_path("artifact", "folder", folder))
         artifact = cls(folder, read_manifest(folder))
         limit = {"auto": HASH_LIMIT_BYTES, "full": None, "sizes": -1}[verify]
         for problem in artifact.problems(limit):

@@ -1,17 +1,19 @@
 """`Decoder`: an artifact, an engine and a tokenizer behind a few calls."""
 
+import itertools
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dawn_runtime.arrays import IntArray
 from dawn_runtime.artifact import Artifact
+from dawn_runtime.cancellation import Cancellation
 from dawn_runtime.chat import ChatTemplate
-from dawn_runtime.checks import check_choice, check_flag, shown
+from dawn_runtime.checks import check_choice, check_flag, check_integer, shown
 from dawn_runtime.companions import open_companions
 from dawn_runtime.decoding import PADDINGS, Packer, Padding, RowState, Scheme, Unmask
 from dawn_runtime.decoding.prefixes import PrefixCache
@@ -28,9 +30,7 @@ from dawn_runtime.settings import Plan, Scalars, Settings, make_plan, refuse_len
 from dawn_runtime.streams import CommitStream, TextStream
 from dawn_runtime.threads import Threads
 from dawn_runtime.tokenizer import Tokenizer
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
+from dawn_runtime.unpacking import Unpack
 
 
 class Decoder:
@@ -100,7 +100,8 @@ class Decoder:
         """Opens an artifact folder.
 
         Args:
-            folder: Folder written by `dawn-export`.
+            folder: Folder written by `dawn-export`, or `org/name` of one that was downloaded from
+                the Hugging Face Hub, see `dawn_runtime.hub_cache`.
             engine: A name of `dawn_runtime.engine.ENGINES`, perhaps with options such as
                 `onnxruntime-cpu:low_memory=true`, options of `dawn_runtime.engine.options`, or an
                 engine of one's own. The next three are shorthands for its options.
@@ -148,7 +149,8 @@ class Decoder:
         *,
         messages: Iterable[Message] | None = None,
         input_ids: Iterable[int] | IntArray | None = None,
-        **settings: "Unpack[Settings]",
+        cancellation: Cancellation | None = None,
+        **settings: Unpack[Settings],
     ) -> Result:
         """Decodes one answer. Give exactly one of the first three arguments.
 
@@ -156,6 +158,7 @@ class Decoder:
             prompt: Text, or anything `generate_batch` takes.
             messages: Turns of a chat, rendered by the artifact's template.
             input_ids: Token ids.
+            cancellation: Ends it early from another thread.
             **settings: See `Settings`.
 
         Raises:
@@ -163,7 +166,7 @@ class Decoder:
             PromptError: The prompt cannot be decoded by this artifact.
             EngineError: The engine failed.
         """
-        return self._begin([the_one(prompt, messages, input_ids)], settings).results()[0]
+        return self._finish([the_one(prompt, messages, input_ids)], settings, cancellation)[0]
 
     def encode(self, prompt: Prompt | Filling, *, max_new_tokens: int | None = None) -> IntArray:
         """Returns the token ids of a prompt as decoding sees them, int64 [P].
@@ -184,7 +187,7 @@ class Decoder:
         self._reader.new_tokens(ids, wanted, self.manifest.decoding.max_new_tokens)
         return ids
 
-    def room(self, prompt: Prompt | Filling, **settings: "Unpack[Settings]") -> tuple[int, int]:
+    def room(self, prompt: Prompt | Filling, **settings: Unpack[Settings]) -> tuple[int, int]:
         """Returns the rows and the tokens of each of them that a request takes in a batch.
 
         Args:
@@ -228,13 +231,18 @@ class Decoder:
         return None if tokenizer is None else [tokenizer.piece(one) for one in as_ids(ids).tolist()]
 
     def generate_batch(
-        self, prompts: Iterable[Prompt | Filling], **settings: "Unpack[Settings]"
+        self,
+        prompts: Iterable[Prompt | Filling],
+        *,
+        cancellation: Cancellation | None = None,
+        **settings: Unpack[Settings],
     ) -> list[Result]:
         """Decodes several answers together; each is the one `generate` would give.
 
         Args:
             prompts: Texts, lists of messages, lists of ids or `Filling`s, mixed at will; any
                 iterable of them.
+            cancellation: Ends all of them early from another thread.
             **settings: See `Settings`.
 
         Raises:
@@ -248,7 +256,7 @@ class Decoder:
         )
         if not given:
             raise PromptError("generate_batch needs a list of at least one prompt; got none")
-        return self._begin(given, settings).results()
+        return self._finish(given, settings, cancellation)
 
     def fill(
         self,
@@ -256,7 +264,8 @@ class Decoder:
         *,
         prompt: Prompt | None = None,
         input_ids: Iterable[int] | IntArray | None = None,
-        **settings: "Unpack[Settings]",
+        cancellation: Cancellation | None = None,
+        **settings: Unpack[Settings],
     ) -> Result:
         """Decides the open positions between given ones, looking at both sides.
 
@@ -270,6 +279,7 @@ class Decoder:
             template: Texts and, as numbers, lengths of the holes between them in tokens.
             prompt: Text, messages or ids before the template, if any.
             input_ids: Instead of both, the ids of all with the mask id where undecided.
+            cancellation: Ends it early from another thread.
             **settings: See `Settings`; `max_new_tokens` and `stop_at_eos` do not apply.
 
         Raises:
@@ -277,7 +287,7 @@ class Decoder:
             PromptError: There is nothing to fill, or this artifact cannot decode it.
             EngineError: The engine failed.
         """
-        return self._begin([Filling(template, prompt, input_ids)], settings).results()[0]
+        return self._finish([Filling(template, prompt, input_ids)], settings, cancellation)[0]
 
     def stream(
         self,
@@ -285,7 +295,7 @@ class Decoder:
         *,
         messages: Iterable[Message] | None = None,
         input_ids: Iterable[int] | IntArray | None = None,
-        **settings: "Unpack[Settings]",
+        **settings: Unpack[Settings],
     ) -> TextStream:
         """Decodes one answer and gives out its text from the left as it becomes certain.
 
@@ -306,7 +316,7 @@ class Decoder:
         *,
         messages: Iterable[Message] | None = None,
         input_ids: Iterable[int] | IntArray | None = None,
-        **settings: "Unpack[Settings]",
+        **settings: Unpack[Settings],
     ) -> CommitStream:
         """Decodes one answer and gives out what is decided in every step, for viewers.
 
@@ -355,7 +365,7 @@ class Decoder:
         *,
         messages: Iterable[Message] | None = None,
         input_ids: Iterable[int] | IntArray | None = None,
-        **settings: "Unpack[Settings]",
+        **settings: Unpack[Settings],
     ) -> Request:
         """Returns a request that `OpenBatch.admit` takes in; may be called from any thread.
 
@@ -366,6 +376,30 @@ class Decoder:
         """
         refuse_padding(settings)
         return self._one(the_one(prompt, messages, input_ids), settings)
+
+    def warm_up(self, *, prompt_tokens: int = 32, **settings: Unpack[Settings]) -> float:
+        """Takes two steps of an answer that nobody sees, and returns the seconds that took.
+
+        What an engine does at its first run only (memory, kernels, the first look at weights in a
+        mapped file) then keeps no answer waiting that somebody wants.
+
+        Args:
+            prompt_tokens: Length of the prompt that is made up, >= 1; steps are as long as those of
+                prompts of that length.
+            **settings: See `Settings`; as the answers will be decoded. `max_forwards` is 2 unless
+                said otherwise.
+
+        Raises:
+            OptionError: A setting is unknown or has a bad value.
+            PromptError: The model cannot look at so many tokens.
+            EngineError: The engine failed.
+        """
+        check_integer("decoder", "prompt_tokens", prompt_tokens, minimum=1)
+        tokens = self.manifest.tokens
+        special = {tokens.mask, *tokens.forbidden, *tokens.eos}
+        token = next(one for one in itertools.count() if one not in special)
+        limited: Settings = {"max_forwards": 2, **settings}
+        return self.generate(input_ids=[token] * prompt_tokens, **limited).seconds
 
     @property
     def tokenizer(self) -> Tokenizer | None:
@@ -426,6 +460,23 @@ class Decoder:
                 requests.append(self._request(prompt, plan))
         packer = replace(self._packer, padding=plan.padding)
         return Generation(self._engine, packer, requests, self._prefixes)
+
+    def _finish(
+        self,
+        prompts: Sequence[Checked | Filling],
+        settings: Settings,
+        cancellation: Cancellation | None,
+    ) -> list[Result]:
+        """Decodes all to the end, or until they are cancelled."""
+        if not isinstance(cancellation, (Cancellation, type(None))):
+            raise OptionError(
+                f"cancellation is {shown(cancellation)}; expected a Cancellation, see "
+                "dawn_runtime.Cancellation"
+            )
+        generation = self._begin(prompts, settings)
+        ended = nullcontext() if cancellation is None else cancellation.ending(generation.cancel)
+        with ended:
+            return generation.results()
 
     def _one(self, prompt: Checked | Filling, settings: Settings) -> Request:
         """The same for a request by itself."""

@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from types import MappingProxyType
 
 from dawn_runtime.decoding import Batch, Packer, RowState
@@ -9,7 +11,8 @@ from dawn_runtime.decoding.device_batch import DeviceBatch
 from dawn_runtime.decoding.prefixes import PrefixCache
 from dawn_runtime.engine import Engine
 from dawn_runtime.engine.device import DeviceEngine
-from dawn_runtime.errors import DawnError
+from dawn_runtime.errors import DawnError, EngineError
+from dawn_runtime.halting import WATCHDOG, Halt
 from dawn_runtime.request import Request
 from dawn_runtime.results import Result
 
@@ -82,26 +85,49 @@ class RequestBatch:
     def step(self) -> tuple[int, ...]:
         """Takes all that are due one step further and returns their keys.
 
+        Requests that are stopped meanwhile, by a deadline or by `Request.cancel`, end with the
+        step; if that is all of them, the run is given up where the engine can do so, and nobody
+        has moved.
+
         Raises:
             EngineError: The engine failed or returned NaN or infinity.
         """
-        for key, request in list(self._inside.items()):
-            if not request.due(self._batch.steps(key)):
-                self._release(key)
+        self._dismiss()
         if not self._inside:
             return ()
-        started = time.perf_counter()
-        moved = self._batch.step()
-        seconds = time.perf_counter() - started
-        self.seconds += seconds
+        moved = self._move()
         for key in moved:
-            request = self._requests[key]
-            request.seconds += seconds
-            request.engine_seconds = self._batch.engine_seconds_of(key)
-        for key in moved:
+            self._requests[key].engine_seconds = self._batch.engine_seconds_of(key)
             if self._batch.is_finished(key):
                 self._release(key)
         return moved
+
+    def _dismiss(self) -> None:
+        """Frees the places of those for whom no step is due."""
+        for key, request in list(self._inside.items()):
+            if not request.due(self._batch.steps(key)):
+                self._release(key)
+
+    def _move(self) -> tuple[int, ...]:
+        """Takes a step of the batch, within the time that is left for it."""
+        requests = tuple(self._inside.values())
+        halt = Halt(lambda: all(request.stopped for request in requests))
+        moved, started = tuple(self._inside), time.perf_counter()
+        try:
+            with _attended(requests, halt), halt.watching():
+                moved = self._batch.step()
+        except EngineError:
+            if not halt.hit:
+                raise
+        seconds = time.perf_counter() - started
+        self.seconds += seconds
+        for key in moved:
+            self._requests[key].seconds += seconds
+        if not halt.hit:
+            return moved
+        for key in moved:
+            self._release(key)
+        return ()
 
     def request(self, key: int) -> Request:
         """Returns a request that has not left.
@@ -148,7 +174,7 @@ class Generation:
             yield tuple(self._batch.row(key) for key in self._keys)
 
     def cancel(self) -> None:
-        """Stops before the next step; may be called from another thread."""
+        """Stops all of them; see `Request.cancel`."""
         for request in self._requests:
             request.cancel()
 
@@ -158,6 +184,27 @@ class Generation:
             pass
         times = {"seconds": self._batch.seconds, "engine_seconds": self._batch.engine_seconds}
         return [request.result(**times) for request in self._requests]
+
+
+@contextmanager
+def _attended(requests: Sequence[Request], halt: Halt) -> Iterator[None]:
+    """Lets requests stop the step that they are in, and their deadlines, when all have passed."""
+    for request in requests:
+        request.halt = halt
+    left = [request.left for request in requests if request.left is not None]
+    expire = partial(_expire, requests)
+    timed = len(left) == len(requests)
+    try:
+        with WATCHDOG.after(max(left), expire) if timed else nullcontext():
+            yield
+    finally:
+        for request in requests:
+            request.halt = None
+
+
+def _expire(requests: Sequence[Request]) -> None:
+    for request in requests:
+        request.stop("timeout")
 
 
 def begin_batch(

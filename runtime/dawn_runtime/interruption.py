@@ -14,9 +14,11 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import FrameType
 from typing import Final
+
+from dawn_runtime.halting import current_halt
 
 SIGNALS: Final = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
@@ -76,12 +78,18 @@ def standing(where: str) -> Iterator[None]:
 def stoppable(stop: Callable[[], object]) -> Iterator[None]:
     """Says how native code that runs inside the block is stopped from another thread.
 
+    That is done when a signal comes, and when nobody wants the step any more that it is part of;
+    see `dawn_runtime.halting`.
+
     Args:
-        stop: Makes it return soon; what it raises then gives way to `KeyboardInterrupt`.
+        stop: Makes it return soon, also if it has not begun; what it raises after a signal gives
+            way to `KeyboardInterrupt`.
     """
+    halt = current_halt()
     _stops.append(stop)
     try:
-        yield
+        with nullcontext() if halt is None else halt.over(stop):
+            yield
     finally:
         _stops.remove(stop)
 

@@ -15,7 +15,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from dawn_runtime.arrays import IntArray
 from dawn_runtime.decoding import Commit, RowState
@@ -27,9 +26,7 @@ from dawn_runtime.request import Request
 from dawn_runtime.results import Result
 from dawn_runtime.settings import Settings
 from dawn_runtime.tokenizer import TextPieces, Tokenizer
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
+from dawn_runtime.unpacking import Unpack
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +100,7 @@ class OpenBatch:
         *,
         messages: Iterable[Message] | None = None,
         input_ids: Iterable[int] | IntArray | None = None,
-        **settings: "Unpack[Settings]",
+        **settings: Unpack[Settings],
     ) -> int:
         """Takes a request in; it is part of the next step.
 

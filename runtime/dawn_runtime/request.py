@@ -8,9 +8,10 @@ import numpy as np
 
 from dawn_runtime.arrays import IntArray
 from dawn_runtime.decoding import Recorder, RowState, Scheme, Unmask
+from dawn_runtime.halting import Halt
 from dawn_runtime.option_fields import Options, option
 from dawn_runtime.policies import Policy
-from dawn_runtime.results import FinishReason, Hole, Result
+from dawn_runtime.results import FinishReason, Hole, Piece, Result
 from dawn_runtime.tokenizer import Tokenizer, whole_characters
 
 _LONGEST = 1e9
@@ -21,7 +22,9 @@ class Limits(Options):
     """When to stop before all is decided; what is there by then is the result.
 
     Attributes:
-        timeout: Seconds from the first step on, looked at before every step; None waits for ever.
+        timeout: Seconds from the first step on; None waits for ever. It is looked at before every
+            step, and on the CPU also inside one, which is then given up, unless others are in it
+            that have time left.
         max_forwards: Most runs of the engine for an answer; None is as many as it takes.
 
     Raises:
@@ -56,6 +59,8 @@ class Request:
         seconds: Wall time of the steps that it took part in.
         engine_seconds: Part of it inside the engine.
         recorder: Is told of its steps, None if nobody records.
+        halt: That of the step which it takes part in at the moment.
+        left: Seconds that it had left when a step was last due, None if it has no time limit.
     """
 
     def __init__(
@@ -74,12 +79,33 @@ class Request:
         self._limits, self._fallback = limits, fallback
         self._tokenizer, self._is_template = tokenizer, is_template
         self.recorder = Recorder() if record else None
+        self.halt: Halt | None = None
+        self.left: float | None = None
         self._begun: float | None = None
         self._stopped: FinishReason | None = None
 
+    @property
+    def stopped(self) -> bool:
+        """Whether no further step is wanted."""
+        return self._stopped is not None
+
     def cancel(self) -> None:
-        """Stops before the next step; may be called from another thread."""
-        self._stopped = self._stopped or "cancelled"
+        """Stops it; may be called from another thread.
+
+        No step follows, and one that is under way is given up if nobody else is in it and the
+        engine can do so, as on the CPU.
+        """
+        self.stop("cancelled")
+
+    def stop(self, reason: FinishReason) -> None:
+        """Stops it as `cancel` does, unless something has already.
+
+        Args:
+            reason: What its result names.
+        """
+        self._stopped = self._stopped or reason
+        if (halt := self.halt) is not None:
+            halt.look()
 
     def due(self, steps: int) -> bool:
         """Tells whether another step may follow; a limit that is reached by now stops it.
@@ -91,9 +117,10 @@ class Request:
         self._begun = now if self._begun is None else self._begun
         if self._stopped is None:
             limits = self._limits
+            self.left = None if limits.timeout is None else limits.timeout - (now - self._begun)
             if limits.max_forwards is not None and steps >= limits.max_forwards:
                 self._stopped = "max_forwards"
-            elif limits.timeout is not None and now - self._begun >= limits.timeout:
+            elif self.left is not None and self.left <= 0:
                 self._stopped = "timeout"
         return self._stopped is None
 
@@ -108,7 +135,7 @@ class Request:
         """
         row = self.row
         return Result(
-            text=self._text(row.answer, whole=row.finished),
+            written=self._text(row.answer, whole=row.finished),
             tokens=row.answer,
             forwards=row.step,
             rows_fed=row.fed,
@@ -126,6 +153,7 @@ class Request:
             reused_tokens=row.reused,
             holes=tuple(self._hole(*span) for span in row.holes() if self._is_template),
             record=None if self.recorder is None else self.recorder.steps,
+            pieces=() if row.finished else tuple(self._piece(*run) for run in row.runs()),
         )
 
     @property
@@ -156,6 +184,11 @@ class Request:
         undecided = np.flatnonzero(row.masked[begin:end])
         tokens = row.ids[begin : begin + int(undecided[0]) if undecided.size else end]
         return Hole(begin - row.start, tokens, self._text(tokens, whole=not undecided.size))
+
+    def _piece(self, begin: int, end: int) -> Piece:
+        row = self.row
+        tokens = row.ids[begin:end] if not row.masked[begin] else row.ids[:0]
+        return Piece(begin - row.start, end - begin, tokens, self._text(tokens, whole=True))
 
     def _text(self, ids: IntArray, *, whole: bool) -> str | None:
         """Text of ids; if more of them were to follow, without the beginning of a character."""

@@ -6,9 +6,24 @@ from typing import Any, Literal
 
 from dawn_runtime.arrays import IntArray
 from dawn_runtime.decoding import Commit, StepRecord
+from dawn_runtime.errors import PromptError
 
 FinishReason = Literal["end", "length", "timeout", "max_forwards", "cancelled"]
 """Why an answer ends where it does; see `Result`."""
+
+
+def _text(written: str | None) -> str:
+    """Returns a text, where there is one.
+
+    Raises:
+        PromptError: There is none.
+    """
+    if written is None:
+        raise PromptError(
+            "the artifact has no tokenizer, so its answers have no text; take tokens, or export a "
+            "checkpoint that has a tokenizer.json"
+        )
+    return written
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -18,12 +33,44 @@ class Hole:
     Attributes:
         begin: Its first position among `Result.tokens`.
         tokens: int64 [n] what was decided there, up to the first position still undecided.
-        text: Its text, None if the artifact has no tokenizer.
+        written: Its text, None if the artifact has no tokenizer.
     """
 
     begin: int
     tokens: IntArray
-    text: str | None
+    written: str | None
+
+    @property
+    def text(self) -> str:
+        """Its text.
+
+        Raises:
+            PromptError: The artifact has no tokenizer.
+        """
+        return _text(self.written)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Piece:
+    """A run of positions of an answer that are all decided, or a gap, where none is.
+
+    Attributes:
+        begin: Its first position, counted from the beginning of the answer.
+        length: Number of its positions.
+        tokens: int64 [length] what was decided; int64 [0] in a gap.
+        written: Text of these tokens by themselves, empty in a gap; None if the artifact has no
+            tokenizer.
+    """
+
+    begin: int
+    length: int
+    tokens: IntArray
+    written: str | None
+
+    @property
+    def is_gap(self) -> bool:
+        """Whether nothing was decided there."""
+        return not len(self.tokens)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,7 +78,7 @@ class Result:
     """An answer.
 
     Attributes:
-        text: Its text, None if the artifact has no tokenizer.
+        written: Its text, None if the artifact has no tokenizer; see `text`.
         tokens: int64 [new] its ids, cut before the first end token when decoding stops there.
         forwards: Runs of the engine this answer took part in (NFE); one that had to be repeated for
             its logits counts once.
@@ -48,15 +95,18 @@ class Result:
         fallback: True if a policy handed over to its plain rule because the answer is short.
         finish_reason: `end` at an end token, `length` when all positions were decided; otherwise
             what stopped it before: `timeout`, `max_forwards` or `cancelled`. `tokens` and `text`
-            then hold what was decided from the left, `trace` all.
+            then hold what was decided from the left, `pieces` and `trace` all.
         prompt_tokens: Number of tokens of the prompt.
         reused_tokens: How many of them began with keys of an earlier text; see `Decoder.prefixes`.
         holes: What was filled in, if the answer was a template, whose given tokens are in
             `tokens` and `text` too; empty otherwise.
         record: What happened in every step, and why, where it was asked for; see `Settings`.
+        pieces: If decoding was stopped before the end, the runs of decided and of undecided
+            positions from the left to the right, up to the first end token or to where the answer
+            would have ended; empty otherwise.
     """
 
-    text: str | None
+    written: str | None
     tokens: IntArray
     forwards: int
     rows_fed: int
@@ -74,6 +124,31 @@ class Result:
     reused_tokens: int = 0
     head_rows: int = 0
     record: tuple[StepRecord, ...] | None = None
+    pieces: tuple[Piece, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """Its text, as far as it was decided from the left.
+
+        Raises:
+            PromptError: The artifact has no tokenizer.
+        """
+        return _text(self.written)
+
+    def marked(self, gap: str = "[...]") -> str:
+        """Returns the text of all that was decided, with a mark for each gap.
+
+        An answer that was not stopped has no gaps, so this is its text.
+
+        Args:
+            gap: The mark.
+
+        Raises:
+            PromptError: The artifact has no tokenizer.
+        """
+        if not self.pieces:
+            return self.text
+        return "".join(gap if piece.is_gap else _text(piece.written) for piece in self.pieces)
 
     @property
     def tokens_decided(self) -> int:
@@ -93,7 +168,7 @@ class Result:
     def to_dict(self) -> dict[str, Any]:
         """Returns all but `record` for JSON; a commit is [step, position, token, confidence]."""
         return {
-            "text": self.text,
+            "text": self.written,
             "tokens": self.tokens.tolist(),
             "forwards": self.forwards,
             "rows_fed": self.rows_fed,
@@ -110,8 +185,17 @@ class Result:
             "prompt_tokens": self.prompt_tokens,
             "reused_tokens": self.reused_tokens,
             "holes": [
-                {"begin": hole.begin, "tokens": hole.tokens.tolist(), "text": hole.text}
+                {"begin": hole.begin, "tokens": hole.tokens.tolist(), "text": hole.written}
                 for hole in self.holes
+            ],
+            "pieces": [
+                {
+                    "begin": piece.begin,
+                    "length": piece.length,
+                    "tokens": piece.tokens.tolist(),
+                    "text": piece.written,
+                }
+                for piece in self.pieces
             ],
             "trace": [[c.step, c.position, c.token, c.confidence] for c in self.trace],
         }

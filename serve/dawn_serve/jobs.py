@@ -156,7 +156,7 @@ class Job:
         tokens, sure = self._fresh(final=True)
         if rest or tokens:  # it ended between two steps
             self._tell(Update(rest, tokens, sure, step=self._steps))
-        text = None if result.text is None else "".join(self._text)
+        text = None if result.written is None else "".join(self._text)
         count = self._shown
         return Outcome(
             result=result,

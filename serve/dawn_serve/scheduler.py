@@ -126,7 +126,11 @@ class Scheduler:
         return max(1, min(_MOST_RETRY, round(mean * turns + 0.5)))
 
     def cancel(self, job: Job) -> None:
-        """Ends a job that nobody wants any more: at once, or before the next step."""
+        """Ends a job that nobody wants any more: at once, or with the step that is under way.
+
+        That step is given up if no other job is in it and the engine can do so.
+        """
+        job.order.request.cancel()
         with self._changed:
             job.cancelled = True
             is_waiting = job in self._waiting
@@ -157,13 +161,17 @@ class Scheduler:
         """Takes nothing new, refuses what waits, and lets what is in the batch come to its end.
 
         Args:
-            grace: Seconds after which what is left ends with what there is of it.
+            grace: Seconds after which what is left ends with what there is of it; with 0 also the
+                step that is under way is given up, where the engine can do so.
         """
         with self._changed:
             if self._state == "running":
                 self._state = "stopping"
             self._until = min(self._until, time.monotonic() + grace)
             self._changed.notify_all()
+        if grace <= 0:
+            for job in tuple(self._inside.values()):
+                job.order.request.cancel()
         self._refuse_all()
 
     def close(self, timeout: float | None = None) -> None:

@@ -180,6 +180,14 @@ def test_the_command_finds_an_artifact_equal_to_itself(
     assert document["overall"]["flips"] == 0.0
     assert document["overall"]["evidence_correlation"] == pytest.approx(1.0)
     assert document["free"][0]["likeness"] == document["free"][1]["likeness"]
+    assert document["free"][1]["churn"] == {
+        "changed": 0.0,
+        "equal_tokens": 1.0,
+        "diverged": 0.0,
+        "first_divergence": None,
+        "lost": None,
+        "gained": None,
+    }
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert main(["compare", folder, folder, *flags, "--policy", "threshold"]) == 0
     assert "Forced: both asked at every state that A meets" in capsys.readouterr().out

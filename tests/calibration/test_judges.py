@@ -41,7 +41,7 @@ def python(code: str) -> str:
 def answers(*texts: str | None) -> list[Result]:
     manifest = fake_manifest()
     made = Decoder(manifest, FakeEngine(manifest)).generate(input_ids=[1], max_new_tokens=1)
-    return [replace(made, text=text) for text in texts]
+    return [replace(made, written=text) for text in texts]
 
 
 def judged(code: str, *texts: str | None) -> list[bool]:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dawn_calibration.answers import Likeness, agreement, compare_answers
+from dawn_calibration.answers import Likeness, agreement, judged
 from dawn_calibration.cli import main
 from dawn_calibration.judges import judge_tasks
 from dawn_calibration.prompts import Question, data_sha256, questions_of_tasks
@@ -141,7 +141,7 @@ def test_agreement_counts_places_of_the_longer_answer() -> None:
 def test_questions_without_a_checker_cannot_be_judged() -> None:
     result = fake_decoder().generate(input_ids=[1], max_new_tokens=2)
     with pytest.raises(OptionError, match="prompt 0: only questions of --tasks can be judged"):
-        compare_answers([result], [result], QUESTIONS[:1], judge_tasks)
+        judged(judge_tasks, QUESTIONS[:1], [result])
 
 
 def test_tasks_are_drawn_in_turn_from_one_side_and_judge_their_own_answers() -> None:

@@ -26,6 +26,13 @@ def test_the_frame_is_filled() -> None:
     assert json.loads(run("fill_json.py", asked)) == expected
 
 
+def test_the_assistant_answers_in_time_or_shows_what_there_is() -> None:
+    lines = run("assistant.py").splitlines()
+    assert lines[:1] + lines[2:3] == ["21 47 56 61 91", "dog hat"]
+    assert lines[1].startswith("cut: ")
+    assert len(lines) == 4
+
+
 def test_every_example_is_tried_here() -> None:
     tried = Path(__file__).read_text(encoding="utf-8")
     assert all(f'"{path.name}"' in tried for path in (ROOT / "examples").glob("*.py"))

@@ -15,6 +15,7 @@ PACKAGES = {
     "dawn_export": ROOT / "export" / "dawn_export",
     "dawn_calibration": ROOT / "calibration" / "dawn_calibration",
     "dawn_serve": ROOT / "serve" / "dawn_serve",
+    "dawn_eval": ROOT / "eval" / "dawn_eval",
 }
 MAY_IMPORT = {
     "dawn_runtime": set(),
@@ -22,6 +23,7 @@ MAY_IMPORT = {
     "dawn_export": {"dawn_models", "dawn_runtime"},
     "dawn_calibration": {"dawn_export", "dawn_runtime", "dawn_models"},
     "dawn_serve": {"dawn_runtime"},
+    "dawn_eval": {"dawn_runtime", "dawn_serve"},
 }
 NEVER_ON_A_DEVICE = {
     *("torch", "onnx", "onnx_ir", "onnxscript", "safetensors", "transformers", "huggingface_hub"),
@@ -124,6 +126,7 @@ FLOORS: Mapping[str, Mapping[str, set[str]]] = {
         "server": {"api"},
         "cli": {"server", "api"},
     },
+    "dawn_eval": {GROUND: set(), "harness": set()},
 }
 """Room -> rooms that it may import; all may import the ground. A room is a folder, or the modules
 at the top of a package that go together, named after the one that is read first."""
@@ -131,8 +134,8 @@ at the top of a package that go together, named after the one that is read first
 TOGETHER: Mapping[str, Mapping[str, str]] = {
     "dawn_runtime": dict.fromkeys(
         (
-            *("decoder", "generation", "open_batch", "options", "request", "results", "rules"),
-            *("settings", "streams"),
+            *("asynchronous", "decoder", "generation", "open_batch", "options", "request"),
+            *("results", "rules", "settings", "streams"),
         ),
         "decoder",
     )
@@ -147,6 +150,7 @@ TOGETHER: Mapping[str, Mapping[str, str]] = {
         ("answers", "checkpoints", "judges", "pictures", "prompts", "torch_engine"), "prompts"
     ),
     "dawn_serve": {"server": "server", "cli": "cli", "flags": "cli"},
+    "dawn_eval": {"__main__": "harness", "harness": "harness"},
 }
 
 

@@ -62,7 +62,7 @@ def test_it_answers_held_out_items(
     prompts = [[{"role": "user", "content": item.prompt}] for item in drawn]
     results = decoder.generate_batch(prompts, max_new_tokens=64, policy=policy)
     right = [
-        TASKS[item.task].check(item, result.text or "").correct
+        TASKS[item.task].check(item, result.text).correct
         for item, result in zip(drawn, results, strict=True)
     ]
     assert sum(right) / len(right) >= floor

@@ -179,7 +179,10 @@ def test_result_of_a_stream_finishes_what_was_not_read(decoder: Decoder) -> None
 
 
 def test_artifact_without_tokenizer_decodes_ids_only(fake_decoder: Decoder) -> None:
-    assert fake_decoder.generate(input_ids=[1, 2], max_new_tokens=3).text is None
+    result = fake_decoder.generate(input_ids=[1, 2], max_new_tokens=3)
+    assert result.to_dict()["text"] is None
+    with pytest.raises(PromptError, match=r"has no tokenizer, so its answers have no text; take"):
+        _ = result.text
     for attempt in (
         lambda: fake_decoder.generate("hello"),
         lambda: fake_decoder.generate(messages=[{"role": "user", "content": "hello"}]),

@@ -282,7 +282,7 @@ def test_a_closed_decoder_says_so(decoder: Decoder) -> None:
     for call in calls:
         with pytest.raises(EngineError, match="the decoder is closed; open the artifact again"):
             call()
-    assert stream.result.text is not None  # its engine is the caller's and still open
+    assert stream.result.text  # its engine is the caller's and still open
     decoder.close()
 
 

@@ -42,7 +42,6 @@ def test_an_answer_ends_at_a_stop_text_and_takes_no_further_step(
 ) -> None:
     settings: Any = {"max_new_tokens": 60, "policy": policy, "block_length": 4}
     whole = decoder.generate("abc", **settings)
-    assert whole.text is not None
     stop = whole.text[len(whole.text) // 2 :][:3]
     seen: list[Update] = []
     with Scheduler(decoder) as scheduler:
@@ -65,7 +64,6 @@ def test_an_answer_ends_at_a_stop_text_and_takes_no_further_step(
 def test_a_stop_text_that_does_not_come_changes_nothing(decoder: Decoder) -> None:
     settings: Any = {"max_new_tokens": 20, "policy": "threshold"}
     whole = decoder.generate("abc", **settings)
-    assert whole.text is not None
     with Scheduler(decoder) as scheduler:
         order = Order(decoder.prepare("abc", **settings), (whole.text + "?",))
         outcome = scheduler.submit([order])[0].done.result(PATIENCE)

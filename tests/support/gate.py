@@ -5,6 +5,7 @@ from typing import Any
 
 from dawn_runtime import EngineError, Manifest, StepInputs, StepOutputs
 from dawn_runtime.engine.fake import FakeEngine
+from dawn_runtime.interruption import stoppable
 
 PATIENCE = 120.0
 
@@ -56,3 +57,22 @@ class GatedEngine(FakeEngine):
         """Waits until a run is held at the gate."""
         with self._changed:
             assert self._changed.wait_for(lambda: self._held > 0, PATIENCE)
+
+
+class StoppableGate(GatedEngine):
+    """The same, and a run that is held back can be given up, as those of ONNX Runtime can."""
+
+    def run(self, inputs: StepInputs) -> StepOutputs:
+        given_up: list[bool] = []
+
+        def stop() -> None:
+            with self._changed:
+                given_up.append(True)
+                self._passes += 1
+                self._changed.notify_all()
+
+        with stoppable(stop):
+            outputs = super().run(inputs)
+            if given_up:
+                raise EngineError("the run was terminated")
+        return outputs

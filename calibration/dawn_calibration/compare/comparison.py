@@ -13,8 +13,10 @@ from dawn_calibration.answers import (
     check_decoding,
     compare_answers,
     decode_all,
+    judged,
     try_judge,
 )
+from dawn_calibration.compare.churn import Churn, churn_of
 from dawn_calibration.compare.measures import (
     Compared,
     Differences,
@@ -120,10 +122,12 @@ class Free:
     Attributes:
         name: Of the artifact.
         likeness: Agreement, forwards and right answers.
+        churn: Which answers change.
     """
 
     name: str
     likeness: Likeness
+    churn: Churn
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -242,14 +246,19 @@ def _free(
 ) -> tuple[Free, Free]:
     """Lets each decode on its own, by the same rule."""
     settings = _settings(left, options)
-    answers = []
+    sides, answers = (left, right), []
     with stage("answers", "each decodes on its own", 2 * len(questions), "answer") as advance:
-        for side in (left, right):
+        for side in sides:
             prompts = [side.decoder.encode(question.prompt) for question in questions]
             answers.append(decode_all(side.decoder, prompts, options.batch, settings, advance))
+    verdicts = [judged(options.judge, questions, found) for found in answers]
     ours, theirs = (
-        Free(side.name, compare_answers(found, answers[0], questions, options.judge))
-        for side, found in zip((left, right), answers, strict=True)
+        Free(
+            side.name,
+            compare_answers(found, answers[0], right),
+            churn_of(answers[0], found, None if right is None else (verdicts[0] or [], right)),
+        )
+        for side, found, right in zip(sides, answers, verdicts, strict=True)
     )
     return ours, theirs
 

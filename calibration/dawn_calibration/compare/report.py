@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from dawn_calibration.compare.churn import Churn
 from dawn_calibration.compare.comparison import Comparison
 from dawn_calibration.compare.measures import MARGIN, Differences
 from dawn_calibration.pictures import picture
@@ -92,6 +93,22 @@ def _lines(found: Comparison) -> Iterator[str]:
         yield (
             f"{side.name:<26}{100 * likeness.agreement:>19.1f}{100 * likeness.equal:>15.1f}"
             f"{right:>9}{likeness.forwards:>10.2f}"
+        )
+    yield ""
+    yield from _churn_lines(found.free[1].churn)
+
+
+def _churn_lines(churn: Churn) -> Iterator[str]:
+    first = "" if churn.first_divergence is None else f", first in step {churn.first_divergence:g}"
+    yield (
+        f"Changes from A to B: {100 * churn.changed:.1f} % of the answers "
+        f"({100 * churn.equal_tokens:.1f} % of the tokens are equal); "
+        f"{100 * churn.diverged:.1f} % decide otherwise on the way{first} (median, from 0)"
+    )
+    if churn.lost is not None and churn.gained is not None:
+        yield (
+            f"Right on A alone: {100 * churn.lost:.1f} %; right on B alone: "
+            f"{100 * churn.gained:.1f} %"
         )
 
 

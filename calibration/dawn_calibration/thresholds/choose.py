@@ -13,7 +13,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass, replace
 from typing import Final, Literal
 
-from dawn_calibration.answers import check_decoding, compare_answers, decode_all, try_judge
+from dawn_calibration.answers import (
+    check_decoding,
+    compare_answers,
+    decode_all,
+    judged,
+    try_judge,
+)
 from dawn_calibration.judges import Judge
 from dawn_calibration.prompts import Question, encode_all, listed_questions
 from dawn_calibration.thresholds.defaults import spelled
@@ -196,8 +202,8 @@ class Trials:
         }
 
     def _score(self, results: Sequence[Result]) -> Score:
-        judge = self._options.judge
-        likeness = compare_answers(results, self._reference, self._questions, judge)
+        right = judged(self._options.judge, self._questions, results)
+        likeness = compare_answers(results, self._reference, right)
         seconds = sum(result.seconds for result in results[:: self._options.batch])
         return Score(
             quality=likeness.agreement if likeness.right is None else likeness.right,

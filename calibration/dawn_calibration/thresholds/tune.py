@@ -17,6 +17,7 @@ from dawn_calibration.answers import (
     check_decoding,
     compare_answers,
     decode_all,
+    judged,
     try_judge,
 )
 from dawn_calibration.errors import CalibrationError
@@ -210,7 +211,8 @@ class Benchmark:
         return decode_all(self._decoder, self._prompts, batch, settings, self.decoded)
 
     def _compare(self, results: Sequence[Result]) -> Likeness:
-        return compare_answers(results, self._reference, self._questions, self._options.judge)
+        right = judged(self._options.judge, self._questions, results)
+        return compare_answers(results, self._reference, right)
 
 
 def tune(

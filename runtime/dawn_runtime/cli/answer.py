@@ -52,7 +52,7 @@ def _shown(
     if args.json:
         print_json(result.to_dict())
     else:
-        print(result.text if result.text is not None else _ids(result))
+        print(result.written if result.written is not None else _ids(result))
     return result
 
 
@@ -111,7 +111,7 @@ def _live(decoder: Decoder, prompt: Prompt | Filling, settings: Settings) -> Res
         result: Result = end.value
     finally:
         canvas.close()
-    print(result.text if result.text is not None else _ids(result))
+    print(result.written if result.written is not None else _ids(result))
     return result
 
 

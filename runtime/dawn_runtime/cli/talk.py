@@ -79,7 +79,7 @@ class Talk:
         asked = [*self._messages, {"role": "user", "content": text}]
         result = answer(self._decoder, asked, self._settings, self._args)
         self._results.append(result)
-        self._messages = [*asked, {"role": "assistant", "content": result.text or ""}]
+        self._messages = [*asked, {"role": "assistant", "content": result.text}]
 
     def _help(self, words: list[str]) -> None:
         for line in HELP.splitlines():

@@ -4,6 +4,7 @@ A step makes a new `RowState`; nothing is written in place, so an earlier state 
 and shown.
 """
 
+import itertools
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -262,6 +263,18 @@ class RowState:
         open_ = np.concatenate([[False], open_, [False]])
         edges = np.flatnonzero(open_[1:] != open_[:-1]).tolist()
         return tuple(zip(edges[::2], edges[1::2], strict=True))
+
+    def runs(self) -> tuple[tuple[int, int], ...]:
+        """Returns the runs of decided and of undecided positions: first and one after the last.
+
+        From `start` up to the first end token, settled or not, or to `limit`.
+        """
+        ends = np.isin(self.ids[self.start : self.limit], self.end_tokens)
+        until = self.start + int(ends.argmax()) if ends.any() else self.limit
+        masked = self.masked[self.start : until]
+        edges = (np.flatnonzero(masked[1:] != masked[:-1]) + 1 + self.start).tolist()
+        bounds = [self.start, *edges, until] if len(masked) else []
+        return tuple(itertools.pairwise(bounds))
 
     def trace(self) -> tuple[Commit, ...]:
         """Returns all decisions of the answer so far, by step and then by position."""

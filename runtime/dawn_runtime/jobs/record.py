@@ -28,9 +28,10 @@ BEGINNING: Final = b'{"line": '
 """How every line of an output begins."""
 
 _DIGITS = 12
-_OURS: Final = frozenset(
-    ["line", "digest", "input", "error", *(field.name for field in fields(Result))]
-) | {"tokens_per_forward"}
+_OURS: Final = {
+    *("line", "digest", "input", "error", "text", "tokens_per_forward"),
+    *(field.name for field in fields(Result) if field.name != "written"),
+}
 """Fields of a line that are not the caller's."""
 
 

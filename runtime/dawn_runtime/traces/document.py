@@ -76,7 +76,7 @@ def _model(decoder: Decoder) -> Document:
 
 def _answer(result: Result) -> Document:
     return {
-        "text": result.text,
+        "text": result.written,
         "begin": result.prompt_tokens,
         "end": result.prompt_tokens + len(result.tokens),
         "finish_reason": result.finish_reason,

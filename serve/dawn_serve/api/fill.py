@@ -36,7 +36,7 @@ def _whole(asked: Asked, answers: Answers, outcome: Outcome) -> dict[str, Any]:
     holes = [
         {
             "begin": hole.begin,
-            "text": hole.text,
+            "text": hole.written,
             "tokens": hole.tokens.tolist(),
             "logprobs": [logprob(one) for one in sure[hole.begin : hole.begin + len(hole.tokens)]],
         }
