@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,19 @@ def _no_gpu() -> str:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skips tests that need a GPU where there is none."""
+    """Skips tests that need a GPU, or a large package, where there is none."""
     if item.get_closest_marker("gpu") and _no_gpu():
         pytest.skip(_no_gpu())
+    for name in ("transformers", "optimum", "onnx-genai"):
+        if item.get_closest_marker(name.replace("-", "_")) and not _installed(name):
+            pytest.skip(f"{name} is not installed: scripts/test_transformers.sh installs it")
+
+
+@cache
+def _installed(distribution: str) -> bool:
+    """Whether a distribution is there; its folder alone may be another one's."""
+    try:
+        metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
