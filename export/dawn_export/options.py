@@ -9,6 +9,7 @@ from typing import Final
 from dawn_export.quantization.calibration_file import Calibration
 from dawn_export.quantization.schemes import SCHEMES, Scheme
 from dawn_models import ModelConfig
+from dawn_models.config import FULL
 from dawn_runtime.checks import LARGEST_INTEGER, is_integer, shown
 from dawn_runtime.contract import DIALECTS, PRECISIONS, TARGETS
 from dawn_runtime.errors import OptionError
@@ -62,6 +63,8 @@ class ExportOptions:
             outliers make that the weak spot of static INT8.
         int4_block: Input channels that share a scale at 4 bits, one of `INT4_BLOCKS`; None takes
             the scheme's. Smaller blocks are more exact, larger and slower.
+        onnx_genai: Whether files are written beside the graph with which onnx-genai decodes, one
+            token a step.
 
     Raises:
         OptionError: A value is not one of the known ones, or the target cannot run the precision.
@@ -76,6 +79,7 @@ class ExportOptions:
     calibration: Calibration | None = None
     static_down_proj: bool = False
     int4_block: int | None = None
+    onnx_genai: bool = False
 
     def __post_init__(self) -> None:
         _check("target", self.target, TARGETS)
@@ -85,6 +89,7 @@ class ExportOptions:
         set_positive(self, "evidence_layers", optional=("context_length",))
         check_flag("allow overflow", self.allow_overflow)
         check_flag("static down_proj", self.static_down_proj)
+        check_flag("onnx genai", self.onnx_genai)
         if not isinstance(self.calibration, Calibration | None):
             raise OptionError(
                 f"calibration: got {shown(self.calibration)}, expected what read_calibration "
@@ -99,6 +104,11 @@ class ExportOptions:
             )
         self._check_int4_block()
         self._check_calibration()
+        if self.onnx_genai and (self.target == "tensorrt" or self.scheme.activations == "bf16"):
+            raise OptionError(
+                f"onnx genai: it runs graphs on ONNX Runtime, with keys in float32 or float16; got "
+                f"{self.precision} on {self.target}; take another one, or leave --onnx-genai out"
+            )
 
     def _check_int4_block(self) -> None:
         if self.int4_block is None:
@@ -171,8 +181,13 @@ class ExportOptions:
 
         Raises:
             OptionError: The model has fewer layers than evidence is asked of, or a shorter
-                context, or longer blocks.
+                context, or longer blocks, or looks only back where that is not implemented.
         """
+        if self.onnx_genai and config.attention.kind != FULL:
+            raise OptionError(
+                f"onnx genai: got a model that attends {config.attention.kind}, expected one that "
+                "attends to everything; leave --onnx-genai out"
+            )
         if self.evidence_layers > config.num_layers:
             raise OptionError(
                 f"evidence layers: got {self.evidence_layers}, but the model has "
