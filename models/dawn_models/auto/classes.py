@@ -199,7 +199,7 @@ def _folder_of(name: str | os.PathLike[str], kwargs: dict[str, Any]) -> Path:
     folder = Path(name)
     if not folder.is_dir():
         folder = Path(snapshot_download(str(name), allow_patterns=list(_FILES), **options))
-    return folder / kwargs.pop("subfolder", "")
+    return folder / str(kwargs.pop("subfolder", ""))
 
 
 def _told(config: DawnConfig) -> Told:

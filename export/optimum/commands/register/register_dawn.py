@@ -14,7 +14,7 @@ from optimum.commands.export.base import ExportCommand
 from dawn_export.cli import DESCRIPTION, add_arguments, run_parsed
 
 
-class DawnExportCommand(BaseOptimumCLICommand):  # type: ignore[misc] # optimum has no types
+class DawnExportCommand(BaseOptimumCLICommand):
     """dawn-export, its flags and its exit status."""
 
     COMMAND = CommandInfo(name="dawn", help=DESCRIPTION)
