@@ -127,6 +127,7 @@ def test_the_workflow_names_files_of_the_artifact_and_their_ports(artifact: Path
     assert {METADATA_FILE, *(f"{name}.onnx" for name in (CANVAS, FEED, COMMIT))} <= set(files)
     workflow = json.loads((artifact / METADATA_FILE).read_text())["pipeline"]["workflow"]
     (loop,) = workflow["steps"]
+    assert not set(workflow["state"]) & set(workflow["outputs"])  # one name, one value
     known = {*workflow["inputs"], *workflow["state"]}
     for step in [*loop["setup"], *loop["steps"]]:
         if step["kind"] == "emit":

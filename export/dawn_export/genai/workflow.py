@@ -24,6 +24,9 @@ _FED = (
     *("position_ids", "attention_mask", "logit_rows", "attention_rows", "entropy_rows"),
     "past",
 )
+_SEQUENCE: Final = "sequence"
+"""State that holds prompt and answer; not `tokens`, which is what the workflow gives out: values
+and outputs share their names."""
 _PROMPT, _LENGTH, _BEGIN = "request.prompt", "request.length", "package.begin"
 
 Record = dict[str, Any]
@@ -76,7 +79,7 @@ def _workflow(manifest: Manifest) -> Record:
             for name, file in files.items()
         },
         "state": {
-            "tokens": _state(_of_rows("int64", _TEXT), "canvas.tokens"),
+            _SEQUENCE: _state(_of_rows("int64", _TEXT), "canvas.tokens"),
             "masked": _state(_of_rows("bool", _TEXT), "canvas.masked"),
             "more": _state(_one("bool"), _BEGIN),
         },
@@ -124,16 +127,16 @@ def _loop(past: tuple[str, ...]) -> Record:
             )
         ],
         "steps": [
-            _invoke(FEED, {"tokens": "tokens"}, fed),
+            _invoke(FEED, {"tokens": _SEQUENCE}, fed),
             _invoke(
                 _STEP,
-                {"input_ids": "tokens", **others, **keys},
+                {"input_ids": _SEQUENCE, **others, **keys},
                 {"tokens": "step.tokens", "confidence": "step.confidence"},
             ),
             _invoke(
                 COMMIT,
                 {
-                    "tokens": "tokens",
+                    "tokens": _SEQUENCE,
                     "masked": "masked",
                     "proposed": "step.tokens",
                     "confidence": "step.confidence",
@@ -146,7 +149,7 @@ def _loop(past: tuple[str, ...]) -> Record:
         "continue_when": "more",
         "max_iterations": _LENGTH,
         "carried": [
-            {"cell": "tokens", "next": "commit.next_tokens"},
+            {"cell": _SEQUENCE, "next": "commit.next_tokens"},
             {"cell": "masked", "next": "commit.next_masked"},
             {"cell": "more", "next": "commit.more"},
         ],
