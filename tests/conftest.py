@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Callable
 from functools import cache
-from importlib.util import find_spec
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,15 @@ for _number, _usual in (
 Exported = Callable[..., Path]
 
 MODELS = Path(__file__).parent.parent / "models"
+
+_OURS = "scripts/test_transformers.sh"
+PACKAGES = {
+    "transformers": _OURS,
+    "optimum": _OURS,
+    "onnx-genai": _OURS,
+    "lm-eval": "pip install 'dawn-edge[eval]'",
+}
+"""Large packages that some tests need, each with what installs it."""
 
 
 @pytest.fixture(scope="session")
@@ -144,8 +153,19 @@ def _no_gpu() -> str:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skips tests that need what is not here."""
+    """Skips tests that need a GPU, or a large package, where there is none."""
     if item.get_closest_marker("gpu") and _no_gpu():
         pytest.skip(_no_gpu())
-    if item.get_closest_marker("lm_eval") and find_spec("lm_eval") is None:
-        pytest.skip("no lm_eval: pip install 'dawn-edge[eval]'")
+    for name, by in PACKAGES.items():
+        if item.get_closest_marker(name.replace("-", "_")) and not _installed(name):
+            pytest.skip(f"{name} is not installed: {by} installs it")
+
+
+@cache
+def _installed(distribution: str) -> bool:
+    """Whether a distribution is there; its folder alone may be another one's."""
+    try:
+        metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True

@@ -20,15 +20,17 @@ from dawn_export.sources.aliases import alias_table
 from dawn_export.tensorrt import PlanReport
 from dawn_export.tensorrt.flags import add_flags, check_flags, work_on_plan
 from dawn_export.told import FLAGS, add_told_flags, told_of
-from dawn_runtime.cli.common import Parser, place, print_json, run_command
+from dawn_runtime.cli.common import Parser, add_common_flags, place, print_json, run_command
 from dawn_runtime.cli.standard import say
 from dawn_runtime.contract import DIALECTS, KV_KINDS, PRECISIONS, TARGETS
 from dawn_runtime.errors import OptionError
 
+DESCRIPTION = "Export a masked-diffusion language model to ONNX, attention evidence included."
+
 _EXPORTING = (
     *("revision", "output", "precision", "dialect", "evidence_layers", "context_length"),
     *("allow_overflow", "calibration", "static_down_proj", "int4_block", "kv"),
-    *("verify", "force"),
+    *("verify", "force", "onnx_genai"),
     *FLAGS,
 )
 """Names of the flags that say how a checkpoint becomes an artifact."""
@@ -39,11 +41,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(_parser(), _work, argv)
 
 
-def _parser() -> Parser:
-    parser = Parser(
-        "dawn-export",
-        "Export a masked-diffusion language model to ONNX, attention evidence included.",
-    )
+def run_parsed(args: argparse.Namespace, name: str) -> int:
+    """Runs the command as a part of another one and returns its exit status.
+
+    Args:
+        args: what a parser read that has the flags of `add_arguments`.
+        name: what the command is called there, for messages.
+    """
+    return run_command(_parser(name), _work, args)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds every flag of the command to the parser of another one."""
+    add_common_flags(parser)
+    _add_own(parser)
+
+
+def _parser(name: str = "dawn-export") -> Parser:
+    parser = Parser(name, DESCRIPTION)
+    _add_own(parser)
+    return parser
+
+
+def _add_own(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         metavar="NAME|DIR|HUB-ID",
@@ -115,6 +135,12 @@ def _parser() -> Parser:
         "%(default)s",
     )
     parser.add_argument(
+        "--onnx-genai",
+        action="store_true",
+        help="write what onnx-genai decodes the artifact with, too: a workflow and three small "
+        "graphs, one token a step; for models that attend to everything",
+    )
+    parser.add_argument(
         "--verify",
         nargs="?",
         choices=VERIFY_MODES,
@@ -126,7 +152,6 @@ def _parser() -> Parser:
     parser.add_argument("--force", action="store_true", help="replace an artifact that is there")
     add_told_flags(parser)
     add_flags(parser)
-    return parser
 
 
 class _ListModels(argparse.Action):
@@ -169,6 +194,7 @@ def _export(args: argparse.Namespace) -> ExportReport:
         static_down_proj=args.static_down_proj,
         int4_block=args.int4_block,
         kv=args.kv,
+        onnx_genai=args.onnx_genai,
     )
     try:
         return export(

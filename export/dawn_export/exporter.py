@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from dawn_export.describe import describe, file_entry
 from dawn_export.errors import ExportError, SourceError, VerificationError
+from dawn_export.genai.workflow import write_package
 from dawn_export.graph.step import StepGraph, build_graph
 from dawn_export.options import ExportOptions
 from dawn_export.preflight import check_export, check_verification
@@ -118,12 +119,14 @@ def write_artifact(
         # What can fail early does: a broken tokenizer shall not cost the time that weights take.
         with stage("companions", "reading tokenizer and chat template"):
             warnings = (*checkpoint.notes, *write_companions(checkpoint, folder))
-            step = describe(checkpoint, options, folder, _NO_WEIGHTS).step
+            described = describe(checkpoint, options, folder, _NO_WEIGHTS)
+            if options.onnx_genai:
+                write_package(described, folder)
         graph = build_graph(checkpoint.config, options)
         if options.calibration is not None:
             text = options.calibration.to_json()
             (folder / CALIBRATION_FILE).write_text(text, encoding="utf-8")
-        weights = _write_graph(graph, checkpoint, folder, options, step)
+        weights = _write_graph(graph, checkpoint, folder, options, described.step)
         manifest = replace(describe(checkpoint, options, folder, weights.file), origin=origin)
         verification = None
         if verified is not None:

@@ -9,6 +9,7 @@ from typing import Final
 from dawn_export.quantization.calibration_file import Calibration
 from dawn_export.quantization.schemes import SCHEMES, Scheme
 from dawn_models import ModelConfig
+from dawn_models.config import FULL
 from dawn_runtime.checks import LARGEST_INTEGER, is_integer, shown
 from dawn_runtime.contract import DIALECTS, KV_KINDS, PRECISIONS, TARGETS
 from dawn_runtime.errors import OptionError
@@ -64,6 +65,8 @@ class ExportOptions:
             the scheme's. Smaller blocks are more exact, larger and slower.
         kv: What keys and values are kept as, `float` or `int8`: half the bytes of FP16, see
             `dawn_export.graph.packed_keys`.
+        onnx_genai: Whether files are written beside the graph with which onnx-genai decodes, one
+            token a step.
 
     Raises:
         OptionError: A value is not one of the known ones, or the target cannot run the precision.
@@ -79,6 +82,7 @@ class ExportOptions:
     static_down_proj: bool = False
     int4_block: int | None = None
     kv: str = "float"
+    onnx_genai: bool = False
 
     def __post_init__(self) -> None:
         _check("target", self.target, TARGETS)
@@ -89,6 +93,7 @@ class ExportOptions:
         set_positive(self, "evidence_layers", optional=("context_length",))
         check_flag("allow overflow", self.allow_overflow)
         check_flag("static down_proj", self.static_down_proj)
+        check_flag("onnx genai", self.onnx_genai)
         if not isinstance(self.calibration, Calibration | None):
             raise OptionError(
                 f"calibration: got {shown(self.calibration)}, expected what read_calibration "
@@ -103,6 +108,11 @@ class ExportOptions:
             )
         self._check_int4_block()
         self._check_calibration()
+        if self.onnx_genai and (self.target == "tensorrt" or self.scheme.activations == "bf16"):
+            raise OptionError(
+                f"onnx genai: it runs graphs on ONNX Runtime, with keys in float32 or float16; got "
+                f"{self.precision} on {self.target}; take another one, or leave --onnx-genai out"
+            )
 
     def _check_int4_block(self) -> None:
         if self.int4_block is None:
@@ -175,8 +185,13 @@ class ExportOptions:
 
         Raises:
             OptionError: The model has fewer layers than evidence is asked of, or a shorter
-                context, or longer blocks.
+                context, or longer blocks, or looks only back where that is not implemented.
         """
+        if self.onnx_genai and config.attention.kind != FULL:
+            raise OptionError(
+                f"onnx genai: got a model that attends {config.attention.kind}, expected one that "
+                "attends to everything; leave --onnx-genai out"
+            )
         if self.evidence_layers > config.num_layers:
             raise OptionError(
                 f"evidence layers: got {self.evidence_layers}, but the model has "

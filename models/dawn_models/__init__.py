@@ -16,6 +16,7 @@ from dawn_models.families.family import Family
 from dawn_models.families.told import Told
 
 if TYPE_CHECKING:
+    from dawn_models.auto.registration import register
     from dawn_models.checkpoint import Checkpoint
     from dawn_models.loading import load_transformer, make_transformer
     from dawn_models.reading import TensorReader
@@ -31,6 +32,7 @@ _WITH_TORCH = {
     "Transformer": "transformer",
     "load_transformer": "loading",
     "make_transformer": "loading",
+    "register": "auto.registration",
 }
 """Name -> module that it is loaded from."""
 
@@ -55,6 +57,7 @@ __all__ = [
     "make_transformer",
     "parameter_shapes",
     "read_config",
+    "register",
 ]
 
 

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import NoReturn
@@ -19,7 +20,9 @@ ROOT = Path(__file__).parent.parent.parent
 README = blocks(ROOT / "README.md")
 DOCUMENTS = [block for path in sorted((ROOT / "docs").glob("*.md")) for block in blocks(path)]
 EVERY = [block for block in (*README, *DOCUMENTS) if block.language in RUNS]
-NEEDS = ("an NVIDIA GPU", "a Jetson board", "minutes", "a download")
+PACKAGES = ("transformers", "optimum", "onnx-genai")
+"""What the development environment leaves out."""
+NEEDS = ("an NVIDIA GPU", "a Jetson board", "minutes", "a download", *PACKAGES)
 """What a block may ask for instead of being run; its commands are then parsed alone."""
 
 
@@ -143,6 +146,33 @@ def test_the_pages_of_commands_run_from_top_to_bottom(page: str, tmp_path: Path)
         )
     assert finished.returncode == 0, f"{finished.stdout[-3000:]}\n{finished.stderr[-5000:]}"
     assert_every_block_shows_something(finished.stdout)
+
+
+@pytest.mark.transformers
+@pytest.mark.optimum
+@pytest.mark.onnx_genai
+def test_the_page_of_other_packages_runs_where_they_are(tmp_path: Path) -> None:
+    """What installs them is left out: that was done."""
+    (tmp_path / "models").symlink_to(ROOT / "models")
+    page = blocks(ROOT / "docs" / "transformers.md")
+    texts = {block.place: re.sub("^pip .*$", "", block.text, flags=re.MULTILINE) for block in page}
+    there = [
+        replace(block, needs="", text=texts[block.place])
+        for block in page
+        if texts[block.place].strip()
+    ]
+    finished = subprocess.run(
+        ["bash", "-c", as_script(there)],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, f"{finished.stdout[-3000:]}\n{finished.stderr[-5000:]}"
+    assert_every_block_shows_something(finished.stdout)
+    ours, theirs = finished.stdout.splitlines()[-2:]
+    assert ours == theirs
 
 
 @pytest.mark.parametrize("block", EVERY, ids=lambda block: block.place)

@@ -82,7 +82,7 @@ def describe(folder: Path, notes: list[str] | None = None, told: Told = NOTHING)
     """Read what `read_config` reads, and keep what else is known of it; arguments as there."""
     path = folder / "config.json"
     fields = Fields(read_json(path, limit=MAX_CONFIG_BYTES), path, notes)
-    family = _family_of(fields, told)
+    family = family_of(fields, told)
     if told.no_draft_adapter and not family.draft_folder:
         raise ConfigError(
             f"{path}: {family.name} has no adapter for drafts; leave --no-draft-adapter out"
@@ -115,8 +115,12 @@ def _block_length(fields: Fields, family: Family, told: Told) -> dict[str, int]:
     return {name: told.trained_block}
 
 
-def _family_of(fields: Fields, told: Told) -> Family:
-    """The family by the word of the user, or else by what the fields say."""
+def family_of(fields: Fields, told: Told) -> Family:
+    """The family by the word of the user, or else by what the fields say.
+
+    Raises:
+        ConfigError: it is none of ours, or the fields leave open which.
+    """
     values, families = fields.values, tuple(FAMILIES.values())
     if told.family is not None:
         named = family_named(told.family)

@@ -61,6 +61,17 @@ class _Completion(argparse.Action):
         parser.exit()
 
 
+def add_common_flags(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Adds the flags that `run_command` and every command look at; returns their group."""
+    shared = parser.add_argument_group("for every command")
+    shared.add_argument(
+        "--json", action="store_true", help="print one JSON document on standard output"
+    )
+    shared.add_argument("--quiet", action="store_true", help="print nothing but results and errors")
+    shared.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return shared
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser with the flags of every command and errors of one line.
 
@@ -73,14 +84,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(
             prog=prog, description=description, allow_abbrev=False, formatter_class=_Formatter
         )
-        shared = self.add_argument_group("for every command")
-        shared.add_argument(
-            "--json", action="store_true", help="print one JSON document on standard output"
-        )
-        shared.add_argument(
-            "--quiet", action="store_true", help="print nothing but results and errors"
-        )
-        shared.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        shared = add_common_flags(self)
         shared.add_argument(
             "--completion",
             action=_Completion,
@@ -129,7 +133,7 @@ class Parser(argparse.ArgumentParser):
 def run_command(
     parser: Parser,
     work: Callable[[argparse.Namespace], None],
-    argv: Sequence[str] | None = None,
+    argv: Sequence[str] | argparse.Namespace | None = None,
     *,
     errors: tuple[type[Exception], ...] = (),
 ) -> int:
@@ -138,7 +142,8 @@ def run_command(
     Args:
         parser: Parser of the command.
         work: Does the job; called with the parsed arguments.
-        argv: Arguments without the name of the command; None takes those of the process.
+        argv: Arguments without the name of the command; None takes those of the process. Parsed
+            ones are taken as they are.
         errors: Further classes, beside `DawnError` and `OSError`, whose message tells enough.
 
     Returns:
@@ -161,7 +166,7 @@ def run_command(
 def _outcome(
     parser: Parser,
     work: Callable[[argparse.Namespace], None],
-    argv: Sequence[str] | None,
+    argv: Sequence[str] | argparse.Namespace | None,
     errors: tuple[type[Exception], ...],
 ) -> int:
     """Parses and works; returns the status, what went wrong being told."""
@@ -169,7 +174,7 @@ def _outcome(
     expected: tuple[type[Exception], ...] = (DawnError, OSError, *errors)
     try:
         # Intermixed: an optional PROMPT may stand behind flags, as in `ARTIFACT --chat PROMPT`.
-        args = parser.parse_intermixed_args(argv)
+        args = argv if isinstance(argv, argparse.Namespace) else parser.parse_intermixed_args(argv)
         debug = args.debug
         with interruptible():
             work(args)

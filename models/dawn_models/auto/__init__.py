@@ -1,0 +1,1 @@
+"""Our transformer behind transformers' Auto classes, without code from a checkpoint."""
