@@ -38,7 +38,7 @@ from dawn_runtime.artifact import read_manifest
 from dawn_runtime.cli.common import Parser, count, print_json, run_command, threads
 from dawn_runtime.errors import OptionError
 from dawn_runtime.manifest import Manifest
-from peers.contestants import OURS, SCHEDULES, Contestant, contestants_of
+from peers.contestants import EVIDENCE_FROM, OURS, SCHEDULES, Contestant, contestants_of
 from peers.energy import meter_of_the_machine
 from peers.watch import Answer
 
@@ -173,9 +173,8 @@ def _check(arguments: argparse.Namespace, manifest: Manifest) -> None:
         raise OptionError(f"{arguments.artifact}: the peers decode {known}; this is {family}")
     if new % block:
         raise OptionError(f"--new-tokens: got {new}, expected a multiple of {block}, the block")
-    code = arguments.torch_code
-    if code is not None and not (code / family / "model").is_dir():
-        raise OptionError(f"--torch-code: {code} has no {family}/model; give a clone of DAWN")
+    if arguments.torch_code is not None:
+        _check_torch(arguments, manifest)
     for flag in ("checkpoint", "gguf"):
         place = getattr(arguments, flag)
         if place is not None and not place.exists():
@@ -184,6 +183,19 @@ def _check(arguments: argparse.Namespace, manifest: Manifest) -> None:
     if tool is not None and shutil.which(tool) is None:
         raise OptionError(
             f"--llama-tool: {tool} is no program; give the path of llama-diffusion-cli"
+        )
+
+
+def _check_torch(arguments: argparse.Namespace, manifest: Manifest) -> None:
+    """Refuses what is no clone of DAWN's code, and what that code cannot decode."""
+    family, code = manifest.family, arguments.torch_code
+    if not (code / family / "model").is_dir():
+        raise OptionError(f"--torch-code: {code} has no {family}/model; give a clone of DAWN")
+    layers = manifest.dims.layers
+    if layers <= EVIDENCE_FROM[family]:
+        raise OptionError(
+            f"{arguments.artifact}: has {layers} layers; DAWN's code reads the attention of those "
+            f"from the {EVIDENCE_FROM[family] + 1}th on, so it decodes none that has fewer"
         )
 
 

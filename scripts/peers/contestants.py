@@ -22,6 +22,9 @@ SCHEDULES = {
 }
 """Family -> how llama.cpp spreads its steps, as its manual has it; None is the length of blocks."""
 
+EVIDENCE_FROM = {"dream": 24, "llada": 28}
+"""Family -> the first layer whose attention DAWN's published code reads, whatever the model."""
+
 _HERE = Path(__file__).parent
 
 

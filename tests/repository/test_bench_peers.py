@@ -10,6 +10,7 @@ import pytest
 
 import bench_peers
 from dawn_runtime.errors import DawnError
+from peers.contestants import EVIDENCE_FROM
 from peers.energy import Rapl, Tegra, meter_of_the_machine, watts
 from peers.watch import OWN, Answer, watch
 
@@ -70,6 +71,7 @@ def peers(tmp_path: Path) -> list[str]:
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *flags: str) -> int:
+    monkeypatch.setitem(EVIDENCE_FROM, "dream", 5)  # the stand-in reads none
     monkeypatch.setattr(sys, "argv", ["bench_peers", str(ARTIFACT), *flags])
     return bench_peers.main()
 
@@ -127,6 +129,16 @@ def test_what_cannot_be_compared_is_refused_in_a_line(
     printed = capsys.readouterr().err
     assert message in printed
     assert printed.count("\n") == 1
+
+
+def test_models_whose_attention_the_published_code_does_not_read_are_refused(
+    peers: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["bench_peers", str(ARTIFACT), *peers])
+    assert bench_peers.main() == 2
+    assert "has 6 layers; DAWN's code reads the attention of those from the 25th on" in (
+        capsys.readouterr().err
+    )
 
 
 class Counting:
