@@ -1,4 +1,4 @@
-"""The export itself: companions, graph, weights, manifest, in this order, into one folder."""
+"""The export itself: companions, then graph and weights at once, manifest, into one folder."""
 
 from __future__ import annotations
 
