@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from dawn_export.collection import collection_paused
 from dawn_export.errors import OutputError, SourceError
 from dawn_export.folder.artifact import check_output, staged
 from dawn_export.options import VERIFY_MODES, ExportOptions, check_flag
@@ -74,6 +75,7 @@ def export(
     with reporting(progress), staged(place, force=force) as folder:
         with (
             stage("starting", "loading torch and the exporter"),
+            collection_paused(),
             importing("export needs", "torch or onnx", "pip install 'dawn-edge[export]'"),
         ):
             from dawn_export.exporter import open_checkpoint, write_artifact

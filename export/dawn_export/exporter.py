@@ -1,15 +1,17 @@
-"""The export itself: companions, graph, weights, manifest, in this order, into one folder."""
+"""The export itself: companions, then graph and weights at once, manifest, into one folder."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import onnx
 import onnx_ir as ir
 
+from dawn_export.aside import aside
 from dawn_export.describe import describe, file_entry
 from dawn_export.errors import ExportError, SourceError, VerificationError
 from dawn_export.genai.workflow import write_package
@@ -23,7 +25,8 @@ from dawn_export.quantization.smoothing import folded
 from dawn_export.report import VERIFICATION_FILE, Verification
 from dawn_export.text.companions import write_companions
 from dawn_export.verification import verify
-from dawn_export.weights.write import WrittenWeights, write_weights
+from dawn_export.weights.plan import plan
+from dawn_export.weights.write import WrittenWeights, point_to, write_weights
 from dawn_models import Checkpoint, CheckpointError, Told
 from dawn_runtime import contract
 from dawn_runtime.manifest import (
@@ -122,11 +125,16 @@ def write_artifact(
             described = describe(checkpoint, options, folder, _NO_WEIGHTS)
             if options.onnx_genai:
                 write_package(described, folder)
-        graph = build_graph(checkpoint.config, options)
+        step = described.step
         if options.calibration is not None:
             text = options.calibration.to_json()
             (folder / CALIBRATION_FILE).write_text(text, encoding="utf-8")
-        weights = _write_graph(graph, checkpoint, folder, options, described.step)
+        # Tracing is Python, which one core runs; weights are read, converted, hashed and written
+        # by others meanwhile.
+        with aside(partial(_write_weights, checkpoint, folder / step.data, options)) as written:
+            graph = build_graph(checkpoint.config, options)
+            weights = written()
+        _save_graph(graph, weights, folder, step)
         manifest = replace(describe(checkpoint, options, folder, weights.file), origin=origin)
         verification = None
         if verified is not None:
@@ -146,27 +154,27 @@ def _check_listed(manifest: Manifest, folder: Path) -> None:
         raise ExportError(f"{min(listed ^ found)}: left in the folder, or missing; report this")
 
 
-def _write_graph(
-    graph: StepGraph,
-    checkpoint: Checkpoint,
-    folder: Path,
-    options: ExportOptions,
-    names: Graph,
+def _write_weights(
+    checkpoint: Checkpoint, file: Path, options: ExportOptions, progress: Listener
 ) -> WrittenWeights:
-    weights = write_weights(
-        graph.weights,
+    return write_weights(
+        plan(checkpoint.config, options.scheme),
         checkpoint,
         contract.activation_dtype(options.scheme.activations),
-        folder / names.data,
+        file,
         factors=folded(options.calibration, checkpoint.config),
         allow_overflow=options.allow_overflow,
+        progress=progress,
     )
+
+
+def _save_graph(graph: StepGraph, weights: WrittenWeights, folder: Path, names: Graph) -> None:
     path = folder / names.file
     with stage("saving", "saving and checking the graph"):
+        point_to(graph.weights, weights, folder / names.data)
         ir.save(graph.model, path)
         # By path, so that the checker looks at the external data too without loading it.
         onnx.checker.check_model(str(path))
-    return weights
 
 
 def _with_report(

@@ -108,10 +108,13 @@ class ExportOptions:
             )
         self._check_int4_block()
         self._check_calibration()
-        if self.onnx_genai and (self.target == "tensorrt" or self.scheme.activations == "bf16"):
+        other = self.target == "tensorrt" or self.scheme.activations == "bf16" or self.kv == "int8"
+        if self.onnx_genai and other:
+            kept = ", keys in 8 bits" if self.kv == "int8" else ""
             raise OptionError(
                 f"onnx genai: it runs graphs on ONNX Runtime, with keys in float32 or float16; got "
-                f"{self.precision} on {self.target}; take another one, or leave --onnx-genai out"
+                f"{self.precision} on {self.target}{kept}; take another one, or leave --onnx-genai "
+                "out"
             )
 
     def _check_int4_block(self) -> None:

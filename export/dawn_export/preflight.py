@@ -15,16 +15,13 @@ manifest        a value does not fit it: `describe`, tried without weights
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
-from dawn_export.dtypes import TORCH_DTYPES
 from dawn_export.errors import OutputError
 from dawn_export.folder.disk import free_bytes, lacking
 from dawn_export.options import ExportOptions
-from dawn_export.quantization.integers import block_size
+from dawn_export.weights.plan import item_bytes, plan, stored_bytes
 from dawn_models import ModelConfig, parameter_shapes
-from dawn_runtime import contract
 from dawn_runtime.engine.ort.cpu import ACTIVATIONS
 from dawn_runtime.engine.ort.session import import_onnxruntime
 
@@ -34,22 +31,14 @@ what aligns the weights (below 1)."""
 
 
 def artifact_bytes(config: ModelConfig, options: ExportOptions) -> int:
-    """Size of an artifact on disk, rounded up by the little that is not weights."""
-    shapes = parameter_shapes(config).items()
-    return sum(_stored_bytes(config, options, *entry) for entry in shapes) + _BESIDE_WEIGHTS
+    """Size of an artifact on disk, rounded up by the little that is not weights.
 
-
-def _stored_bytes(
-    config: ModelConfig, options: ExportOptions, parameter: str, shape: tuple[int, ...]
-) -> int:
-    """Bytes of one parameter: numbers of the activations' type, or integers and their scales."""
-    item = TORCH_DTYPES[contract.activation_dtype(options.scheme.activations)].itemsize
-    values = math.prod(shape)
-    product = options.scheme.product(parameter, config)
-    if len(shape) == 1 or product.plain:
-        return values * item
-    blocks = values // block_size(parameter, shape[1], product.block)
-    return values * product.bits // 8 + blocks * item
+    Raises:
+        ExportError: A matrix cannot be stored in the blocks that the scheme asks for.
+    """
+    shapes, item = parameter_shapes(config), item_bytes(options.scheme)
+    layouts = plan(config, options.scheme).values()
+    return sum(sum(stored_bytes(layout, shapes, item)) for layout in layouts) + _BESIDE_WEIGHTS
 
 
 def check_disk(config: ModelConfig, options: ExportOptions, output: Path) -> None:

@@ -101,6 +101,13 @@ def stage(name: str, text: str, total: int = 0, unit: str = "B") -> Iterator[Cal
     yield advance
 
 
+def relay(progress: Progress) -> None:
+    """Passes on what was told elsewhere, as if it was told here and now."""
+    work = _WORK.get()
+    if work is not None:
+        work.tell(progress)
+
+
 CHECKS = ("starting", "checking", "companions")
 """Stages in which input is looked at, before there is any work."""
 

@@ -147,7 +147,11 @@ def test_the_workflow_names_files_of_the_artifact_and_their_ports(artifact: Path
 
 @pytest.mark.parametrize(
     "options",
-    [{"target": "tensorrt", "precision": "fp16"}, {"target": "cuda", "precision": "bf16"}],
+    [
+        {"target": "tensorrt", "precision": "fp16"},
+        {"target": "cuda", "precision": "bf16"},
+        {"kv": "int8"},
+    ],
 )
 def test_targets_that_it_cannot_run_are_refused(options: dict[str, str]) -> None:
     with pytest.raises(OptionError, match=r"onnx genai: it runs .* leave --onnx-genai out"):

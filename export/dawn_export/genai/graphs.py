@@ -12,7 +12,6 @@ from typing import Final
 import onnx
 from onnx import parser
 
-from dawn_runtime.contract import kv_dtype
 from dawn_runtime.manifest import Manifest
 
 CANVAS: Final = "genai_canvas"
@@ -54,7 +53,7 @@ def feed(manifest: Manifest) -> onnx.ModelProto:
         manifest: of the artifact; it says the shape of keys, and which row predicts a token.
     """
     dims = manifest.dims
-    kind = _ONNX_TYPES[kv_dtype(manifest.activations)]
+    kind = _ONNX_TYPES[manifest.kv_dtype]
     heads, width = dims.kv_heads, dims.head_dim
     return _parsed(
         f"""feed (int64[B,T] tokens)

@@ -16,7 +16,7 @@ import torch
 from dawn_export.quantization.integers import pack_nibbles, quantize
 from dawn_export.quantization.scales import scales
 from dawn_export.weights.conversion import Losses
-from dawn_export.weights.layout import Integers, StoredWeight
+from dawn_export.weights.layout import Integers, Layout
 from dawn_export.weights.source_rows import BLOCK_BYTES, all_rows, row_blocks
 from dawn_models import TensorReader
 
@@ -26,7 +26,7 @@ _COLUMNS = 32
 
 def write_integers(
     reader: TensorReader,
-    weight: StoredWeight,
+    layout: Layout,
     factor: torch.Tensor | None,
     dtype: torch.dtype,
     losses: Losses,
@@ -36,26 +36,26 @@ def write_integers(
 
     Args:
         reader: Of the checkpoint.
-        weight: What to write; its layout has integers.
+        layout: How it is stored, in integers.
         factor: float32 [in] that input channels are multiplied with first, or None.
         dtype: Type of the scales.
         losses: Values that are not finite are counted there.
         append: Takes contiguous blocks of bytes.
     """
-    integers = weight.layout.integers
+    integers = layout.integers
     if integers is None:
-        raise ValueError(f"weight {weight.name} is not stored as integers")
-    scale = _room_for_scales(reader, weight, integers, dtype)
+        raise ValueError(f"{layout} has no integers")
+    scale = _room_for_scales(reader, layout, integers, dtype)
     done = 0
-    if not weight.layout.transposed:
-        for block in row_blocks(reader, weight):
+    if not layout.transposed:
+        for block in row_blocks(reader, layout):
             rows = _smoothed(block, factor, losses)
             own = scale[done : done + len(rows)]
             own.copy_(_scales(rows, integers, dtype))
             append(stored_integers(quantize(rows, own, integers.bits), integers))
             done += len(rows)
         return scale
-    matrix = all_rows(reader, weight)
+    matrix = all_rows(reader, layout)
     step = max(1, BLOCK_BYTES // (matrix.shape[1] * matrix.itemsize))
     for part in torch.split(matrix, step):
         rows = _smoothed(part, factor, losses)
@@ -67,14 +67,14 @@ def write_integers(
 
 
 def _room_for_scales(
-    reader: TensorReader, weight: StoredWeight, integers: Integers, dtype: torch.dtype
+    reader: TensorReader, layout: Layout, integers: Integers, dtype: torch.dtype
 ) -> torch.Tensor:
     """Scales [out, in / block], not filled yet.
 
     Made before the blocks are read: small tensors that stay, made between large ones that go, keep
     the allocator from using the large places again.
     """
-    shapes = [reader.shape(name) for name in weight.layout.members]
+    shapes = [reader.shape(name) for name in layout.members]
     return torch.empty(
         sum(shape[0] for shape in shapes), shapes[0][1] // integers.block, dtype=dtype
     )

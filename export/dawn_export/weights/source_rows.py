@@ -11,25 +11,25 @@ from functools import reduce
 
 import torch
 
-from dawn_export.weights.layout import StoredWeight
+from dawn_export.weights.layout import Layout
 from dawn_models import TensorReader
 
 BLOCK_BYTES = 4 * 2**20
 """About how much is read at once; what fits the caches is converted several times as fast."""
 
 
-def row_blocks(reader: TensorReader, weight: StoredWeight) -> Iterator[torch.Tensor]:
+def row_blocks(reader: TensorReader, layout: Layout) -> Iterator[torch.Tensor]:
     """All rows, in blocks of about `BLOCK_BYTES`; each is valid until the next one."""
-    for name in weight.layout.members:
+    for name in layout.members:
         rows = reader.shape(name)[0]
         step = max(1, BLOCK_BYTES // reader.row_bytes(name))
         for i in range(0, rows, step):
             yield reader.rows(name, i, min(i + step, rows))
 
 
-def all_rows(reader: TensorReader, weight: StoredWeight) -> torch.Tensor:
+def all_rows(reader: TensorReader, layout: Layout) -> torch.Tensor:
     """All rows at once, [out, in]; valid until the next call."""
-    members = weight.layout.members
+    members = layout.members
     if len(members) == 1:
         return _all(reader, members[0])
     counts = [reader.shape(name)[0] for name in members]

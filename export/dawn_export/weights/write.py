@@ -10,7 +10,8 @@ it and the part that is fused into it; nothing else. Every weight starts at a mu
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +23,8 @@ from dawn_export.progress import Listener, reporting, stage
 from dawn_export.weights.conversion import Losses, check_losses, convert
 from dawn_export.weights.data_file import DataFile
 from dawn_export.weights.integers import write_integers
-from dawn_export.weights.layout import StoredWeight, sizes
+from dawn_export.weights.layout import Layout, StoredWeight, sizes
+from dawn_export.weights.plan import stored_bytes
 from dawn_export.weights.source_rows import BLOCK_BYTES, all_rows, row_blocks
 from dawn_models import Checkpoint, TensorReader
 from dawn_runtime.manifest_records import FileEntry
@@ -32,12 +34,41 @@ _BLOCK_COLUMNS = 32
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where bytes are in the data file.
+
+    Attributes:
+        offset: Of the first of them.
+        length: How many.
+    """
+
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One weight as it is in the data file.
+
+    Attributes:
+        layout: How it is stored.
+        values: Its bytes.
+        scales: Those of its scales, if it has any.
+    """
+
+    layout: Layout
+    values: Place
+    scales: Place | None
+
+
+@dataclass(frozen=True, slots=True)
 class WrittenWeights:
     """What was written.
 
     Attributes:
         values: How many numbers.
         file: Size and hash of the file, which holds nothing else.
+        stored: Name of a weight -> how and where it is.
         vanished: Parameter -> how many of its numbers became zero in the written type; parameters
             that lost none are left out.
         overflowed: Parameter -> how many of its numbers the largest finite one stands for.
@@ -45,12 +76,13 @@ class WrittenWeights:
 
     values: int
     file: FileEntry
+    stored: Mapping[str, Stored]
     vanished: Mapping[str, int]
     overflowed: Mapping[str, int]
 
 
 def write_weights(
-    weights: Sequence[StoredWeight],
+    layouts: Mapping[str, Layout],
     checkpoint: Checkpoint,
     dtype: str,
     file: Path,
@@ -59,10 +91,10 @@ def write_weights(
     allow_overflow: bool = False,
     progress: bool | Listener = False,
 ) -> WrittenWeights:
-    """Writes every weight into `file` and points the graph's initializers at it.
+    """Writes every weight into `file`.
 
     Args:
-        weights: What to write.
+        layouts: Name of every weight -> how it is stored.
         checkpoint: Where the values come from.
         dtype: NumPy's name of the type to write what is not stored as integers, scales included.
         file: External data file to make, in the folder where the graph will lie.
@@ -76,37 +108,49 @@ def write_weights(
         WeightsError: A shard cannot be read.
     """
     lost: dict[str, Losses] = {}
-    total = sum(_stored_bytes(weight.values[0]) for weight in weights)
+    stored: dict[str, Stored] = {}
+    kind = TORCH_DTYPES[dtype]
     with (
         TensorReader(checkpoint) as reader,
         DataFile(file) as data,
         reporting(progress),
-        stage("weights", f"writing {total / 1e6:.1f} MB of weights", total) as advance,
+        _stage(layouts, reader, kind) as advance,
     ):
-        writer = _Writer(reader, data, TORCH_DTYPES[dtype], factors or {}, advance)
-        for weight in _in_order(weights, reader.order):
-            lost[weight.name] = writer.write(weight)
-            name = _named(weight)
-            check_losses(name, lost[weight.name], writer.dtype, allow_overflow=allow_overflow)
+        writer = _Writer(reader, data, kind, factors or {}, advance)
+        for name in _in_order(layouts, reader.order):
+            lost[name] = Losses()
+            stored[name] = writer.write(layouts[name], lost[name])
+            described = _named(name, layouts[name])
+            check_losses(described, lost[name], kind, allow_overflow=allow_overflow)
         entry = data.finish()
     return WrittenWeights(
         values=sum(losses.values for losses in lost.values()),
         file=entry,
+        stored=stored,
         vanished={name: losses.vanished for name, losses in lost.items() if losses.vanished},
         overflowed={name: losses.overflowed for name, losses in lost.items() if losses.overflowed},
     )
 
 
-def _in_order(weights: Sequence[StoredWeight], order: Sequence[str]) -> list[StoredWeight]:
-    """By the place of their first parameter."""
+def _stage(
+    layouts: Mapping[str, Layout], reader: TensorReader, kind: torch.dtype
+) -> AbstractContextManager[Callable[[int], None]]:
+    """The stage, measured in bytes of values."""
+    shapes = {name: reader.shape(name) for name in reader.order}
+    total = sum(stored_bytes(layout, shapes, kind.itemsize)[0] for layout in layouts.values())
+    return stage("weights", f"writing {total / 1e6:.1f} MB of weights", total)
+
+
+def _in_order(layouts: Mapping[str, Layout], order: Sequence[str]) -> list[str]:
+    """Names by the place of their first parameter."""
     places = {name: i for i, name in enumerate(order)}
-    return sorted(weights, key=lambda weight: min(map(places.__getitem__, weight.layout.members)))
+    return sorted(layouts, key=lambda name: min(map(places.__getitem__, layouts[name].members)))
 
 
-def _named(weight: StoredWeight) -> str:
-    """Its name, and of what it is fused if that is several parameters, for messages."""
-    members = weight.layout.members
-    return weight.name if len(members) == 1 else f"{weight.name} (made of {', '.join(members)})"
+def _named(name: str, layout: Layout) -> str:
+    """A name, and of what it is fused if that is several parameters, for messages."""
+    members = layout.members
+    return name if len(members) == 1 else f"{name} (made of {', '.join(members)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,63 +163,77 @@ class _Writer:
     factors: Mapping[str, torch.Tensor]
     advance: Callable[[int], None]
 
-    def write(self, weight: StoredWeight) -> Losses:
+    def write(self, layout: Layout, losses: Losses) -> Stored:
         """Writes one weight, and its scales behind it."""
-        losses = Losses()
         # What is fused has one norm before it, so one factor.
-        factor = self.factors.get(weight.layout.members[0])
+        factor = self.factors.get(layout.members[0])
         offset = self.data.align()
-        if weight.layout.integers is None:
-            for block in _blocks(self.reader, weight):
+        if layout.integers is None:
+            for block in _blocks(self.reader, layout):
                 smoothed = block if factor is None else block.float() * factor
                 self._append(convert(smoothed, self.dtype, losses))
-            self._point(weight.values, offset)
-            return losses
-        scale = write_integers(self.reader, weight, factor, self.dtype, losses, self._append)
-        self._point(weight.values, offset)
+            return Stored(layout, self._since(offset), None)
+        scale = write_integers(self.reader, layout, factor, self.dtype, losses, self._append)
+        values = self._since(offset)
         offset = self.data.align()
         self.data.append(scale)
-        self._point(weight.scales, offset)
-        return losses
+        return Stored(layout, values, self._since(offset))
 
     def _append(self, block: torch.Tensor) -> None:
         self.data.append(block)
         self.advance(block.nbytes)
 
-    def _point(self, values: Iterable[ir.Value], offset: int) -> None:
-        """Makes initializers stand for the bytes from `offset` on."""
-        for value in values:
-            _point(value, self.data.path, offset, self.data.size - offset)
+    def _since(self, offset: int) -> Place:
+        return Place(offset, self.data.size - offset)
 
 
-def _blocks(reader: TensorReader, weight: StoredWeight) -> Iterator[torch.Tensor]:
+def _blocks(reader: TensorReader, layout: Layout) -> Iterator[torch.Tensor]:
     """A weight in rows of the written layout; each block is valid until the next one."""
-    if not weight.layout.transposed:
-        yield from row_blocks(reader, weight)
+    if not layout.transposed:
+        yield from row_blocks(reader, layout)
         return
-    whole = all_rows(reader, weight)
+    whole = all_rows(reader, layout)
     step = max(_BLOCK_COLUMNS, BLOCK_BYTES // (whole.shape[0] * whole.itemsize))
     for i in range(0, whole.shape[1], step):
         # In two steps: torch is fast at turning what is contiguous and of one type.
         yield whole[:, i : i + step].contiguous().t().contiguous()
 
 
-def _stored_bytes(value: ir.Value) -> int:
-    """Bytes an initializer stands for."""
+def point_to(weights: Collection[StoredWeight], written: WrittenWeights, file: Path) -> None:
+    """Makes the initializers of a graph stand for what was written.
+
+    Args:
+        weights: What the graph reads.
+        written: What was written.
+        file: Where to.
+
+    Raises:
+        ValueError: The graph reads something else, which is a fault of `weights.plan`.
+    """
+    wanted = {weight.name: weight.layout for weight in weights}
+    layouts = {name: stored.layout for name, stored in written.stored.items()}
+    if wanted != layouts:
+        name = min({name for name, _ in wanted.items() ^ layouts.items()})
+        raise ValueError(f"{name}: the graph reads {wanted.get(name)}, not {layouts.get(name)}")
+    for weight in weights:
+        stored = written.stored[weight.name]
+        for value in weight.values:
+            _point(value, file, stored.values)
+        for value in weight.scales:
+            _point(value, file, stored.scales or Place(0, 0))
+
+
+def _point(value: ir.Value, file: Path, place: Place) -> None:
+    """Makes an initializer stand for bytes of the file."""
     if value.dtype is None:
         raise ValueError(f"initializer {value.name} has no type")
-    return int(math.prod(sizes(value)) * value.dtype.itemsize)
-
-
-def _point(value: ir.Value, file: Path, offset: int, length: int) -> None:
-    """Makes an initializer stand for bytes of the file."""
-    expected = _stored_bytes(value)
-    if value.dtype is None or expected != length:
-        raise ValueError(f"initializer {value.name}: {length} bytes written, not {expected}")
+    expected = math.prod(sizes(value)) * value.dtype.itemsize
+    if expected != place.length:
+        raise ValueError(f"initializer {value.name}: {place.length} bytes written, not {expected}")
     value.const_value = ir.ExternalTensor(
         file.name,
-        offset,
-        length,
+        place.offset,
+        place.length,
         value.dtype,
         shape=ir.Shape(sizes(value)),
         name=value.name or "",

@@ -14,7 +14,7 @@ from dawn_export.weights import source_rows
 from dawn_export.weights import write as weights
 from dawn_export.weights.data_file import DataFile
 from dawn_export.weights.layout import Layout, StoredWeight
-from dawn_export.weights.write import WrittenWeights, write_weights
+from dawn_export.weights.write import WrittenWeights, point_to, write_weights
 from dawn_models import Checkpoint, TensorReader
 from support.checkpoints import write_checkpoint
 
@@ -53,13 +53,14 @@ def written(
     checkpoint = Checkpoint.open(write_checkpoint(folder / "checkpoint", "dream", change))
     stores = stored(checkpoint, dtype, *transposed)
     report = write_weights(
-        stores,
+        {store.name: store.layout for store in stores},
         checkpoint,
         dtype,
         folder / "weights",
         allow_overflow=allow_overflow,
         progress=progress,
     )
+    point_to(stores, report, folder / "weights")
     found = {store.name: store.values[0].const_value for store in stores}
     arrays = {name: np.array(tensor.numpy()) for name, tensor in found.items() if tensor}
     return report, {name: as_torch(array) for name, array in arrays.items()}, checkpoint
@@ -162,6 +163,18 @@ def test_progress_is_shown_on_standard_error_when_wanted(
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "weights: 100%" in captured.err
+
+
+def test_a_graph_that_reads_something_else_is_refused(tmp_path: Path) -> None:
+    report, _, checkpoint = written(tmp_path, "float32")
+    missing, turned = stored(checkpoint, "float32")[1:], stored(checkpoint, "float32", TURNED[0])
+    for stores, message in (
+        (missing, r"the graph reads None, not Layout\(members="),
+        (turned, f"{TURNED[0]}: the graph reads .*transposed=True.*, not .*transposed=False"),
+        (stored(checkpoint, "float16"), "bytes written, not"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            point_to(stores, report, tmp_path / "weights")
 
 
 def test_a_full_disk_is_one_clear_line() -> None:

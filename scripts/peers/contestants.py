@@ -1,0 +1,156 @@
+"""Who decodes for `bench_peers`, and by which command."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dawn_runtime.manifest import Manifest
+from peers.energy import Meter
+from peers.watch import OWN, Answer, Marks, watch
+
+OURS = "dawn-edge"
+SCHEDULES = {
+    "dream": ("--diffusion-eps", "0.001"),
+    "llada": ("--diffusion-block-length", None),
+}
+"""Family -> how llama.cpp spreads its steps, as its manual has it; None is the length of blocks."""
+
+EVIDENCE_FROM = {"dream": 24, "llada": 28}
+"""Family -> the first layer whose attention DAWN's published code reads, whatever the model."""
+
+_HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """Who decodes.
+
+    Attributes:
+        name: of it.
+        answer: decodes all prompts and returns what each took.
+    """
+
+    name: str
+    answer: Callable[[], list[Answer]]
+
+
+def contestants_of(
+    arguments: argparse.Namespace,
+    manifest: Manifest,
+    prompts: Sequence[str],
+    ids: Sequence[Sequence[int]],
+    meter: Meter | None,
+) -> list[Contestant]:
+    """Ours, and the peers that were given.
+
+    Args:
+        arguments: of `bench_peers`.
+        manifest: of the artifact.
+        prompts: what users say.
+        ids: the same, as the chat template of the artifact has it.
+        meter: what counts energy, if anything does.
+    """
+    job = {
+        "prompts": ids,
+        "threads": arguments.threads,
+        "new_tokens": arguments.new_tokens,
+        "block_length": arguments.block_length,
+        "mask": manifest.tokens.mask,
+        "family": manifest.family,
+    }
+    ours = job | {"artifact": str(arguments.artifact), "settings": _settings(arguments)}
+    found = [_script(OURS, sys.executable, "ours.py", ours, arguments, meter)]
+    if arguments.torch_code is not None:
+        paths = {"code": str(arguments.torch_code), "checkpoint": str(arguments.checkpoint)}
+        python = arguments.torch_python or sys.executable
+        found.append(_script("torch", python, "published_dawn.py", job | paths, arguments, meter))
+    if arguments.llama_tool is not None:
+        lengths = [len(own) + arguments.new_tokens for own in ids]
+        commands = [
+            llama_command(arguments, manifest.family, prompt, length)
+            for prompt, length in zip(prompts, lengths, strict=True)
+        ]
+        marks = llama_marks(arguments.new_tokens)
+
+        def answer() -> list[Answer]:
+            return [watch(command, marks, 1, meter=meter)[0] for command in commands]
+
+        found.append(Contestant("llama.cpp", answer))
+    return found
+
+
+def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "policy": arguments.policy,
+        "cache": arguments.cache,
+        "max_new_tokens": arguments.new_tokens,
+        "block_length": arguments.block_length,
+        "stop_at_eos": False,
+    }
+
+
+def _script(
+    name: str,
+    python: str,
+    script: str,
+    job: Mapping[str, Any],
+    arguments: argparse.Namespace,
+    meter: Meter | None,
+) -> Contestant:
+    """One of our scripts that decodes all prompts in one process."""
+    command = [python, str(_HERE / script)]
+    environment = {"OMP_NUM_THREADS": str(arguments.threads)}
+
+    def answer() -> list[Answer]:
+        return watch(
+            command,
+            OWN,
+            len(job["prompts"]),
+            given=json.dumps(job),
+            environment=environment,
+            meter=meter,
+        )
+
+    return Contestant(name, answer)
+
+
+def llama_command(
+    arguments: argparse.Namespace, family: str, prompt: str, length: int
+) -> list[str]:
+    """What decodes one prompt to `length` tokens, itself included, greedily."""
+    schedule, value = SCHEDULES[family]
+    flags = {
+        "-m": arguments.gguf,
+        "-p": prompt,
+        "-c": length,
+        "-b": length,
+        "-ub": length,
+        "-t": arguments.threads,
+        "-tb": arguments.threads,
+        "-ngl": 0,
+        "--temp": 0,
+        "--diffusion-steps": arguments.new_tokens,
+        schedule: value or arguments.block_length,
+    }
+    return [arguments.llama_tool, *(str(part) for flag in flags.items() for part in flag)]
+
+
+def llama_marks(new_tokens: int) -> Marks:
+    """How to see that llama.cpp's tool begins and ends to decode so many tokens."""
+    total = re.compile(r"total time: ([\d.]+)ms")
+    steps = re.compile(r"diffusion step: \d+/(\d+)")
+
+    def end(text: str) -> tuple[Answer, int] | None:
+        found, step = total.search(text), steps.search(text)
+        if found is None or step is None:
+            return None
+        return Answer(float(found[1]) / 1e3, new_tokens, int(step[1])), found.end()
+
+    return Marks(re.compile(r"diffusion step: 0/"), end)
