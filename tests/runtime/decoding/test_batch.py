@@ -24,6 +24,7 @@ from dawn_runtime import (
     Threshold,
 )
 from dawn_runtime.decoding import Batch, KvStore, Packer, RowState, Scheme, Unmask, kv_bytes
+from dawn_runtime.decoding.caches.d2 import D2
 from dawn_runtime.decoding.schemes import FreeDave, Wino
 from dawn_runtime.engine import EngineInfo
 from dawn_runtime.engine.fake import FakeEngine
@@ -354,3 +355,10 @@ def test_what_fed_tokens_are_filled_up_with_counts_too() -> None:
     batch.leave(batch.admit(one([1], 4), READS_ALL))
     with pytest.raises(OptionError, match="48 weights a head"):
         batch.admit(one([1], 5), READS_ALL)
+
+
+def test_rows_of_attention_that_grow_with_the_row_are_those_of_a_full_pass() -> None:
+    row = one([1, 2], 6)
+    assert READS_ALL.evidence_rows(row) == 8
+    assert Unmask(OnePerStep(), Blocks(4), D2()).evidence_rows(row) == 8
+    assert CACHED.evidence_rows(row) == PLAIN.evidence_rows(row) == Wino().evidence_rows(row) == 0

@@ -117,7 +117,7 @@ class Unmask(Scheme):
 
     def evidence_rows(self, row: RowState) -> int:
         """Returns all of a full pass where the rule reads them."""
-        return row.length if self.needs.evidence == "all" else 0
+        return row.length if self.needs.evidence in ("all", "fed") else 0
 
     def ask(self, row: RowState) -> tuple[Ask, ...]:
         """Asks for one pass, full or cached, and with guidance for the same without the prompt."""
