@@ -118,6 +118,7 @@ class DataType(IntEnum):
     HALF = 1
     INT32 = 3
     BOOL = 4
+    UINT8 = 5
     BF16 = 7
     INT64 = 8
 

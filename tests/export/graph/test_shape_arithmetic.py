@@ -70,6 +70,12 @@ def test_a_tied_head_computes_one(tmp_path: Path, target: str, precision: str) -
     assert built(tied, target, precision) == TIED[target, precision]
 
 
+def test_keys_in_bytes_compute_none_either(tmp_path: Path) -> None:
+    options = ExportOptions("tensorrt", "fp16", evidence_layers=2, kv="int8")
+    model = build_graph(config_of(tmp_path), options).model
+    assert shape_arithmetic(ir.to_proto(model).graph) == []
+
+
 def test_what_is_counted() -> None:
     nodes = [
         helper.make_node("Shape", ["x"], ["all"]),
@@ -100,7 +106,7 @@ Arrays = dict[str, NDArray[Any]]
 
 def piece_of(folder: Path, name: str) -> Piece:
     """A piece of a model whose best tokens are found in two blocks."""
-    pieces = cut(config_of(folder, vocab_size=600, mask_token_id=599), "float32", 2)
+    pieces = cut(config_of(folder, vocab_size=600, mask_token_id=599), "float32", 2, "float32")
     found: Piece = getattr(pieces, name)
     return found
 
