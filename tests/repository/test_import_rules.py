@@ -162,7 +162,7 @@ TOGETHER: Mapping[str, Mapping[str, str]] = {
         **dict.fromkeys(("cli", "__main__"), "cli"),
     },
     "dawn_calibration": dict.fromkeys(
-        ("answers", "checkpoints", "judges", "pictures", "prompts", "torch_engine"), "prompts"
+        ("answers", "checkpoints", "judges", "prompts", "torch_engine"), "prompts"
     ),
     "dawn_serve": {"server": "server", "cli": "cli", "flags": "cli"},
     "dawn_eval": {"__main__": "harness", "harness": "harness"},
