@@ -85,9 +85,11 @@ FLOORS: Mapping[str, Mapping[str, set[str]]] = {
         "doctor": {"cuda", "decoder", "decoding", "engine", "machine", "policies"},
         "decoder": {"decoding", "engine", "machine", "policies"},
         "jobs": {"decoder"},
+        "bench": {"decoder", "machine"},
         "traces": {"decoder", "decoding"},
         "cli": {
-            *("decoder", "decoding", "doctor", "engine", "jobs", "machine", "policies", "traces"),
+            *("bench", "decoder", "decoding", "doctor", "engine", "jobs", "machine", "policies"),
+            "traces",
         },
     },
     "dawn_models": {
