@@ -14,8 +14,6 @@ from dawn_runtime.open_batch import OpenBatch
 from dawn_runtime.results import Result
 from dawn_runtime.settings import Settings
 
-WARM_UP_RUNS = 2
-
 
 @dataclass(frozen=True, slots=True)
 class Timed:
@@ -92,7 +90,8 @@ def warm_up(decoder: Decoder, ids: Sequence[IntArray], settings: Settings, runs:
         settings: Of the case.
         runs: Of the engine.
     """
-    decoder.generate_batch(ids, **{**settings, "max_forwards": runs})
+    short: Settings = {**settings, "max_forwards": runs}
+    decoder.generate_batch(ids, **short)
 
 
 def timed(

@@ -75,9 +75,10 @@ def shipped_prompts(folder: Path) -> Prompts:
         PromptError: It has no tokenizer.
     """
     reader = _reader(folder)
-    texts = [line.prompt for line in read_prompts(SHIPPED)]
-    chat = reader.chat is not None
-    asked: list[Prompt] = [[{"role": "user", "content": t}] if chat else t for t in texts]  # type: ignore[list-item]
+    texts = [line.prompt for line in read_prompts(SHIPPED) if isinstance(line.prompt, str)]
+    asked: list[Prompt] = list(texts)
+    if reader.chat is not None:
+        asked = [[{"role": "user", "content": text}] for text in texts]
     return Prompts("shipped", "", _read(reader, asked, "prompts that are shipped"))
 
 

@@ -128,7 +128,7 @@ def _speed(record: Record) -> list[Column]:
         columns += [
             ("x ARTIFACT", 12, lambda one: f"{one.speedup:.2f}"),
             ("95 %", 13, lambda one: span(one.speedup_interval)),
-            ("artifact", -9, lambda one: f"  {one.case.artifact}"),
+            ("  artifact", -9, lambda one: f"  {one.case.artifact}"),
         ]
     return columns
 
@@ -153,7 +153,7 @@ def _times(record: Record) -> list[Column]:
     if any(one.joules for one in record.measured):
         columns.append(("J/token", 9, _joules))
     if len(record.artifacts) > 1:
-        columns.append(("artifact", -9, lambda one: f"  {one.case.artifact}"))
+        columns.append(("  artifact", -9, lambda one: f"  {one.case.artifact}"))
     return columns
 
 
@@ -204,7 +204,7 @@ def _padded(text: str, width: int) -> str:
 
 
 def _rows(record: Record, columns: Sequence[Column]) -> Iterator[str]:
-    yield f"| {' | '.join(name for name, _, _ in columns)} |"
+    yield f"| {' | '.join(name.strip() for name, _, _ in columns)} |"
     yield f"| {' | '.join('---' for _ in columns)} |"
     for one in record.measured:
         yield f"| {' | '.join(cell(one).strip() for _, _, cell in columns)} |"

@@ -109,4 +109,4 @@ def _ratio(own: Timed, first: Timed) -> float:
     """Tokens a second beside those of another case; 0 where nobody got any of the other."""
     if not first.tokens:
         return 0.0
-    return own.tokens / own.seconds * first.seconds / first.tokens
+    return own.tokens / first.tokens * (first.seconds / own.seconds)

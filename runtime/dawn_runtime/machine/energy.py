@@ -109,7 +109,8 @@ class EnergyMeter:
     @property
     def sources(self) -> tuple[str, ...]:
         """Names of all that is measured; empty where the machine does not tell."""
-        return tuple(one.name for one in (*self._counters, *self._rails))
+        names = [one.name for one in self._counters]
+        return (*names, *(rail.name for rail in self._rails))
 
     def start(self) -> None:
         """Begins to measure."""
