@@ -34,8 +34,8 @@ _LEGEND: Final = (
     "outside %: share of the time spent outside the engine",
 )
 _LEGEND_TIMES: Final = (
-    "first token: to the first committed one; step, answer: quantiles over all turns; peak: most "
-    "resident memory of the process, all artifacts in it; J/token: of the whole machine",
+    "first token: to the first committed one, median; step, answer: quantiles over all turns; in "
+    "ms; peak: most resident memory of the process, all artifacts in it; J/token: of the machine",
 )
 _PAIRED: Final = (
     "x ARTIFACT: how many times as fast as the first artifact, in the median of all turns"
@@ -136,13 +136,13 @@ def _speed(record: Record) -> list[Column]:
 def _times(record: Record) -> list[Column]:
     columns: list[Column] = [
         *_naming(record),
-        ("first token ms", 15, lambda one: "-" if not one.first_token else _ms(one.first_token)[0]),
+        ("first token", 12, lambda one: _ms(one.first_token)[0]),
         ("step p50", 10, lambda one: _ms(one.step)[0]),
-        ("p90", 9, lambda one: _ms(one.step)[1]),
-        ("p99 ms", 9, lambda one: _ms(one.step)[2]),
+        ("step p90", 10, lambda one: _ms(one.step)[1]),
+        ("step p99", 10, lambda one: _ms(one.step)[2]),
         ("answer p50", 12, lambda one: _ms(one.answer)[0]),
-        ("p90", 10, lambda one: _ms(one.answer)[1]),
-        ("p99 ms", 10, lambda one: _ms(one.answer)[2]),
+        ("answer p90", 12, lambda one: _ms(one.answer)[1]),
+        ("answer p99", 12, lambda one: _ms(one.answer)[2]),
         ("tokens", 8, lambda one: str(one.tokens)),
         (
             "peak MB",
@@ -179,9 +179,10 @@ def span(ends: tuple[float, float]) -> str:
     return f"{ends[0]:.2f}-{ends[1]:.2f}"
 
 
-def _ms(times: Quantiles) -> tuple[str, str, str]:
-    values = (times.p50, times.p90, times.p99)
-    first, second, third = (f"{1e3 * one:.2f}" for one in values)
+def _ms(times: Quantiles | None) -> tuple[str, str, str]:
+    if times is None:
+        return "-", "-", "-"
+    first, second, third = (f"{1e3 * one:.2f}" for one in (times.p50, times.p90, times.p99))
     return first, second, third
 
 

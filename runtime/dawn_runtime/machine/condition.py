@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from dawn_runtime.machine.energy import SYS, text_at
+from dawn_runtime.threads import busy_others
+from dawn_runtime.wording import counted
 
 _CPUINFO: Final = Path("/proc/cpuinfo")
 _LOADAVG: Final = Path("/proc/loadavg")
@@ -35,7 +37,7 @@ class Condition:
     """The state of the machine at one moment; None and empty is what it does not tell.
 
     Attributes:
-        load: Threads that ran or wanted to run, mean of the last minute, ours among them.
+        busy: Threads of others that ran or wanted to run; 0 also where it is not told.
         megahertz: Clock of the cores, median.
         most_megahertz: What the fastest of them may run at.
         governors: Who chooses clocks, such as `schedutil`; several if cores differ.
@@ -44,7 +46,7 @@ class Condition:
         cooling: Cooling devices at work that lower clocks, such as `cpu-throttle-alert`.
     """
 
-    load: float | None
+    busy: int
     megahertz: float | None
     most_megahertz: float | None
     governors: tuple[str, ...]
@@ -64,7 +66,7 @@ def look_at(sys: Path = SYS, loadavg: Path = _LOADAVG) -> Condition:
     zones = (path / "temp" for path in (sys / "class" / "thermal").glob("thermal_zone*"))
     throttled = list(_numbers(path for name in _THROTTLES for path in sys.glob(name)))
     return Condition(
-        load=next(_numbers([loadavg]), None),
+        busy=busy_others(loadavg),
         megahertz=statistics.median(clocks) if clocks else None,
         most_megahertz=max(limits, default=None),
         governors=tuple(sorted({*_texts(_cpufreq(sys, "scaling_governor"))})),
@@ -84,9 +86,9 @@ def remarks(before: Condition, after: Condition, cores: int, threads: int) -> li
         threads: Most that were used at once.
     """
     found = []
-    if before.load is not None and before.load + threads > cores + 0.5:
-        load = f"{before.load:.1f} threads of others ran or waited"
-        found.append(f"busy: before it began {load} on {cores} cores")
+    if before.busy and before.busy + threads > cores:
+        others = f"{counted(before.busy, 'thread')} of others ran or wanted to"
+        found.append(f"busy: before it began {others} on {counted(cores, 'core')}")
     if before.throttled is not None and (after.throttled or 0) > before.throttled:
         times = (after.throttled or 0) - before.throttled
         found.append(f"throttled: the machine lowered its clocks {times} times meanwhile")

@@ -35,7 +35,7 @@ def test_prints_tables_and_one_line_of_json(run: Run) -> None:
     at = next(number for number, line in enumerate(lines) if line.startswith("policy"))
     head = "policy cache tokens/s x first 95 % forwards rows fed head rows ms/forward outside %"
     assert " ".join(lines[at].split()) == head
-    times = "first token ms step p50 p90 p99 ms answer p50 p90 p99 ms tokens peak MB"
+    times = "first token step p50 step p90 step p99 answer p50 answer p90 answer p99 tokens peak MB"
     assert " ".join(lines[at + 3].split()) == f"policy cache {times}"
     for line in (lines[at + 1 : at + 3], lines[at + 4 : at + 6]):
         assert [one.split()[:2] for one in line] == [
