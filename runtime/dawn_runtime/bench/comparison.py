@@ -21,7 +21,7 @@ _HEAD: Final = (
 )
 LEGEND: Final = (
     "B over A: tokens/s of B, those of A being 1; its interval is of two runs, not of turns in "
-    "pairs, and wider for it: --compare times two artifacts in pairs"
+    "pairs, wider for it, and of 95 % from seven turns of each on: --compare times in pairs"
 )
 
 
