@@ -37,9 +37,10 @@ from typing import Any
 
 import numpy as np
 
-from bench_turns import Case, Measured, Turn, rotated, summary, table
+from bench_turns import Case, Measured, Turn, summary, table
 from dawn_calibration.tasks import TASKS, items
 from dawn_runtime import Artifact, Decoder, Engine, Result, open_engine
+from dawn_runtime.bench.statistics import rotated
 from dawn_runtime.chat import ChatTemplate
 from dawn_runtime.cli.common import Parser, count, print_json, run_command
 from dawn_runtime.companions import open_companions

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
+from dawn_runtime.bench.statistics import interval
 from told_engine import Run
 
 HEAD = (
@@ -108,17 +107,6 @@ class Measured:
         )
 
 
-def rotated(length: int, number: int) -> list[int]:
-    """Places 0 to `length` - 1, a turn of this number beginning with another than the one before.
-
-    Args:
-        length: how many.
-        number: of the turn.
-    """
-    first = number % length
-    return [*range(first, length), *range(first)]
-
-
 def summary(case: Case, turns: Sequence[Turn], plain: Sequence[Turn]) -> Measured:
     """What comes of the turns of a case.
 
@@ -154,20 +142,6 @@ def _shapes(turns: Sequence[Turn]) -> dict[int, tuple[int, float]]:
         fed: (len(own) // len(turns), 1e3 * statistics.median(own))
         for fed, own in sorted(seconds.items())
     }
-
-
-def interval(values: Sequence[float], share: float = 0.95) -> tuple[float, float]:
-    """Between which of the values the median lies, whatever their distribution.
-
-    Args:
-        values: at least one.
-        share: how sure that is at least; of too few values both are the outermost.
-    """
-    ordered, number = sorted(values), len(values)
-    outside = accumulate(2 * math.comb(number, left_out) / 2**number for left_out in range(number))
-    fitting = [left_out for left_out, missed in enumerate(outside) if 1 - missed >= share]
-    left_out = max(fitting, default=0)
-    return ordered[left_out], ordered[number - 1 - left_out]
 
 
 def table(found: Sequence[Measured]) -> str:

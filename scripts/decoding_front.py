@@ -26,13 +26,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dawn_calibration.pictures import check_pictures
 from dawn_calibration.tasks import TASKS
 from dawn_runtime import Decoder
 from dawn_runtime.artifact import Artifact, sha256_of
 from dawn_runtime.cli.common import Parser, count, print_json, run_command
 from dawn_runtime.errors import OptionError
 from dawn_runtime.manifest import MANIFEST_FILE
+from dawn_runtime.pictures import check_pictures
 from front.drawing import draw
 from front.groups import groups
 from front.questions import Phase

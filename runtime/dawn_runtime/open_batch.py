@@ -94,6 +94,16 @@ class OpenBatch:
         """Most bytes that kept keys and values take, whoever joins."""
         return self._batch.kv_bytes_bound
 
+    @property
+    def seconds(self) -> float:
+        """Wall time of all steps so far; of what events tell no part."""
+        return self._batch.seconds
+
+    @property
+    def engine_seconds(self) -> float:
+        """Part of `seconds` spent inside the engine."""
+        return self._batch.engine_seconds
+
     def admit(
         self,
         prompt: Prompt | Filling | Request | None = None,

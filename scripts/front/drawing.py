@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from dawn_calibration.pictures import picture
+from dawn_runtime.pictures import picture
 from front.report import Table
 from front.summary import BASELINES, COSTS, Row
 

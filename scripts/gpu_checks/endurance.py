@@ -8,11 +8,11 @@ from typing import Any
 
 from dawn_runtime import Decoder, Engine
 from dawn_runtime.cuda import CudaDevice
+from dawn_runtime.machine.resident import peak_resident_bytes
 from dawn_runtime.manifest import Manifest
 from dawn_runtime.settings import Settings
 from gpu_checks.engines import REFERENCE, opened, random_prompt
 from gpu_checks.outcome import CheckError
-from resident import peak_resident_bytes
 
 MIB = 1 << 20
 MOST_GROWTH_MIB = {"gpu": 16.0, "host": 64.0}

@@ -12,7 +12,6 @@ from dawn_calibration.cli import main
 from dawn_calibration.compare.comparison import CompareOptions, compare_artifacts
 from dawn_calibration.errors import StateError
 from dawn_calibration.judges import Program
-from dawn_calibration.pictures import picture
 from dawn_calibration.prompts import listed_questions, questions_of_file, questions_of_tasks
 from dawn_calibration.ranges.identity import Identity
 from dawn_calibration.ranges.options import RangeOptions
@@ -23,6 +22,7 @@ from dawn_runtime import ArtifactError, DawnError
 from dawn_runtime.artifact import read_manifest
 from dawn_runtime.engine.fake import fake_manifest
 from dawn_runtime.manifest import FileEntry
+from dawn_runtime.pictures import picture
 from dawn_runtime.policies import Dawn
 
 RANGES = ["ranges", "--model", "x", "--tasks"]

@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from dawn_calibration.pictures import picture
+from dawn_runtime.pictures import picture
 
 
 def drawn(path: Path) -> bytes:

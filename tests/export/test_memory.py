@@ -69,7 +69,8 @@ def test_the_limit_is_one_that_bites(checkpoint: Path) -> None:
 
 def test_the_peak_is_that_of_the_program_and_not_of_what_started_it() -> None:
     ballast = np.ones(10**9, np.uint8)
-    code = "from resident import peak_resident_bytes; print(peak_resident_bytes())"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "scripts")}
+    module = "dawn_runtime.machine.resident"
+    code = f"from {module} import peak_resident_bytes; print(peak_resident_bytes())"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "runtime")}
     peak = subprocess.check_output([sys.executable, "-c", code], env=environment)
     assert 1e6 < int(peak) < ballast.nbytes / 10

@@ -6,12 +6,11 @@ import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 import bench_causal
 from bench_causal import BLOCK, PLAIN, SPECULATION, Bench, cases, check
-from bench_turns import Case, Turn, interval, rotated, summary
+from bench_turns import Case, Turn, summary
 from dawn_runtime import Artifact, DawnError, OptionError
 from dawn_runtime.engine.fake import FakeEngine, HashModel, fake_manifest
 from dawn_runtime.manifest import Attention
@@ -112,24 +111,6 @@ def test_ratios_are_those_of_a_turn_and_costs_those_of_a_run() -> None:
     assert found.tokens_per_run / found.even_at == pytest.approx(found.ratio)
     assert (found.rows_per_run, found.prefill_milliseconds) == (9.0, 500.0)
     assert found.shapes == {1: (1, pytest.approx(100.0)), 8: (1, pytest.approx(200.0))}
-
-
-@pytest.mark.parametrize(
-    ("number", "bounds"),
-    [(1, (0, 0)), (5, (0, 4)), (6, (0, 5)), (8, (0, 7)), (9, (1, 7)), (30, (9, 20))],
-)
-def test_the_interval_is_that_of_the_sign_test(number: int, bounds: tuple[int, int]) -> None:
-    values = np.random.default_rng(0).permutation(number).tolist()
-    assert interval(values) == bounds
-
-
-def test_every_turn_begins_with_another_case() -> None:
-    assert [rotated(3, number) for number in range(4)] == [
-        [0, 1, 2],
-        [1, 2, 0],
-        [2, 0, 1],
-        [0, 1, 2],
-    ]
 
 
 @pytest.mark.parametrize(

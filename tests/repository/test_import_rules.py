@@ -85,9 +85,11 @@ FLOORS: Mapping[str, Mapping[str, set[str]]] = {
         "doctor": {"cuda", "decoder", "decoding", "engine", "machine", "policies"},
         "decoder": {"decoding", "engine", "machine", "policies"},
         "jobs": {"decoder"},
+        "bench": {"decoder", "machine"},
         "traces": {"decoder", "decoding"},
         "cli": {
-            *("decoder", "decoding", "doctor", "engine", "jobs", "machine", "policies", "traces"),
+            *("bench", "decoder", "decoding", "doctor", "engine", "jobs", "machine", "policies"),
+            "traces",
         },
     },
     "dawn_models": {
@@ -162,7 +164,7 @@ TOGETHER: Mapping[str, Mapping[str, str]] = {
         **dict.fromkeys(("cli", "__main__"), "cli"),
     },
     "dawn_calibration": dict.fromkeys(
-        ("answers", "checkpoints", "judges", "pictures", "prompts", "torch_engine"), "prompts"
+        ("answers", "checkpoints", "judges", "prompts", "torch_engine"), "prompts"
     ),
     "dawn_serve": {"server": "server", "cli": "cli", "flags": "cli"},
     "dawn_eval": {"__main__": "harness", "harness": "harness"},

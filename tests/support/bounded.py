@@ -21,7 +21,7 @@ from pathlib import Path
 
 from dawn_export import ExportOptions, export
 from dawn_models import Checkpoint, load_transformer
-from resident import peak_resident_bytes
+from dawn_runtime.machine.resident import peak_resident_bytes
 
 OUT_OF_MEMORY = 3
 EXPORTS = (("cuda", "fp32"), ("cuda", "fp16"), ("cuda", "bf16"), ("cpu", "int8"), ("cuda", "int4"))

@@ -6,7 +6,6 @@ import argparse
 from typing import Final
 
 from dawn_calibration.judges import TASKS_JUDGE, Judge, Program, judge_tasks
-from dawn_calibration.pictures import check_pictures
 from dawn_calibration.prompts import (
     MOST_ITEMS,
     Question,
@@ -21,6 +20,7 @@ from dawn_runtime.cli.common import Parser, count, place
 from dawn_runtime.cli.places import check_apart, destination, given
 from dawn_runtime.cli.standard import say
 from dawn_runtime.errors import OptionError
+from dawn_runtime.pictures import check_pictures
 from dawn_runtime.wording import counted
 
 _ALL: Final = "all"

@@ -16,7 +16,6 @@ from dawn_calibration.cli.flags import (
     warn_of_few,
 )
 from dawn_calibration.cli.range_files import RangeFiles
-from dawn_calibration.pictures import check_pictures
 from dawn_calibration.ranges.clipping import CLIPS, Clip
 from dawn_calibration.ranges.options import DTYPES, SEEN, RangeOptions
 from dawn_calibration.ranges.strata import Strata
@@ -27,6 +26,7 @@ from dawn_runtime.cli.common import Parser, count, place, print_json, run_comman
 from dawn_runtime.errors import OptionError
 from dawn_runtime.files import write_whole
 from dawn_runtime.native import importing
+from dawn_runtime.pictures import check_pictures
 from dawn_runtime.policies import POLICIES
 from dawn_runtime.threads import passive_openmp
 from dawn_runtime.wording import counted

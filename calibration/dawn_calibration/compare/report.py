@@ -12,7 +12,7 @@ import numpy as np
 from dawn_calibration.compare.churn import Churn
 from dawn_calibration.compare.comparison import Comparison
 from dawn_calibration.compare.measures import MARGIN, Differences
-from dawn_calibration.pictures import picture
+from dawn_runtime.pictures import picture
 from dawn_runtime.wording import counted
 
 _SHOWN: Final = 4000

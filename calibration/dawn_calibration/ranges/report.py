@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from dawn_calibration.pictures import picture
 from dawn_calibration.ranges.calibrate import Found
 from dawn_calibration.ranges.sites import Site
 from dawn_calibration.ranges.strata import Strata
 from dawn_models.anatomy import split_name
+from dawn_runtime.pictures import picture
 
 _COLUMNS = 2
 """Panels beside each other."""

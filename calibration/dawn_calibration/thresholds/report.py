@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from dawn_calibration.answers import Likeness
-from dawn_calibration.pictures import picture
 from dawn_calibration.thresholds.length import EXPONENT, REFERENCE
 from dawn_calibration.thresholds.search import Point, pareto
 from dawn_calibration.thresholds.tune import Measured, Tuned
+from dawn_runtime.pictures import picture
 from dawn_runtime.wording import counted
 
 

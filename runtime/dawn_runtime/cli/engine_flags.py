@@ -14,13 +14,17 @@ _MEGABYTE = 2**20
 
 
 def add_engine_flags(
-    parser: argparse.ArgumentParser | argparse._ArgumentGroup, *, prefix_megabytes: int
+    parser: argparse.ArgumentParser | argparse._ArgumentGroup,
+    *,
+    prefix_megabytes: int,
+    sweeps: bool = False,
 ) -> None:
     """Adds what `open_decoder` reads: which engine, and how it runs.
 
     Args:
         parser: Gets them.
         prefix_megabytes: What is held of finished texts unless said otherwise.
+        sweeps: Whether `--threads` may be repeated; one number of them is then for `open_decoder`.
     """
     parser.add_argument(
         "--engine",
@@ -32,7 +36,11 @@ def add_engine_flags(
         "are for",
     )
     parser.add_argument(
-        "--threads", type=threads, metavar="N", help="CPU threads; default: as many as help"
+        "--threads",
+        type=threads,
+        metavar="N",
+        action="append" if sweeps else "store",
+        help=f"CPU threads{'; may be repeated' if sweeps else ''}; default: as many as help",
     )
     parser.add_argument(
         "--low-memory",

@@ -233,9 +233,12 @@ def test_a_file_of_a_windows_editor_is_read(run: Run, tmp_path: Path) -> None:
     [
         (["--cache", "none", "--cache", "prefx"], "unknown cache: 'prefx'"),
         (["--policy", "dawn", "--policy", "threshold", "--set", "x=1"], "--set goes with a single"),
-        (["--prompt-tokens", "999999999"], "a prompt of 999999999 tokens and 128 new ones exceed"),
         (
-            ["--batch", "99999999", "--new-tokens", "8", "--prompt-tokens", "8"],
+            ["--random", "--prompt-tokens", "999999999"],
+            "a prompt of 999999999 tokens and 128 new ones exceed",
+        ),
+        (
+            ["--random", "--batch", "99999999", "--new-tokens", "8", "--prompt-tokens", "8"],
             "--batch is 99999999",
         ),
     ],

@@ -13,6 +13,7 @@ from dawn_runtime.native import importing
 
 _DOTS_PER_INCH = 130
 _USUAL_SIZE = (5.4, 3.9)
+_REMEDY = "pip install 'dawn-edge[calibrate]', or matplotlib alone"
 
 
 def check_pictures() -> None:
@@ -21,7 +22,7 @@ def check_pictures() -> None:
     Raises:
         DependencyError: matplotlib is not installed, or does not load.
     """
-    with importing("pictures need", "matplotlib", "pip install 'dawn-edge[calibrate]'"):
+    with importing("pictures need", "matplotlib", _REMEDY):
         if importlib.util.find_spec("matplotlib") is None:
             raise ModuleNotFoundError(name="matplotlib")
         importlib.import_module("matplotlib.figure")  # it may be there and not load
