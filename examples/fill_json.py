@@ -20,7 +20,7 @@ def main(artifact: str, text: str) -> None:
     with Decoder.open(artifact) as decoder:
         messages = [{"role": "user", "content": text}]
         result = decoder.generate(Filling(FRAME, messages), policy="one-per-step")
-    filled = result.text or ""
+    filled = result.text
     try:
         print(json.dumps(json.loads(filled)))
     except ValueError as error:

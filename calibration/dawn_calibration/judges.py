@@ -45,7 +45,7 @@ def judge_tasks(questions: Sequence[Question], results: Sequence[Result]) -> lis
         OptionError: A question comes from no task.
     """
     pairs = zip(questions, results, strict=True)
-    return [question.is_right(result.text) for question, result in pairs]
+    return [question.is_right(result.written) for question, result in pairs]
 
 
 @dataclass(frozen=True, slots=True)

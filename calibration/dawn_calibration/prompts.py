@@ -49,7 +49,7 @@ class Question:
         """What it is counted under: its task, or `data`."""
         return "data" if self.item is None else self.item.task
 
-    def is_right(self, text: str) -> bool:
+    def is_right(self, text: str | None) -> bool:
         """Judges an answer.
 
         Raises:
@@ -57,7 +57,7 @@ class Question:
         """
         if self.item is None:
             raise OptionError(f"{self.where}: only questions of --tasks can be judged")
-        return TASKS[self.item.task].check(self.item, text).correct
+        return TASKS[self.item.task].check(self.item, text or "").correct
 
 
 def questions_of_file(path: str | Path) -> list[Question]:
