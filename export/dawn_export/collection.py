@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def collection_paused() -> Iterator[None]:
-    """Makes many objects that stay: loading torch and tracing take about a seventh less time."""
+    """For loading torch and for tracing, which make many objects that stay."""
     collecting = gc.isenabled()
     gc.disable()
     try:
