@@ -18,7 +18,8 @@ tokens, end tokens or not, on as many threads. In each turn every contestant ans
 a process of its own; who begins changes from turn to turn. Loading and a first run are not timed
 where the tool allows that; llama.cpp's tool times decoding alone but has no first run. Shown are
 medians over turns, and how many times as fast as each peer ours is, turn by turn. Joules are
-those of the processors (RAPL) or of the whole board (tegrastats), where the machine tells.
+those of the processors and their memory (RAPL) or of the board (its INA sensors), where the machine
+tells.
 
 Standard output gets a table, or JSON with --json.
 """
@@ -37,9 +38,9 @@ from dawn_runtime import Decoder
 from dawn_runtime.artifact import read_manifest
 from dawn_runtime.cli.common import Parser, count, print_json, run_command, threads
 from dawn_runtime.errors import OptionError
+from dawn_runtime.machine.energy import EnergyMeter
 from dawn_runtime.manifest import Manifest
 from peers.contestants import EVIDENCE_FROM, OURS, SCHEDULES, Contestant, contestants_of
-from peers.energy import meter_of_the_machine
 from peers.watch import Answer
 
 HEAD = (
@@ -143,19 +144,15 @@ def _work(arguments: argparse.Namespace) -> None:
     prompts = _lines(arguments.prompts)
     with Decoder.open(arguments.artifact, threads=arguments.threads) as decoder:
         ids = [_user(decoder, prompt, arguments.new_tokens) for prompt in prompts]
-    meter = meter_of_the_machine()
-    try:
-        contestants = contestants_of(arguments, manifest, prompts, ids, meter)
-        turns = _turns(contestants, arguments.turns)
-    finally:
-        if meter is not None:
-            meter.close()
+    meter = EnergyMeter()
+    contestants = contestants_of(arguments, manifest, prompts, ids, meter)
+    turns = _turns(contestants, arguments.turns)
     measured = [_measured(name, own, turns[OURS]) for name, own in turns.items()]
     output = sys.stderr if arguments.json else sys.stdout
     print(HEAD, *(one.line() for one in measured), sep="\n", file=output)
     if arguments.json:
         said = {name: str(value) for name, value in vars(arguments).items() if value is not None}
-        counted = None if meter is None else meter.name
+        counted = list(meter.sources)
         print_json({"arguments": said, "energy": counted, "measured": list(map(asdict, measured))})
 
 

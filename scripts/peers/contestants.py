@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dawn_runtime.machine.energy import EnergyMeter
 from dawn_runtime.manifest import Manifest
-from peers.energy import Meter
 from peers.watch import OWN, Answer, Marks, watch
 
 OURS = "dawn-edge"
@@ -46,7 +46,7 @@ def contestants_of(
     manifest: Manifest,
     prompts: Sequence[str],
     ids: Sequence[Sequence[int]],
-    meter: Meter | None,
+    meter: EnergyMeter | None,
 ) -> list[Contestant]:
     """Ours, and the peers that were given.
 
@@ -55,7 +55,7 @@ def contestants_of(
         manifest: of the artifact.
         prompts: what users say.
         ids: the same, as the chat template of the artifact has it.
-        meter: what counts energy, if anything does.
+        meter: of energy, if that is wanted.
     """
     job = {
         "prompts": ids,
@@ -102,7 +102,7 @@ def _script(
     script: str,
     job: Mapping[str, Any],
     arguments: argparse.Namespace,
-    meter: Meter | None,
+    meter: EnergyMeter | None,
 ) -> Contestant:
     """One of our scripts that decodes all prompts in one process."""
     command = [python, str(_HERE / script)]

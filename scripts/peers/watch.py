@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from dawn_runtime.errors import DawnError
-from peers.energy import Meter
+from dawn_runtime.machine.energy import EnergyMeter, total_joules
 
 _LAST = 2000
 """Characters that are kept of what a command said, for its errors."""
@@ -74,7 +74,7 @@ def watch(
     *,
     given: str = "",
     environment: dict[str, str] | None = None,
-    meter: Meter | None = None,
+    meter: EnergyMeter | None = None,
 ) -> list[Answer]:
     """Runs a command and returns what its answers took.
 
@@ -84,7 +84,7 @@ def watch(
         answers: how many there must be.
         given: its standard input.
         environment: variables, beside those that there are.
-        meter: what counts energy, if anything does.
+        meter: of energy, if that is wanted.
 
     Raises:
         DawnError: it cannot be run, failed, or gave fewer answers.
@@ -115,7 +115,7 @@ def watch(
 
 
 def _read(
-    process: subprocess.Popen[bytes], marks: Marks, given: str, meter: Meter | None
+    process: subprocess.Popen[bytes], marks: Marks, given: str, meter: EnergyMeter | None
 ) -> tuple[list[Answer], str]:
     """All answers, and the end of what was said."""
     if process.stdin is None or process.stdout is None:
@@ -134,11 +134,11 @@ def _read(
 class _Reading:
     """Finds answers in a text that grows."""
 
-    def __init__(self, marks: Marks, meter: Meter | None) -> None:
+    def __init__(self, marks: Marks, meter: EnergyMeter | None) -> None:
         self.answers: list[Answer] = []
         self._marks, self._meter = marks, meter
         self._text = ""
-        self._begun: float | None = None
+        self._has_begun = False
 
     def read(self, more: str) -> None:
         """Takes more of the text, in which several answers may begin and end."""
@@ -148,19 +148,18 @@ class _Reading:
 
     def _step(self) -> bool:
         """Looks for the next mark; tells whether it was there."""
-        if self._begun is None:
+        if not self._has_begun:
             mark = self._marks.begin.search(self._text)
             self._text = self._text[mark.start() if mark else -_LAST :]
-            self._begun = self._joules() if mark else None
-            return mark is not None
+            self._has_begun = mark is not None
+            if self._has_begun and self._meter is not None:
+                self._meter.start()
+            return self._has_begun
         ended = self._marks.end(self._text)
         if ended is None:
             return False
         answer, length = ended
-        spent = self._joules() - self._begun if self._meter else None
+        spent = None if self._meter is None else total_joules(self._meter.stop())
         self.answers.append(replace(answer, joules=spent))
-        self._text, self._begun = self._text[length:], None
+        self._text, self._has_begun = self._text[length:], False
         return True
-
-    def _joules(self) -> float:
-        return self._meter.joules() if self._meter else 0.0

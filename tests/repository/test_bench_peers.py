@@ -10,8 +10,8 @@ import pytest
 
 import bench_peers
 from dawn_runtime.errors import DawnError
+from dawn_runtime.machine.energy import EnergyMeter
 from peers.contestants import EVIDENCE_FROM
-from peers.energy import Rapl, Tegra, meter_of_the_machine, watts
 from peers.watch import OWN, Answer, watch
 
 ROOT = Path(__file__).parents[2]
@@ -82,7 +82,7 @@ def test_all_answer_the_same_prompts_in_turns(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("bench_peers.meter_of_the_machine", lambda: None)
+    monkeypatch.setattr("bench_peers.EnergyMeter", lambda: EnergyMeter(tmp_path / "nothing"))
     assert run(monkeypatch, *peers, "--turns", "2", "--threads", "1", "--json") == 0
     printed = capsys.readouterr()
     found = {one["name"]: one for one in json.loads(printed.out)["measured"]}
@@ -141,15 +141,14 @@ def test_models_whose_attention_the_published_code_does_not_read_are_refused(
     )
 
 
-class Counting:
+class Counting(EnergyMeter):
     """A meter of one watt and a clock."""
 
-    name = "counting"
+    def start(self) -> None:
+        self.begun = time.perf_counter()
 
-    def joules(self) -> float:
-        return time.perf_counter()
-
-    def close(self) -> None: ...
+    def stop(self) -> dict[str, float]:
+        return {"clock": time.perf_counter() - self.begun}
 
 
 def python(code: str) -> list[str]:
@@ -184,54 +183,3 @@ def test_a_command_without_an_answer_is_told_with_its_last_words(code: str, mess
         watch(python(code), OWN, 1)
     with pytest.raises(DawnError, match="/nowhere: cannot be run: No such file"):
         watch(["/nowhere"], OWN, 1)
-
-
-def counter(folder: Path, number: int, microjoules: int) -> Path:
-    package = folder / f"intel-rapl:{number}"
-    package.mkdir(exist_ok=True)
-    (package / "energy_uj").write_text(f"{microjoules}\n")
-    (package / "max_energy_range_uj").write_text("1000000000\n")
-    return package
-
-
-def test_counters_of_all_packages_are_summed_and_may_begin_again(tmp_path: Path) -> None:
-    counter(tmp_path, 0, 999_000_000)
-    counter(tmp_path, 1, 5_000_000)
-    (tmp_path / "intel-rapl:0:0").mkdir()  # a part of a package, which its counter holds too
-    meter = meter_of_the_machine(tmp_path)
-    assert isinstance(meter, Rapl)
-    assert meter.joules() == 0
-    counter(tmp_path, 0, 2_000_000)
-    counter(tmp_path, 1, 6_500_000)
-    assert meter.joules() == 3 + 1.5
-    assert meter.joules() == 4.5
-
-
-def test_a_machine_that_does_not_tell_has_no_meter(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert meter_of_the_machine(tmp_path) is None
-    (tmp_path / "intel-rapl:0").mkdir()  # whose counter cannot be read
-    assert meter_of_the_machine(tmp_path) is None
-
-
-def test_watts_of_a_jetson() -> None:
-    orin = "RAM 1/2MB CPU [1%@729] VDD_IN 4900mW/4800mW VDD_CPU_GPU_CV 1000mW/900mW"
-    assert watts(orin) == 4.9
-    assert watts("VDD_GPU_SOC 2000mW/1mW VDD_CPU_CV 500mW/1mW") == 2.5
-    assert watts("RAM 1/2MB") == 0
-
-
-def test_power_of_a_jetson_is_summed_over_time(tmp_path: Path) -> None:
-    tool = tmp_path / "tegrastats"
-    line = "VDD_IN 10000mW/10000mW"
-    tool.write_text(f"#!/bin/sh\nwhile true; do echo '{line}'; sleep 0.05; done\n")
-    tool.chmod(0o755)
-    meter = Tegra(str(tool))
-    started = time.perf_counter()
-    while meter.joules() < 2:
-        assert time.perf_counter() - started < 60
-        time.sleep(0.01)
-    assert time.perf_counter() - started > 0.1
-    meter.close()

@@ -96,13 +96,19 @@ def _summary(
         step=Quantiles.of([value for turn in own for value in turn.steps]),
         answer=Quantiles.of([value for turn in own for value in turn.answers]),
         peak_bytes=max((turn.peak_bytes for turn in own if turn.peak_bytes), default=None),
-        joules={name: statistics.median(turn.joules[name] for turn in own) for name in once.joules},
+        joules=_joules(own),
         ratio=statistics.median(ratios),
         ratio_interval=interval(ratios),
         speedup=statistics.median(speedups),
         speedup_interval=interval(speedups),
         turns=tuple(turn.seconds for turn in own),
     )
+
+
+def _joules(turns: Sequence[Timed]) -> dict[str, float]:
+    """Medians of what was measured in every turn."""
+    names = [name for name in turns[0].joules if all(name in turn.joules for turn in turns)]
+    return {name: statistics.median(turn.joules[name] for turn in turns) for name in names}
 
 
 def _ratio(own: Timed, first: Timed) -> float:

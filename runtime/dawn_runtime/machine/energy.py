@@ -68,7 +68,7 @@ def counters(sys: Path = SYS) -> list[Counter]:
         if name is None or name in (*_PARTS, "psys"):
             continue
         counter = Counter(name, folder / "energy_uj", _number(folder / "max_energy_range_uj"))
-        if _is_readable(counter.read):
+        if _value(counter.read) is not None:
             found.append(_apart(counter, folder))
     return found
 
@@ -82,7 +82,7 @@ def rails(sys: Path = SYS) -> list[Rail]:
         for label in sorted(folder.glob("in*_label")):
             number = label.name.removeprefix("in").removesuffix("_label")
             rail = Rail(text_at(label) or label.name, _power_of(folder, number))
-            if _is_readable(rail.watts):
+            if _value(rail.watts) is not None:
                 found.append(rail)
     return found
 
@@ -105,6 +105,7 @@ class EnergyMeter:
         self._joules: dict[str, float] = {}
         self._done = threading.Event()
         self._looking: threading.Thread | None = None
+        self._then, self._power = 0.0, dict[str, float]()
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -117,6 +118,7 @@ class EnergyMeter:
         self._joules = {rail.name: 0.0 for rail in self._rails}
         self._done.clear()
         if self._rails:
+            self._then, self._power = time.perf_counter(), self._watts()
             self._looking = threading.Thread(target=self._look, daemon=True)
             self._looking.start()
         self._before = {one.name: one.read() for one in self._counters}
@@ -135,17 +137,27 @@ class EnergyMeter:
         return {**counted, **self._joules}
 
     def _look(self) -> None:
+        """Looks again and again, and once more when it is over."""
+        while not self._done.wait(_LOOKS_APART_S):
+            self._add()
+        self._add()
+
+    def _add(self) -> None:
         """Adds up power times time, the mean of two looks between them."""
-        then, power = time.perf_counter(), self._watts()
-        while not self._done.is_set():
-            self._done.wait(_LOOKS_APART_S)
-            now, new = time.perf_counter(), self._watts()
-            for name, watts in new.items():
-                self._joules[name] += (now - then) * (watts + power[name]) / 2
-            then, power = now, new
+        now, power = time.perf_counter(), self._watts()
+        for name, watts in power.items():
+            self._joules[name] += (now - self._then) * (watts + self._power[name]) / 2
+        self._then, self._power = now, power
 
     def _watts(self) -> dict[str, float]:
-        return {rail.name: rail.watts() for rail in self._rails}
+        """Power of all rails; one that cannot be read any more has no joules of this span."""
+        found = {}
+        for rail in self._rails:
+            if rail.name in self._joules and (watts := _value(rail.watts)) is not None:
+                found[rail.name] = watts
+            else:
+                self._joules.pop(rail.name, None)
+        return found
 
 
 def total_joules(joules: Mapping[str, float]) -> float | None:
@@ -177,12 +189,12 @@ def _power_of(folder: Path, number: str) -> Callable[[], float]:
     return watts
 
 
-def _is_readable(read: Callable[[], float]) -> bool:
+def _value(read: Callable[[], float]) -> float | None:
+    """What is read; None where it cannot be."""
     try:
-        read()
+        return read()
     except (OSError, ValueError):
-        return False
-    return True
+        return None
 
 
 def text_at(path: Path) -> str | None:
