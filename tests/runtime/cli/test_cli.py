@@ -241,7 +241,7 @@ def test_sampling_is_repeatable(run: Run) -> None:
         (["--fill", "a [[1000000000]]"], "1000000002 tokens and exceed the context of 256"),
         (["--fill", "a [[" + "9" * 5000 + "]]"], "a length of 5000 digits exceeds every context"),
         (["a", "--policy", ""], "unknown policy: ''; known: adjacent"),
-        (["a", "--cache", ""], "unknown cache: ''; known: causal, dual"),
+        (["a", "--cache", ""], "unknown cache: ''; known: causal, d2, dual"),
         (["a", "--guard", ""], "unknown guard: ''; known: adjacent"),
         (["a", "--guard", "budget:nats=-1"], "guard 'budget': nats is -1; expected a number"),
         (
