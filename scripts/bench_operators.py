@@ -3,9 +3,11 @@
     python scripts/bench_operators.py build/fp32 build/int8 --threads 1
 
 Two steps are run, artifacts in turn: a full pass of `--rows` rows, and `--fed` rows over a cache of
-the others; head and evidence are wanted for `--fed` rows. Tokens are random. Times are medians,
-ratios those of the first artifact over each, in the median of all turns. Operators are those of the
-fastest turn by ONNX Runtime's profiler, in a session of their own, because it costs time itself.
+the others; head and evidence are wanted for `--fed` rows. `--own-operators` runs every artifact a
+second time, with what `python -m dawn_runtime.cli.build_operators` built. Tokens are random. Times
+are medians, ratios those of the first artifact over each, in the median of all turns. Operators are
+those of the fastest turn by ONNX Runtime's profiler, in a session of their own, because it costs
+time itself.
 Standard output gets text, or one JSON document with --json.
 """
 
@@ -28,6 +30,9 @@ from dawn_runtime import Artifact
 from dawn_runtime.artifact import read_manifest
 from dawn_runtime.cli.common import Parser, count, print_json, run_command
 from dawn_runtime.contract import DRAFT_MASK, ENTROPY_ROWS, kv_width
+from dawn_runtime.engine.ort.operators import built_library, with_rows_products
+from dawn_runtime.engine.ort.session import FOLDER_OF_WEIGHTS
+from dawn_runtime.errors import OptionError
 from dawn_runtime.manifest import Manifest
 
 OUTPUTS = ("tokens", "confidence", "attention")
@@ -47,8 +52,22 @@ def _parser() -> Parser:
     parser.add_argument("--cached-only", action="store_true", help="no full pass")
     parser.add_argument("--threads", type=count, default=1)
     parser.add_argument("--repeat", type=count, default=12, help="turns")
+    parser.add_argument(
+        "--own-operators", action="store_true", help="every artifact with our operators, too"
+    )
     parser.add_argument("--most", type=count, default=12, help="operators shown")
     return parser
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is measured: an artifact, and the library of operators that it is opened with."""
+
+    folder: Path
+    library: Path | None = None
+
+    def __str__(self) -> str:
+        return f"{self.folder}{' with our operators' if self.library else ''}"
 
 
 @dataclass(frozen=True)
@@ -57,7 +76,7 @@ class Measured:
 
     Attributes:
         step: Which step.
-        artifact: Its folder.
+        artifact: Its folder, and whether it ran with operators of our own.
         milliseconds: Median of all turns.
         ratio: How many times as fast as the first artifact.
         nodes: Operators of the graph that ran.
@@ -84,25 +103,42 @@ def _work(arguments: argparse.Namespace) -> None:
     steps = {f"{rows} rows": rows, f"{fed} rows, {rows - fed} cached": fed}
     if arguments.cached_only:
         del steps[f"{rows} rows"]
-    measured = [one for step in steps.items() for one in _measure(*step, arguments)]
+    runs = _runs(arguments)
+    measured = [one for step in steps.items() for one in _measure(*step, runs, arguments)]
     if arguments.json:
         print_json({"threads": arguments.threads, "measured": [asdict(one) for one in measured]})
     else:
         print("\n\n".join(one.text(arguments.most) for one in measured))
 
 
-def _measure(step: str, fresh: int, arguments: argparse.Namespace) -> list[Measured]:
+def _runs(arguments: argparse.Namespace) -> list[Run]:
+    """Every artifact, and if that is asked for every one with the library."""
+    if not arguments.own_operators:
+        return [Run(folder) for folder in arguments.artifacts]
+    library = built_library()
+    if library is None:
+        raise OptionError(
+            "--own-operators: there is no library; "
+            "run python -m dawn_runtime.cli.build_operators first"
+        )
+    return [run for folder in arguments.artifacts for run in (Run(folder), Run(folder, library))]
+
+
+def _measure(
+    step: str, fresh: int, runs: list[Run], arguments: argparse.Namespace
+) -> list[Measured]:
     """All artifacts on one step."""
     rows, fed = arguments.rows, min(arguments.fed, arguments.rows)
-    manifests = [Artifact.open(folder).manifest for folder in arguments.artifacts]
+    manifests = [Artifact.open(run.folder).manifest for run in runs]
     feeds = [_feeds(manifest, fresh, rows - fresh, fed) for manifest in manifests]
-    sessions = [_session(folder, arguments.threads) for folder in arguments.artifacts]
+    sessions = [_session(run, arguments.threads) for run in runs]
     times = _turns(sessions, feeds, arguments.repeat)
+    del sessions
     measured = []
-    for folder, inputs, own in zip(arguments.artifacts, feeds, times, strict=True):
+    for run, inputs, own in zip(runs, feeds, times, strict=True):
         ratio = statistics.median(a / b for a, b in zip(times[0], own, strict=True))
-        spent = _operators(folder, inputs, arguments)
-        measured.append(Measured(step, str(folder), 1e3 * statistics.median(own), ratio, *spent))
+        spent = _operators(run, inputs, arguments)
+        measured.append(Measured(step, str(run), 1e3 * statistics.median(own), ratio, *spent))
     return measured
 
 
@@ -127,15 +163,18 @@ def _feeds(manifest: Manifest, fresh: int, cached: int, wanted: int) -> Feeds:
     }
 
 
-def _session(
-    folder: Path, threads: int, profile: Path | None = None
-) -> onnxruntime.InferenceSession:
+def _session(run: Run, threads: int, profile: Path | None = None) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     if profile is not None:
         options.enable_profiling, options.profile_file_prefix = True, str(profile / "run")
-    path = str(folder / read_manifest(folder).step.file)
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    graph = run.folder / read_manifest(run.folder).step.file
+    model: bytes | str = str(graph)
+    if run.library:
+        options.register_custom_ops_library(str(run.library))
+        options.add_session_config_entry(FOLDER_OF_WEIGHTS, str(run.folder))
+        model = with_rows_products(graph.read_bytes()) or model
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def _turns(
@@ -152,11 +191,11 @@ def _turns(
 
 
 def _operators(
-    folder: Path, inputs: Feeds, arguments: argparse.Namespace
+    run: Run, inputs: Feeds, arguments: argparse.Namespace
 ) -> tuple[int, dict[str, float]]:
     """Nodes that ran, and milliseconds of each kind of operator in the fastest turn."""
     with tempfile.TemporaryDirectory() as scratch:
-        session = _session(folder, arguments.threads, Path(scratch))
+        session = _session(run, arguments.threads, Path(scratch))
         for _ in range(arguments.repeat):
             session.run(OUTPUTS, inputs)
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))

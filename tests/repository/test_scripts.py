@@ -154,6 +154,7 @@ def test_what_steps_cost_besides_the_model_is_told_alone_and_in_pairs(
         (["soak.py", "nowhere", "--generations", "9"], "got 9, expected at least 10"),
         (["bench_policies.py", "--repeat", "1", "--artifact", "nowhere"], "nowhere: no such"),
         (["bench_operators.py", "nowhere"], "nowhere: no such folder"),
+        (["bench_operators.py", "nowhere", "--own-operators"], "there is no library; run"),
         (["bench_rows.py", "nowhere"], "nowhere: no such folder"),
         (["bench_lengths.py", "nowhere"], "nowhere: no such folder"),
         (

@@ -15,6 +15,7 @@ from dawn_runtime.doctor.integrity import integrity_findings
 from dawn_runtime.doctor.memory import memory_finding
 from dawn_runtime.doctor.numbers import needed_labels, number_findings, read_trials
 from dawn_runtime.doctor.nvrtc import nvrtc_findings
+from dawn_runtime.doctor.operators import operator_findings
 from dawn_runtime.doctor.providers import opset_finding, provider_findings
 from dawn_runtime.doctor.target import target_findings
 from dawn_runtime.doctor.tensorrt import read_linked, tensorrt_findings
@@ -58,6 +59,7 @@ def examine(folder: Path | None = None, length: int | None = None, batch: int = 
         *([] if artifact is None else integrity_findings(artifact)),
         *unreadable,
         *([] if graph is None else [opset_finding(found, graph)]),
+        *([] if artifact is None else operator_findings(_graph_file(artifact))),
         *_target(artifact, found, cuda),
         *([] if manifest is None else memory_findings(manifest, cuda, length, batch)),
         *([] if manifest is None else decoding_findings(manifest, _length(manifest, length))),
@@ -75,12 +77,16 @@ def _open(folder: Path | None) -> tuple[Artifact | None, list[Finding]]:
         ]
 
 
+def _graph_file(artifact: Artifact) -> Path:
+    return artifact.folder / artifact.manifest.step.file
+
+
 def _graph(artifact: Artifact | None) -> tuple[GraphVersions | None, list[Finding]]:
     """Versions of the graph; a graph that is absent is told by the integrity of the files."""
-    if artifact is None or not (artifact.folder / artifact.manifest.step.file).is_file():
+    if artifact is None or not _graph_file(artifact).is_file():
         return None, []
     try:
-        return graph_versions(artifact.folder / artifact.manifest.step.file), []
+        return graph_versions(_graph_file(artifact)), []
     except ArtifactError as error:
         return None, [Finding("problem", "opset", str(error), "export again")]
 
@@ -90,9 +96,7 @@ def _numbers(artifact: Artifact | None, found: OnnxRuntime) -> list[Finding]:
     trials = read_trials(found)
     if artifact is None:
         return number_findings(found, trials, None, ())
-    needed = needed_labels(
-        artifact.folder / artifact.manifest.step.file, artifact.manifest.activations
-    )
+    needed = needed_labels(_graph_file(artifact), artifact.manifest.activations)
     on_cpu = "cpu" in needed_devices(artifact.manifest)
     return number_findings(found, trials, needed, [CPU] if on_cpu else [])
 
@@ -100,9 +104,7 @@ def _numbers(artifact: Artifact | None, found: OnnxRuntime) -> list[Finding]:
 def _target(artifact: Artifact | None, found: OnnxRuntime, cuda: Cuda) -> list[Finding]:
     if artifact is None:
         return []
-    return target_findings(
-        artifact.manifest, artifact.folder / artifact.manifest.step.file, found, cuda
-    )
+    return target_findings(artifact.manifest, _graph_file(artifact), found, cuda)
 
 
 def needed_devices(manifest: Manifest | None) -> frozenset[str]:

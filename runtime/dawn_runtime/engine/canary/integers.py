@@ -63,6 +63,17 @@ def rows(activations: str) -> Case:
     return graph.case(23, 11, rounded=True)
 
 
+def own_rows(activations: str) -> Case:
+    """`dawn.RowsProduct`: the same of our own, which rounds rows itself."""
+    graph, largest = GraphWriter(activations), np.array([[0.5], [3.0], [90.0]], np.float32)
+    x = (_whole(-127, 127) / 127 * largest).astype(np.float32)
+    x[:, 0] = largest[:, 0]
+    operands = [graph.constant(_WEIGHT), graph.constant(_COLUMN_SCALE)]
+    found = graph.node("RowsProduct", graph.input("x", x), *operands, domain="dawn")
+    graph.output("RowsProduct", found, _product(x, _WEIGHT) * _COLUMN_SCALE)
+    return graph.case(23, 11, rounded=True)
+
+
 def blocks(activations: str) -> Case:
     """`MatMulNBits` of 4 and of 8 bits, a scale for every block of 32."""
     graph, x = GraphWriter(activations), _whole(-127, 127)

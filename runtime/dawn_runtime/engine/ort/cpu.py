@@ -85,6 +85,7 @@ class OrtEngine:
             threads=chosen.count,
             spinning=chosen.spinning,
             low_memory=low_memory,
+            own_operators=not low_memory,  # they keep a packed copy of the weights
         )
 
     def describe(self) -> EngineInfo:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from dawn_runtime.engine.canary import Canary, case_of, complaint, needed_canaries
 from dawn_runtime.engine.operators import RECORD_PLACES, left_on_cpu
+from dawn_runtime.engine.ort.operators import OWN_PRODUCTS, built_library, with_rows_products
 from dawn_runtime.engine.ort.releases import KNOWN_WRONG, build_with_cuda, remedy
 from dawn_runtime.errors import DependencyError, EngineError
 from dawn_runtime.native import importing, native_errors
@@ -36,6 +37,7 @@ def open_session(
     threads: int | None = None,
     spinning: bool = True,
     low_memory: bool = False,
+    own_operators: bool = False,
 ) -> Any:
     """Opens a session whose first provider is the one asked for and computes what it should.
 
@@ -54,6 +56,8 @@ def open_session(
         spinning: Whether threads that wait may spin, which takes cores from all other work.
         low_memory: Whether weights stay in the mapped file, instead of copies in the layout and
             type that the kernels like best.
+        own_operators: Whether the graph may run with the operators of `dawn_runtime.engine.ort.
+            operators`, where their library is built; what it computes is the same.
 
     Raises:
         DependencyError: onnxruntime is not installed, or was built without the provider.
@@ -74,13 +78,18 @@ def open_session(
             if wrong:
                 raise EngineError(f"{engine}: {wrong}; {remedy(onnxruntime.__version__)}")
             _tried.add(mark)
+    library = built_library() if own_operators else None
+    model = graph if library is None else _with_own_operators(engine, graph, library)
     with translated(engine, f"load {graph.name}"):
         settings = _settings(threads=threads, spinning=spinning, low_memory=low_memory)
         if first != CPU_PROVIDER:
             settings.add_session_config_entry(RECORD_PLACES, "1")
+        if isinstance(model, bytes):
+            settings.add_session_config_entry(FOLDER_OF_WEIGHTS, str(graph.parent))
+            settings.register_custom_ops_library(str(library))
         linked = nullcontext() if data is None else _linked_weights(settings, graph, data)
         with linked:
-            session = _open(engine, graph, providers, options, settings)
+            session = _open(engine, model, providers, options, settings)
         left = {} if first == CPU_PROVIDER else left_on_cpu(session)
     if left:
         nodes = ", ".join(f"{count} x {operator}" for operator, count in sorted(left.items()))
@@ -92,6 +101,33 @@ def open_session(
     return session
 
 
+def _with_own_operators(engine: str, graph: Path, library: Path) -> Path | bytes:
+    """The bytes of a graph with the operators of a library in it; the graph itself if none fits.
+
+    Raises:
+        EngineError: The library does not load, or computes wrongly.
+    """
+    with translated(engine, f"read {graph.name}"):
+        model = with_rows_products(graph.read_bytes())
+    if model is None:
+        return graph
+    mark = (CPU_PROVIDER, library)
+    if mark not in _tried:
+        try:
+            wrong = try_canary(engine, OWN_PRODUCTS, "fp32", [CPU_PROVIDER], library=library)
+        except EngineError as error:
+            raise EngineError(f"{error}; {_own_remedy(library)}") from error
+        if wrong:
+            raise EngineError(f"{engine}: {wrong}; {_own_remedy(library)}")
+        _tried.add(mark)
+    return model
+
+
+def _own_remedy(library: Path) -> str:
+    again = "python -m dawn_runtime.cli.build_operators"
+    return f"build it again with {again}, or delete {library} to go without"
+
+
 def try_canary(
     engine: str,
     canary: Canary,
@@ -99,8 +135,10 @@ def try_canary(
     providers: Sequence[str],
     options: Sequence[Mapping[str, str]] | None = None,
     low_memory: bool = False,
+    *,
+    library: Path | None = None,
 ) -> str:
-    """Runs a tiny graph whose answers are known.
+    """Runs a tiny graph whose answers are known; `library` has operators of our own for it.
 
     Returns:
         What came and what was expected, in one line, if the answers are wrong; else nothing.
@@ -112,6 +150,8 @@ def try_canary(
     own = None if options is None else [_for_canary(entry) for entry in options]
     with translated(engine, f"try {canary.name} ({activations})"):
         settings = _settings(threads=1, spinning=False, low_memory=low_memory)
+        if library is not None:
+            settings.register_custom_ops_library(str(library))
         session = _open(engine, case.model, providers, own, settings)
         found = session.run(list(case.expected), case.inputs)
     wrong = complaint(case, dict(zip(case.expected, found, strict=True)))
@@ -192,6 +232,9 @@ def _linked_weights(settings: Any, graph: Path, weights: Path) -> Iterator[None]
 
 
 _REFUSES_LINKS: Final = ("1.24.0", "1.24.1")
+
+FOLDER_OF_WEIGHTS: Final = "session.model_external_initializers_file_folder_path"
+"""Option of a session: where the weights lie of a model that is given as bytes."""
 
 _ON_CPU = "engine='onnxruntime-cpu'"
 
