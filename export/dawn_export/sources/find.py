@@ -27,7 +27,11 @@ from dawn_runtime.decoding_defaults import DECODING_FILE
 from dawn_runtime.errors import OptionError
 from dawn_runtime.manifest import MANIFEST_FILE, Origin
 
+LICENCE_FILES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "NOTICE", "NOTICE.txt")
+"""What a checkpoint's terms are called."""
+
 TEXT_FILES = (
+    *LICENCE_FILES,
     "config.json",
     "generation_config.json",
     DECODING_FILE,

@@ -4,6 +4,7 @@ These are real files of the artifact's own, whatever they were in the checkpoint
 asks for code:
 
     config.json, generation_config.json     taken over
+    LICENSE, NOTICE                         taken over: who passes weights on passes these on too
     tokenizer.json, tokenizer_config.json   see `dawn_export.text.tokenizer`
     chat_template.jinja                     see `dawn_export.text.template`
 """
@@ -14,6 +15,7 @@ import json
 from pathlib import Path
 
 from dawn_export.errors import SourceError
+from dawn_export.sources.find import LICENCE_FILES
 from dawn_export.text.added_tokens import TOKENIZER_CONFIG_FILE
 from dawn_export.text.side_files import find, read_bytes
 from dawn_export.text.template import TEMPLATE_FIELD, TEMPLATE_FILE, read_template
@@ -26,7 +28,7 @@ from dawn_export.text.tokenizer import (
 )
 from dawn_models import Checkpoint
 
-COPIED_FILES = ("config.json", "generation_config.json")
+COPIED_FILES = ("config.json", "generation_config.json", *LICENCE_FILES)
 """Taken over byte by byte."""
 
 

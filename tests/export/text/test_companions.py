@@ -73,6 +73,15 @@ def test_the_template_has_one_place_in_the_artifact(tmp_path: Path) -> None:
     assert config["bos_token"] == "<|beginoftext|>"
 
 
+def test_the_terms_of_a_checkpoint_go_with_its_weights(tmp_path: Path) -> None:
+    source = write_checkpoint(tmp_path / "source", "dream")
+    terms = {"LICENSE": b"do as you like\n", "NOTICE.txt": b"made by\r\nus\xff"}
+    for name, text in terms.items():
+        (source / name).write_bytes(text)
+    companions(source, tmp_path / "out")
+    assert {name: (tmp_path / "out" / name).read_bytes() for name in terms} == terms
+
+
 def test_a_checkpoint_without_a_tokenizer_is_exported_with_a_warning(tmp_path: Path) -> None:
     source = write_checkpoint(tmp_path / "checkpoint", "llada")
     (source / "chat_template.jinja").write_text("useless")
