@@ -157,8 +157,8 @@ def test_each_kind_of_layer_is_traced_once(make: Make) -> None:
 def test_a_norm_of_keys_that_differs_is_found(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     load = computed_outputs.load_transformer
 
-    def spoilt(checkpoint: Checkpoint) -> torch.nn.Module:
-        model = load(checkpoint)
+    def spoilt(checkpoint: Checkpoint, **how: Any) -> torch.nn.Module:
+        model = load(checkpoint, **how)
         model.get_parameter("layers.2.k_norm.weight")[3] += 1
         return model
 

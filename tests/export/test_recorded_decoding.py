@@ -61,7 +61,7 @@ def test_a_record_that_cannot_be_used_is_known_before_the_weights_are_written(
         pytest.fail("the weights were written")
 
     refuse: Callable[..., None] = written
-    monkeypatch.setattr("dawn_export.exporter._write_graph", refuse)
+    monkeypatch.setattr("dawn_export.exporter._write_weights", refuse)
     (small / DECODING_FILE).write_text(record)
     with pytest.raises(ArtifactError, match=message) as caught:
         export(small, tmp_path / "out", TWO_LAYERS)

@@ -180,7 +180,7 @@ def counted(cls: Any, alive: Any) -> Any:
 
 
 @pytest.mark.parametrize("policy", ["dawn", "threshold"])
-def test_memory_of_a_device_is_freed_with_an_abandoned_stream(
+def test_memory_of_a_device_comes_back_from_an_abandoned_stream(
     policy: str, driver: FakeDriver
 ) -> None:
     manifest = fake_manifest(vocab_size=32)
@@ -197,7 +197,8 @@ def test_memory_of_a_device_is_freed_with_an_abandoned_stream(
             before = len(driver.memory)
             stream = decoder.watch(input_ids=[1, 2, 3], **rules)
             next(stream)
-            assert len(driver.memory) > before
+            # Keys take what the answer before has left; one that kept it would cost the next.
+            assert len(driver.memory) == before, end
             if end == "abandon":
                 del stream
             elif end == "close":

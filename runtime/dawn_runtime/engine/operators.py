@@ -29,7 +29,7 @@ _OF_SHAPES: Final = frozenset(
     )
 )
 """What the arithmetic of shapes takes, which ONNX Runtime does on the CPU because it belongs there.
-In our graphs it is `Shape` and `Concat`."""
+In our graphs only a tied head has any: `Shape` and `Concat`."""
 
 
 def operators_in(graph: Path, operators: Iterable[str]) -> frozenset[str]:

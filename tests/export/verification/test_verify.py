@@ -80,8 +80,8 @@ def test_a_graph_that_computes_something_else_is_not_put_in_place(
 ) -> None:
     load = computed_outputs.load_transformer
 
-    def spoilt(checkpoint: Checkpoint) -> torch.nn.Module:
-        model = load(checkpoint)
+    def spoilt(checkpoint: Checkpoint, **how: Any) -> torch.nn.Module:
+        model = load(checkpoint, **how)
         model.get_parameter(parameter)[3] += 1
         return model
 
