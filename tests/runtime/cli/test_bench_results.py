@@ -75,6 +75,7 @@ def test_csv_has_a_line_for_each_case(result: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "begins"), [("p.png", b"\x89PNG"), ("p.svg", b"<?xml")])
 def test_a_picture_is_drawn(result: Path, tmp_path: Path, name: str, begins: bytes) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     assert called("show", result, "--plot", tmp_path / name) == 0
     content = (tmp_path / name).read_bytes()
     assert content.startswith(begins)
