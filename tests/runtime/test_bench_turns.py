@@ -1,14 +1,17 @@
 """What turns come to, by hand."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from dawn_runtime.bench.measuring import Timed
-from dawn_runtime.bench.plan import Case
+from dawn_runtime.bench.plan import Case, Sweep
 from dawn_runtime.bench.record import Record
 from dawn_runtime.bench.report import table
 from dawn_runtime.bench.turns import summaries
+from dawn_runtime.engine.fake import fake_manifest
+from dawn_runtime.manifest import Attention
 
 CASE = Case("dawn", "none", "a", 1, 2, None, None, None)
 OTHER = replace(CASE, artifact="b")
@@ -50,3 +53,19 @@ def test_answers_of_nothing_but_ends_have_no_ratio() -> None:
     (one,) = summaries([CASE], [[turn(1.0, 0, VDD_IN=5.0)]])
     assert (one.tokens_per_second, one.ratio) == (0, 0)
     assert table(Record({"repeat": 1}, (one,))).splitlines()[-1].endswith(" -")
+
+
+@pytest.mark.parametrize(
+    ("attention", "caches"),
+    [
+        (Attention(), ["none", "dual"]),
+        (Attention("causal", 8, "prompt"), ["none", "causal"]),
+        (Attention("block-causal", 8, "start"), ["none", "causal"]),
+    ],
+    ids=lambda value: getattr(value, "kind", ""),
+)
+def test_caches_that_are_timed_by_default_are_those_of_the_model(
+    attention: Attention, caches: list[str]
+) -> None:
+    manifest = replace(fake_manifest(), attention=attention)
+    assert [case.cache for case in Sweep().cases([Path("a")], manifest)] == caches

@@ -170,6 +170,7 @@ def test_a_server_that_is_killed_leaves_its_clients_with_an_error_and_its_port_f
         (["--queue-timeout", "0"], "--queue-timeout is 0.0; expected a number from 0.1"),
         (["--max-input-len", "-1"], "--max-input-len is -1"),
         (["--policy", "threshhold"], "did you mean 'threshold'"),
+        (["--policy", "wino"], "this model predicts the next one"),
         (["--host", ""], "--host is ''"),
         (["--host", "no such host"], "cannot listen on no such host port 8000"),
         (["--api-key", "\xe9"], "--api-key is no printable ASCII"),

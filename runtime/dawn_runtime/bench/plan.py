@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from dawn_runtime.errors import OptionError
-from dawn_runtime.manifest import DecodingDefaults, Manifest
+from dawn_runtime.manifest import Manifest
 from dawn_runtime.rules import takes_cache
 from dawn_runtime.settings import Settings, make_plan
 
@@ -51,7 +51,8 @@ class Sweep:
 
     Attributes:
         policies: Names of rules; empty is the artifact's.
-        caches: Empty is the artifact's own, `none` and `dual`, those of them that the rule takes.
+        caches: Empty is the artifact's own, `none`, and `dual` or, of a model that does not look
+            ahead, `causal`: those of them that the rule takes.
         threads: As in `Case`, likewise the next four.
         batches: As in `Case`.
         block_lengths: As in `Case`.
@@ -67,17 +68,17 @@ class Sweep:
     prompt_tokens: tuple[int | None, ...] = (None,)
     new_tokens: tuple[int | None, ...] = (None,)
 
-    def cases(self, artifacts: Sequence[Path], defaults: DecodingDefaults) -> list[Case]:
+    def cases(self, artifacts: Sequence[Path], first: Manifest) -> list[Case]:
         """Returns all combinations; those that differ in the artifact alone stand together.
 
         Args:
             artifacts: Their folders.
-            defaults: What the first of them recommends.
+            first: The manifest of the first of them.
         """
         rules = [
             (policy, cache)
-            for policy in self.policies or (defaults.policy,)
-            for cache in self.caches or _caches(policy, defaults)
+            for policy in self.policies or (first.decoding.policy,)
+            for cache in self.caches or _caches(policy, first)
         ]
         varied = itertools.product(
             self.new_tokens,
@@ -176,7 +177,9 @@ def check_same_model(manifests: Sequence[Manifest], paths: Sequence[Path]) -> No
             )
 
 
-def _caches(policy: str, defaults: DecodingDefaults) -> list[str]:
-    """The caches that are timed unless some are named: those that the policy takes."""
+def _caches(policy: str, manifest: Manifest) -> list[str]:
+    """The caches that are timed unless some are named: those that model and policy take."""
+    defaults = manifest.decoding
     own = [defaults.cache] if policy == defaults.policy and defaults.cache is not None else []
-    return list(dict.fromkeys([*own, "none", *(["dual"] if takes_cache(policy) else [])]))
+    kept = "dual" if manifest.attention.kind == "full" else "causal"
+    return list(dict.fromkeys([*own, "none", *([kept] if takes_cache(policy) else [])]))

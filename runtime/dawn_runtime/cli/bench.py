@@ -68,7 +68,7 @@ def _work(args: argparse.Namespace, words: list[str]) -> None:
     paths = [args.artifact, *args.compare]
     manifests = [read_manifest(path) for path in paths]
     plan.check_same_model(manifests, paths)
-    cases, rules = flags.sweep(args).cases(paths, manifests[0].decoding), flags.rules(args)
+    cases, rules = flags.sweep(args).cases(paths, manifests[0]), flags.rules(args)
     plan.check(cases, rules, manifests)
     target = None if args.output is None else destination(args.output, "--output")
     read = [] if args.input is None else [args.input]

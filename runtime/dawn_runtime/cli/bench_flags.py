@@ -128,7 +128,7 @@ def _add_cases(made: Parser) -> None:
     add_rule_flag(
         group,
         "cache",
-        "; may be repeated; default: the artifact's own, none and dual",
+        "; may be repeated; default: the artifact's own, none, and dual or causal",
         action="append",
     )
     add_rule_flag(group, "window")
