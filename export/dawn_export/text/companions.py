@@ -15,9 +15,8 @@ import json
 from pathlib import Path
 
 from dawn_export.errors import SourceError
-from dawn_export.sources.find import LICENCE_FILES
 from dawn_export.text.added_tokens import TOKENIZER_CONFIG_FILE
-from dawn_export.text.side_files import find, read_bytes
+from dawn_export.text.side_files import LICENCE_FILES, find, read_bytes
 from dawn_export.text.template import TEMPLATE_FIELD, TEMPLATE_FILE, read_template
 from dawn_export.text.tokenizer import (
     MODEL_FILE,
