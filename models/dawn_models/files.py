@@ -10,6 +10,9 @@ import os
 import stat
 from pathlib import Path
 
+LICENCE_FILES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "NOTICE", "NOTICE.txt")
+"""What the terms of a checkpoint are called."""
+
 
 def present(path: Path) -> bool:
     """Whether something has this name, be it a link to nothing."""

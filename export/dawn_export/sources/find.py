@@ -20,10 +20,10 @@ from pathlib import Path
 from dawn_export.errors import SourceError
 from dawn_export.sources.aliases import ALIASES, known_of
 from dawn_export.sources.hub import download
-from dawn_export.text.side_files import LICENCE_FILES
 from dawn_models import CheckpointError, Told, read_config
 from dawn_models.adapter import ADAPTER_FILES
 from dawn_models.families.told import NOTHING
+from dawn_models.files import LICENCE_FILES
 from dawn_runtime.decoding_defaults import DECODING_FILE
 from dawn_runtime.errors import OptionError
 from dawn_runtime.manifest import MANIFEST_FILE, Origin

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from dawn_export.errors import SourceError
 from dawn_export.text.added_tokens import TOKENIZER_CONFIG_FILE
-from dawn_export.text.side_files import LICENCE_FILES, find, read_bytes
+from dawn_export.text.side_files import find, read_bytes
 from dawn_export.text.template import TEMPLATE_FIELD, TEMPLATE_FILE, read_template
 from dawn_export.text.tokenizer import (
     MODEL_FILE,
@@ -26,6 +26,7 @@ from dawn_export.text.tokenizer import (
     read_tokenizer,
 )
 from dawn_models import Checkpoint
+from dawn_models.files import LICENCE_FILES
 
 COPIED_FILES = ("config.json", "generation_config.json", *LICENCE_FILES)
 """Taken over byte by byte."""

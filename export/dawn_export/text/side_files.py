@@ -12,10 +12,6 @@ MAX_TEXT_BYTES = 16 * 2**20
 """Largest text file that is read; merges of published checkpoints stay below 5 MiB."""
 
 
-LICENCE_FILES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "NOTICE", "NOTICE.txt")
-"""What a checkpoint's terms are called."""
-
-
 def find(folder: Path, name: str) -> Path | None:
     """Returns the path of a file, None if the checkpoint has none of this name.
 
