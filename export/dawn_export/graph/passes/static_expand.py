@@ -7,8 +7,9 @@ fixed.
 
 from __future__ import annotations
 
-import numpy as np
 import onnx_ir as ir
+
+from dawn_export.graph.passes.static_sizes import with_static_sizes
 
 
 def make_expands_static(graph: ir.Graph) -> int:
@@ -17,24 +18,10 @@ def make_expands_static(graph: ir.Graph) -> int:
     Returns:
         How many expansions were changed.
     """
-    changed = 0
-    for node in [node for node in graph if node.op_type == "Expand"]:
-        sizes = _static_sizes(node)
-        if sizes is None or node.inputs[1] in graph.initializers.values():
-            continue
-        name = f"{node.outputs[0].name}/sizes"
-        value = ir.Value(name=name, const_value=ir.tensor(np.array(sizes, np.int64), name=name))
-        graph.register_initializer(value)
-        node.replace_input_with(1, value)
-        changed += 1
-    return changed
+    return len(with_static_sizes(graph, "Expand", _static_sizes))
 
 
-def _static_sizes(node: ir.Node) -> list[int] | None:
-    source = node.inputs[0].shape if node.inputs[0] is not None else None
-    target = node.outputs[0].shape
-    if source is None or target is None:
-        return None
+def _static_sizes(source: ir.Shape, target: ir.Shape) -> list[int] | None:
     # Axes are counted from the last one, as in broadcasting.
     there = [1] * (len(target) - len(source)) + list(source)
     sizes = [1 if wanted == own else wanted for wanted, own in zip(target, there, strict=True)]

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 
-import numpy as np
 import onnx_ir as ir
+
+from dawn_export.graph.passes.static_sizes import with_static_sizes
 
 _MAY_BE_EMPTY = re.compile(r"(\d+\*)?[PQRE]")
 """Sizes that are zero in some step: nothing is cached, predicted, or asked of what is predicted."""
@@ -26,22 +27,13 @@ def make_reshapes_static(graph: ir.Graph) -> int:
     Returns:
         How many reshapes were changed.
     """
-    changed = 0
-    for node in list(graph):
-        sizes = _static_sizes(node) if node.op_type == "Reshape" else None
-        if sizes is None or node.inputs[1] in graph.initializers.values():
-            continue
-        node.replace_input_with(1, _constant(graph, f"{node.outputs[0].name}/sizes", sizes))
+    changed = with_static_sizes(graph, "Reshape", _static_sizes)
+    for node in changed:
         node.attributes["allowzero"] = ir.AttrInt64("allowzero", 0)
-        changed += 1
-    return changed
+    return len(changed)
 
 
-def _static_sizes(node: ir.Node) -> list[int] | None:
-    source = node.inputs[0].shape if node.inputs[0] is not None else None
-    target = node.outputs[0].shape
-    if source is None or target is None:
-        return None
+def _static_sizes(source: ir.Shape, target: ir.Shape) -> list[int] | None:
     sizes = [_static_size(source, i, size) for i, size in enumerate(target)]
     inferred = sizes.count(-1)
     beside = [size for size, static in zip(target, sizes, strict=True) if static != -1]
@@ -60,9 +52,3 @@ def _static_size(source: ir.Shape, i: int, size: int | ir.SymbolicDim) -> int:
         return size
     known = size.value is not None and i < len(source)
     return 0 if known and source[i] == size else -1
-
-
-def _constant(graph: ir.Graph, name: str, sizes: list[int]) -> ir.Value:
-    value = ir.Value(name=name, const_value=ir.tensor(np.array(sizes, dtype=np.int64), name=name))
-    graph.register_initializer(value)
-    return value
