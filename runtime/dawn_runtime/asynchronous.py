@@ -22,9 +22,9 @@ from typing import Any, Final, Generic, TypeVar
 from dawn_runtime.arrays import IntArray
 from dawn_runtime.cancellation import Cancellation
 from dawn_runtime.checks import check_integer, shown
-from dawn_runtime.decoder import Decoder
+from dawn_runtime.decoder import CLOSED, Decoder
 from dawn_runtime.decoding import Commit
-from dawn_runtime.errors import OptionError
+from dawn_runtime.errors import EngineError, OptionError
 from dawn_runtime.given import Message
 from dawn_runtime.prompts import Filling, Prompt, Template
 from dawn_runtime.results import Result
@@ -69,26 +69,17 @@ class AsyncDecoder:
         **settings: Unpack[Settings],
     ) -> Result:
         """Decodes one answer; arguments and errors as for `Decoder.generate`."""
-        cancellation = Cancellation()
         call = functools.partial(
-            self.decoder.generate,
-            prompt,
-            messages=messages,
-            input_ids=input_ids,
-            cancellation=cancellation,
-            **settings,
+            self.decoder.generate, prompt, messages=messages, input_ids=input_ids, **settings
         )
-        return await _in_thread(self._pool, call, cancellation.cancel)
+        return await self._cancellable(call)
 
     async def generate_batch(
         self, prompts: Iterable[Prompt | Filling], **settings: Unpack[Settings]
     ) -> list[Result]:
         """Decodes several answers together, as `Decoder.generate_batch`."""
-        cancellation = Cancellation()
-        call = functools.partial(
-            self.decoder.generate_batch, prompts, cancellation=cancellation, **settings
-        )
-        return await _in_thread(self._pool, call, cancellation.cancel)
+        call = functools.partial(self.decoder.generate_batch, prompts, **settings)
+        return await self._cancellable(call)
 
     async def fill(
         self,
@@ -99,16 +90,10 @@ class AsyncDecoder:
         **settings: Unpack[Settings],
     ) -> Result:
         """Decides the open positions between given ones, as `Decoder.fill`."""
-        cancellation = Cancellation()
         call = functools.partial(
-            self.decoder.fill,
-            template,
-            prompt=prompt,
-            input_ids=input_ids,
-            cancellation=cancellation,
-            **settings,
+            self.decoder.fill, template, prompt=prompt, input_ids=input_ids, **settings
         )
-        return await _in_thread(self._pool, call, cancellation.cancel)
+        return await self._cancellable(call)
 
     def stream(
         self,
@@ -145,6 +130,12 @@ class AsyncDecoder:
         """Takes two steps of an answer that nobody sees, as `Decoder.warm_up`."""
         call = functools.partial(self.decoder.warm_up, prompt_tokens=prompt_tokens, **settings)
         return await _in_thread(self._pool, call, _nothing)
+
+    async def _cancellable(self, call: Callable[..., R]) -> R:
+        """Awaits a call of the decoder in a thread; it takes what cancels it."""
+        cancellation = Cancellation()
+        job = functools.partial(call, cancellation=cancellation)
+        return await _in_thread(self._pool, job, cancellation.cancel)
 
     async def close(self) -> None:
         """Closes the decoder, once what is under way has ended; closing twice is allowed."""
@@ -231,7 +222,10 @@ async def _in_thread(
     pool: ThreadPoolExecutor, call: Callable[[], R], cancel: Callable[[], None]
 ) -> R:
     """Awaits a call in a thread; if the task is cancelled, the call is too, and its end awaited."""
-    job = pool.submit(call)
+    try:
+        job = pool.submit(call)
+    except RuntimeError as error:  # it takes no more, since `close`
+        raise EngineError(CLOSED) from error
     waiting = asyncio.wrap_future(job)
     try:
         return await asyncio.shield(waiting)

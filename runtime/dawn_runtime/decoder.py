@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
+from typing import Final
 
 import numpy as np
 
@@ -31,6 +32,8 @@ from dawn_runtime.streams import CommitStream, TextStream
 from dawn_runtime.threads import Threads
 from dawn_runtime.tokenizer import Tokenizer
 from dawn_runtime.unpacking import Unpack
+
+CLOSED: Final = "the decoder is closed; open the artifact again"
 
 
 class Decoder:
@@ -490,7 +493,7 @@ class Decoder:
 
     def _check_open(self) -> None:
         if self._is_closed:
-            raise EngineError("the decoder is closed; open the artifact again")
+            raise EngineError(CLOSED)
 
     def _request(self, prompt: Checked | Filling, plan: Plan) -> Request:
         """What is wanted of one prompt."""

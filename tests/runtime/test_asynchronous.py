@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from dawn_runtime import DawnError, Decoder, OptionError, PromptError
+from dawn_runtime import DawnError, Decoder, EngineError, OptionError, PromptError
 from dawn_runtime.asynchronous import AsyncDecoder
 from dawn_runtime.engine.fake import HashModel
 from support.decoding import MANIFEST
@@ -160,3 +160,13 @@ def test_closing_waits_for_what_is_under_way(engine: StoppableGate, plain: Decod
         return (await task).finish_reason
 
     assert run(work()) == "length"
+
+
+def test_calls_after_its_end_are_the_error_of_a_closed_decoder(plain: Decoder) -> None:
+    async def late() -> None:
+        async with AsyncDecoder(plain) as decoder:
+            pass
+        with pytest.raises(EngineError, match="the decoder is closed; open the artifact again"):
+            await decoder.generate(input_ids=[1, 2], **SLOW)
+
+    run(late())

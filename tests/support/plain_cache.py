@@ -13,7 +13,7 @@ import numpy as np
 
 from dawn_runtime import Engine, StepInputs
 from dawn_runtime._hashing import mix
-from dawn_runtime.decoding import Window
+from dawn_runtime.decoding import RowState, Window
 from dawn_runtime.engine.fake import FakeEngine, HashModel
 from dawn_runtime.policies import Needs, Policy, RowView
 from support.decoding import MANIFEST
@@ -234,3 +234,15 @@ class Plain:
                 self.kept[p] = (self.ids[p], [array[0, :, row] for array in outputs.present])
         tokens = dict(zip(heads, outputs.tokens[0].tolist(), strict=True))
         return tokens, dict(zip(heads, outputs.confidence[0], strict=True))
+
+
+def assert_equal(row: RowState, expected: Any, tolerance: float = 0.0) -> None:
+    """Compares a finished row with what a plain reference decoded, which has these attributes."""
+    assert row.ids.tolist() == expected.ids
+    where = sorted(expected.steps)
+    assert np.flatnonzero(row.commit_step >= 0).tolist() == where
+    assert row.commit_step[where].tolist() == [expected.steps[p] for p in where]
+    confidence = np.array([expected.confidence[p] for p in where])
+    assert np.abs(row.commit_confidence[where] - confidence).max() <= tolerance
+    assert row.fed == expected.fed
+    assert row.predicted == sum(expected.heads)

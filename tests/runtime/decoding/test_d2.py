@@ -25,7 +25,7 @@ from dawn_runtime.policies.guards import Budget
 from support import plain_d2
 from support.caching import Recorder, run_cached
 from support.decoding import MASK, batch_of, begin, finished, states
-from support.plain_cache import Aging, Middling, middling
+from support.plain_cache import Aging, Middling, assert_equal, middling
 from support.plain_d2 import PlainD2
 
 OPEN = np.array([False, False, True, False, True, True, True, True])
@@ -175,17 +175,6 @@ def rows_of(batch: list[Any], engine: Any, mask: int, shift: int, padding: Any) 
     rows = [RowState.fill(np.array(one[0]), one[1], mask, shift=shift) for one in batch]
     schemes = [Unmask(RULES[rule][0], window, D2(**how)) for _, _, rule, window, how in batch]
     return list(finished(batch_of(engine, rows, schemes, padding)).rows.values())
-
-
-def assert_equal(row: RowState, expected: PlainD2, tolerance: float = 0.0) -> None:
-    assert row.ids.tolist() == expected.ids
-    where = sorted(expected.steps)
-    assert np.flatnonzero(row.commit_step >= 0).tolist() == where
-    assert row.commit_step[where].tolist() == [expected.steps[p] for p in where]
-    confidence = np.array([expected.confidence[p] for p in where])
-    assert np.abs(row.commit_confidence[where] - confidence).max() <= tolerance
-    assert row.fed == expected.fed
-    assert row.predicted == sum(expected.heads)
 
 
 @pytest.mark.parametrize("shift", [0, 1])

@@ -27,7 +27,7 @@ from dawn_runtime.decoding.schemes import Verify
 from dawn_runtime.decoding.schemes.block_causal import BlockCausal
 from support.caching import Recorder, begin_cached, run_cached, same_decisions
 from support.decoding import MASK, batch_of, begin, finished, states
-from support.plain_cache import Aging, Middling, Plain, middling
+from support.plain_cache import Aging, Middling, Plain, assert_equal, middling
 
 EVERYTHING = list(range(11))
 
@@ -91,17 +91,6 @@ def rows_of(batch: list[Any], engine: Any, mask: int, shift: int, padding: Any) 
     rows = [RowState.fill(np.array(one[0]), one[1], mask, shift=shift) for one in batch]
     done = finished(batch_of(engine, rows, [scheme(one) for one in batch], padding))
     return list(done.rows.values())
-
-
-def assert_equal(row: RowState, expected: Plain, tolerance: float = 0.0) -> None:
-    assert row.ids.tolist() == expected.ids
-    where = sorted(expected.steps)
-    assert np.flatnonzero(row.commit_step >= 0).tolist() == where
-    assert row.commit_step[where].tolist() == [expected.steps[p] for p in where]
-    confidence = np.array([expected.confidence[p] for p in where])
-    assert np.abs(row.commit_confidence[where] - confidence).max() <= tolerance
-    assert row.fed == expected.fed
-    assert row.predicted == sum(expected.heads)
 
 
 @pytest.mark.parametrize("shift", [0, 1])
