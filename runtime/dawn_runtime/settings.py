@@ -157,7 +157,11 @@ class Plan:
 
 
 def make_plan(
-    settings: Settings, defaults: DecodingDefaults, attention: Attention | None = None
+    settings: Settings,
+    defaults: DecodingDefaults,
+    attention: Attention | None = None,
+    *,
+    shift: int | None = None,
 ) -> Plan:
     """Checks settings and fills in what they leave out.
 
@@ -165,10 +169,11 @@ def make_plan(
         settings: What the caller gave.
         defaults: What the artifact recommends.
         attention: What its model was trained to see; None is everything.
+        shift: Of its model, which has to be one that the scheme decodes; None looks at no model.
 
     Raises:
         OptionError: An unknown setting or name, a bad value, or a scheme for models that see
-            something else.
+            something else, or predict another token.
     """
     known = tuple(Settings.__annotations__)
     for name in settings:
@@ -178,6 +183,8 @@ def make_plan(
     attention = attention or Attention()
     scheme = _scheme(settings, scalars.block_length, defaults, attention)
     _check_attention(scheme, attention)
+    if shift is not None:
+        scheme.suits(shift)
     return Plan(
         scheme=scheme,
         max_new_tokens=scalars.max_new_tokens,

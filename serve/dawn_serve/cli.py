@@ -30,8 +30,8 @@ def _work(args: argparse.Namespace) -> None:
 
     flags.check(args)
     manifest = read_manifest(args.artifact)
-    plan = make_plan(flags.settings(args), manifest.decoding, manifest.attention)
-    plan.scheme.suits(manifest.prediction_shift)  # before all else
+    settings, shift = flags.settings(args), manifest.prediction_shift
+    make_plan(settings, manifest.decoding, manifest.attention, shift=shift)  # before all else
     flags.bounds(args), flags.edges(args)
     with (
         server.listen(args.host, args.port) as listener,

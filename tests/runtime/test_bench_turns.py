@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from dawn_runtime.bench.measuring import Timed
-from dawn_runtime.bench.plan import Case, Sweep
+from dawn_runtime.bench.plan import Case, Rules, Sweep, check
 from dawn_runtime.bench.record import Record
 from dawn_runtime.bench.report import table
 from dawn_runtime.bench.turns import summaries
 from dawn_runtime.engine.fake import fake_manifest
+from dawn_runtime.errors import OptionError
 from dawn_runtime.manifest import Attention
 
 CASE = Case("dawn", "none", "a", 1, 2, None, None, None)
@@ -69,3 +70,9 @@ def test_caches_that_are_timed_by_default_are_those_of_the_model(
 ) -> None:
     manifest = replace(fake_manifest(), attention=attention)
     assert [case.cache for case in Sweep().cases([Path("a")], manifest)] == caches
+
+
+def test_a_rule_that_the_model_cannot_be_decoded_by_is_refused_before_any_turn() -> None:
+    manifest = replace(fake_manifest(), prediction_shift=1)
+    with pytest.raises(OptionError, match="this model predicts the next one"):
+        check([CASE, replace(CASE, policy="wino")], Rules(), [manifest])

@@ -150,7 +150,8 @@ def check(cases: Iterable[Case], rules: Rules, manifests: Sequence[Manifest]) ->
                     f"and {case.new_tokens} new ones exceed the context of "
                     f"{manifest.dims.max_length}"
                 )
-            make_plan(rules.settings(case, whole=True), manifest.decoding, manifest.attention)
+            settings, shift = rules.settings(case, whole=True), manifest.prediction_shift
+            make_plan(settings, manifest.decoding, manifest.attention, shift=shift)
         if case.prompt_tokens is not None and case.batch * asked > MOST_TOKENS:
             raise OptionError(
                 f"--batch is {case.batch}: {case.batch * asked} tokens in all; expected at most "

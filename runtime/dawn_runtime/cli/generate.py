@@ -33,8 +33,8 @@ def _work(args: argparse.Namespace) -> None:
     target = None if args.output is None else destination(args.output, "--output")
     check_apart(given([("--output", args.output)]), given([("--input", args.input)]))
     manifest = read_manifest(args.artifact)
-    plan = make_plan(settings, manifest.decoding, manifest.attention)
-    plan.scheme.suits(manifest.prediction_shift)  # before there is an engine
+    shift = manifest.prediction_shift
+    plan = make_plan(settings, manifest.decoding, manifest.attention, shift=shift)  # no engine yet
     if args.input is not None:
         answer_file(args, settings, target, manifest, plan)
         return

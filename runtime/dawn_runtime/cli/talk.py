@@ -111,8 +111,8 @@ class Talk:
             name, *options = words
             settings = {**settings, **of_the_rule, "policy": name, "options": key_values(options)}
         manifest = self._decoder.manifest
-        scheme = make_plan(settings, manifest.decoding, manifest.attention).scheme
-        scheme.suits(manifest.prediction_shift)
+        shift = manifest.prediction_shift
+        scheme = make_plan(settings, manifest.decoding, manifest.attention, shift=shift).scheme
         self._settings = settings
         rule = getattr(scheme, "policy", scheme)
         options_of_it = ", ".join(f"{key}={value}" for key, value in rule.options().items())

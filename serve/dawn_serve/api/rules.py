@@ -52,10 +52,11 @@ def _policy(service: Service, name: str) -> dict[str, Any] | None:
     manifest = service.decoder.manifest
     try:
         settings = settings_of({"policy": name}, service.defaults)
-        scheme = make_plan(settings, manifest.decoding, manifest.attention).scheme
-        scheme.suits(manifest.prediction_shift)
+        shift = manifest.prediction_shift
+        plan = make_plan(settings, manifest.decoding, manifest.attention, shift=shift)
     except OptionError:
         return None
+    scheme = plan.scheme
     rule = _rule(scheme)
     window, cache = (getattr(scheme, part, None) for part in ("window", "cache"))
     return {
