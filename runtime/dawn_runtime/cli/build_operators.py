@@ -3,6 +3,7 @@
 import argparse
 import ctypes
 from collections.abc import Sequence
+from pathlib import Path
 
 from dawn_runtime.cli.common import Parser, print_json, run_command
 from dawn_runtime.engine.ort.operators.build import build_library
@@ -21,11 +22,17 @@ def _parser() -> Parser:
     parser.add_argument(
         "--compiler", metavar="COMMAND", help="of C++17; default: CXX, g++, clang++"
     )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="of the library, for a wheel; default: where engines of this machine look for it",
+    )
     return parser
 
 
 def _work(args: argparse.Namespace) -> None:
-    path = build_library(args.compiler)
+    path = build_library(args.compiler, args.output)
     kernel = ctypes.CDLL(str(path)).dawn_kernel
     kernel.restype = ctypes.c_char_p
     name = kernel().decode()

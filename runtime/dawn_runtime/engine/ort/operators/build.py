@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from dawn_runtime.engine.ort.operators.library import SOURCES, library_path
+from dawn_runtime.engine.ort.operators.library import SOURCES, library_name, library_path
 from dawn_runtime.errors import DependencyError, EngineError
 
 COMPILERS: Final = ("g++", "clang++")
@@ -30,12 +30,13 @@ KERNELS: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
 _MOST_SECONDS: Final = 600
 
 
-def build_library(compiler: str | None = None) -> Path:
-    """Compiles the library and puts it where engines look for it.
+def build_library(compiler: str | None = None, folder: Path | None = None) -> Path:
+    """Compiles the library and puts it where engines look for it, or into a folder.
 
     Args:
         compiler: Command of a C++17 compiler; None takes `CXX` of the environment, or the first
             there is of `COMPILERS`.
+        folder: Where it goes instead, for a wheel.
 
     Returns:
         The path of the library.
@@ -50,7 +51,8 @@ def build_library(compiler: str | None = None) -> Path:
             f"operators: got processor {platform.machine()}, expected {' or '.join(KERNELS)}; "
             "decoding goes on with the operators of ONNX Runtime"
         )
-    command, target = _compiler(compiler), library_path()
+    command = _compiler(compiler)
+    target = library_path() if folder is None else folder / library_name()
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         objects = []
