@@ -37,28 +37,33 @@ class Losses:
     overflowed: int = 0
     vanished: int = 0
 
+    def add(self, other: Losses) -> None:
+        """Counts those of another block, too."""
+        self.values += other.values
+        self.damaged += other.damaged
+        self.overflowed += other.overflowed
+        self.vanished += other.vanished
 
-def convert(block: torch.Tensor, dtype: torch.dtype, losses: Losses) -> torch.Tensor:
-    """Returns a block in another type, contiguous, in memory of its own.
+
+def convert(block: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, Losses]:
+    """Returns a block in another type, contiguous, in memory of its own, and what was lost.
 
     Args:
         block: Values as the checkpoint has them.
         dtype: Type to write.
-        losses: What was lost is added to it.
     """
     converted = torch.empty(block.shape, dtype=dtype).copy_(block)
-    losses.values += block.numel()
+    losses = Losses(block.numel())
     # One look at every value without a copy; NaN shows in both ends.
     lowest, highest = torch.aminmax(converted)
     if not (torch.isfinite(lowest) and torch.isfinite(highest)):
-        damaged = int((~torch.isfinite(block)).sum())
-        losses.damaged += damaged
-        losses.overflowed += int((~torch.isfinite(converted)).sum()) - damaged
+        losses.damaged = int((~torch.isfinite(block)).sum())
+        losses.overflowed = int((~torch.isfinite(converted)).sum()) - losses.damaged
         limits = torch.finfo(dtype)
         converted.clamp_(limits.min, limits.max)
     if dtype in _SMALLER and block.dtype != dtype:
-        losses.vanished += _nonzero(block) - _nonzero(converted)
-    return converted
+        losses.vanished = _nonzero(block) - _nonzero(converted)
+    return converted, losses
 
 
 def _nonzero(block: torch.Tensor) -> int:

@@ -86,6 +86,26 @@ def test_values_arrive_converted_and_transposed(tmp_path: Path, dtype: str) -> N
     assert not report.overflowed
 
 
+@pytest.mark.parametrize("name", ["layers.1.gate_proj.weight", "layers.0.o_proj.weight"])
+def test_a_factor_belongs_to_the_channels_that_are_read_however_it_lies(
+    tmp_path: Path, name: str
+) -> None:
+    checkpoint = Checkpoint.open(write_checkpoint(tmp_path / "checkpoint", "dream"))
+    matrix = checkpoint.tensor(name)
+    factor = torch.arange(1, 1 + matrix.shape[1], dtype=torch.float32)
+    report = write_weights(
+        {name: Layout((name,), transposed=True)},
+        checkpoint,
+        "float32",
+        tmp_path / "weights",
+        factors={name: factor},
+    )
+    found = torch.from_numpy(np.fromfile(tmp_path / "weights", np.float32))
+    expected = (matrix.float() * factor).t()
+    torch.testing.assert_close(found.view(expected.shape), expected, rtol=0, atol=0)
+    assert report.values == matrix.numel()
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_the_size_of_blocks_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str
