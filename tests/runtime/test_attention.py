@@ -12,6 +12,7 @@ from dawn_runtime.decoding import SCHEMES
 from dawn_runtime.engine.fake import FakeEngine, fake_manifest
 from dawn_runtime.manifest import MANIFEST_FILE, Attention
 from dawn_runtime.policies import POLICIES
+from dawn_runtime.settings import make_plan
 
 SEEN = [
     Attention("block-causal", 4),
@@ -196,3 +197,9 @@ def test_the_command_says_so_before_an_engine_is_opened(
     err = capsys.readouterr().err
     assert "attends block by block, in blocks of 4; use threshold" in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("policy", [*POLICIES.names(), *FULL_ONLY])
+def test_no_rule_that_looks_ahead_takes_a_cache_of_models_that_do_not(policy: str) -> None:
+    with pytest.raises(OptionError, match="cache"):
+        make_plan({"policy": policy, "cache": "causal"}, fake_manifest().decoding)

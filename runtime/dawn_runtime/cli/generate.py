@@ -62,7 +62,7 @@ def _prompt(args: argparse.Namespace) -> Prompt:
         return text
     if not text.strip():
         raise PromptError(
-            "the message of --chat is empty; give a text, such as 'Sort ascending: 9 4 7'"
+            "the message of --chat is empty; give a text, such as 'Sort ascending: 47 61'"
         )
     return [*_opening(args), {"role": "user", "content": text}]
 

@@ -90,7 +90,7 @@ def test_a_recommended_scheme_is_told_with_what_it_was_chosen_for() -> None:
 def test_why_a_rule_is_the_default_is_told_where_nothing_was_measured(
     policy: str, published: DefaultRule | None, why: str
 ) -> None:
-    manifest = recommending(policy)
+    manifest = recommending(policy, **({"tau_sink": 0.03} if policy == "dawn" else {}))
     decoding = replace(manifest.decoding, published=published)
     (found,) = decoding_findings(replace(manifest, decoding=decoding, family="fake"), 64)
     assert (found.level, why in found.found) == ("ok", True), found.found
