@@ -43,7 +43,7 @@ PACKAGES = {
     "transformers": _OURS,
     "optimum": _OURS,
     "onnx-genai": _OURS,
-    "lm-eval": "pip install 'dawn-edge[eval]'",
+    "lm-eval": _OURS,
 }
 """Large packages that some tests need, each with what installs it."""
 

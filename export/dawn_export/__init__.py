@@ -10,8 +10,9 @@ Importing this package loads neither torch nor onnx; `export` does, after its ar
 from __future__ import annotations
 
 from dawn_export.api import export
-from dawn_export.errors import ExportError, OutputError, SourceError, VerificationError
+from dawn_export.errors import ExportError, OutputError, PushError, SourceError, VerificationError
 from dawn_export.options import ExportOptions
+from dawn_export.publishing.push import Pushed, push
 from dawn_export.report import Difference, EndToEnd, ExportReport, ValueCheck, Verification
 from dawn_export.sources.aliases import ALIASES, Alias
 
@@ -24,9 +25,12 @@ __all__ = [
     "ExportOptions",
     "ExportReport",
     "OutputError",
+    "PushError",
+    "Pushed",
     "SourceError",
     "ValueCheck",
     "Verification",
     "VerificationError",
     "export",
+    "push",
 ]

@@ -16,7 +16,7 @@ from dawn_export.told import check_told
 from dawn_models import Told
 from dawn_runtime.checks import check_choice, shown
 from dawn_runtime.errors import OptionError
-from dawn_runtime.manifest import MANIFEST_FILE
+from dawn_runtime.manifest import CARD_FILE, MANIFEST_FILE
 from dawn_runtime.native import importing
 
 
@@ -31,7 +31,7 @@ def export(
     progress: bool | Listener = False,
     told: Told | None = None,
 ) -> ExportReport:
-    """Turns a checkpoint into an artifact: ONNX graph, weights, tokenizer files and manifest.
+    """Turns a checkpoint into an artifact: ONNX graph, weights, tokenizer files, manifest and card.
 
     The artifact appears under `output` complete or not at all. Weights are streamed: whatever
     their size, memory holds one tensor at most. `verify` runs as many layers as fit the free
@@ -85,13 +85,14 @@ def export(
             checkpoint, folder, options, origin=source.origin(found), verified=verify
         )
     manifest = written.manifest
+    names = (*manifest.files, MANIFEST_FILE, CARD_FILE)
     return ExportReport(
         output=Path(output),
         family=manifest.family,
         dialect=manifest.dialect,
         precision=manifest.precision,
         parameters=written.weights.values,
-        size_bytes=sum((place / name).stat().st_size for name in [*manifest.files, MANIFEST_FILE]),
+        size_bytes=sum((place / name).stat().st_size for name in names),
         seconds=time.perf_counter() - started,
         vanished=written.weights.vanished,
         overflowed=written.weights.overflowed,

@@ -14,6 +14,13 @@ from dawn_export.options import (
     VERIFY_MODES,
     ExportOptions,
 )
+from dawn_export.publishing.flags import (
+    add_push_flags,
+    check_push,
+    check_push_flags,
+    push_as_asked,
+)
+from dawn_export.publishing.push import Pushed
 from dawn_export.quantization.calibration_file import read_calibration
 from dawn_export.report import ExportReport
 from dawn_export.sources.aliases import alias_table
@@ -150,8 +157,20 @@ def _add_own(parser: argparse.ArgumentParser) -> None:
         "artifact; without a value: %(const)s",
     )
     parser.add_argument("--force", action="store_true", help="replace an artifact that is there")
+    _add_artifact(parser)
     add_told_flags(parser)
     add_flags(parser)
+    add_push_flags(parser)
+
+
+def _add_artifact(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--artifact",
+        type=place,
+        metavar="DIR",
+        help="instead of --model: an artifact that is there; with --target tensorrt its plan is "
+        "built, on the device, with --push it goes to the Hub as it is",
+    )
 
 
 class _ListModels(argparse.Action):
@@ -163,13 +182,15 @@ class _ListModels(argparse.Action):
 
 
 def _work(args: argparse.Namespace) -> None:
+    check_push_flags(args)
     check_flags(args)
     if args.artifact is not None:
         _check_unused(args)
     place = real_place(args.artifact or args.output)  # --force may swap the folder one is in
+    check_push(args)
     report = None if args.artifact else _export(args)
     plan = work_on_plan(place, args) if args.target == "tensorrt" else None
-    _show(report, plan, args)
+    _show(report, plan, push_as_asked(place, args), args)
 
 
 def _check_unused(args: argparse.Namespace) -> None:
@@ -213,20 +234,18 @@ def _export(args: argparse.Namespace) -> ExportReport:
 
 
 def _show(
-    report: ExportReport | None, plan: PlanReport | Path | None, args: argparse.Namespace
+    report: ExportReport | None,
+    plan: PlanReport | Path | None,
+    pushed: Pushed | None,
+    args: argparse.Namespace,
 ) -> None:
-    """Prints what was exported, and what was built of it."""
+    """Prints what was exported, what was built of it, and where it was pushed."""
     if report is not None:
         _note(f"dawn-export: mask token {report.mask_token}", args)
     for warning in report.warnings if report else ():
         _note(f"dawn-export: warning: {warning}", args)
     if args.json:
-        document = report.to_dict() if report else {}
-        if isinstance(plan, Path):
-            document["commands"] = str(plan)
-        elif plan is not None:
-            document["plan"] = plan.to_dict()
-        print_json(document)
+        print_json(_document(report, plan, pushed))
         return
     if report is not None and report.verification is not None:
         print(report.verification.text())
@@ -236,6 +255,22 @@ def _show(
         print(f"commands for trtexec of TensorRT 10.x and 11.x: {plan}")
     elif plan is not None:
         print(plan.summary())
+    if pushed is not None:
+        print(pushed.summary())
+
+
+def _document(
+    report: ExportReport | None, plan: PlanReport | Path | None, pushed: Pushed | None
+) -> dict[str, object]:
+    """The same for JSON."""
+    document = report.to_dict() if report else {}
+    if isinstance(plan, Path):
+        document["commands"] = str(plan)
+    elif plan is not None:
+        document["plan"] = plan.to_dict()
+    if pushed is not None:
+        document["pushed"] = pushed.to_dict()
+    return document
 
 
 def _note(message: str, args: argparse.Namespace) -> None:

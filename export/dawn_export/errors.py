@@ -5,6 +5,7 @@
         ├── SourceError           the checkpoint cannot be read; the cause is a `CheckpointError`
         ├── OutputError           the output folder exists, is not ours, or cannot be written
         ├── CalibrationFileError  calibration.json is damaged, or of another model
+        ├── PushError             the artifact cannot be put on the Hub
         └── VerificationError     the exported graph does not compute what the checkpoint does
 
 Options with bad values raise the runtime's `OptionError`.
@@ -30,6 +31,10 @@ class OutputError(ExportError):
 
 class CalibrationFileError(ExportError):
     """A calibration file is missing, malformed or was made for another model."""
+
+
+class PushError(ExportError):
+    """The artifact cannot be put on the Hub: no token, no way, no permission, or it broke off."""
 
 
 class VerificationError(ExportError):

@@ -19,6 +19,8 @@ from dawn_export.graph.step import StepGraph, build_graph
 from dawn_export.options import ExportOptions
 from dawn_export.preflight import check_export, check_verification
 from dawn_export.progress import Listener, reporting, stage
+from dawn_export.publishing.card import write_card
+from dawn_export.publishing.licence import licence_of
 from dawn_export.quantization.calibration_file import CALIBRATION_FILE
 from dawn_export.quantization.fingerprint import fingerprint
 from dawn_export.quantization.smoothing import folded
@@ -30,6 +32,7 @@ from dawn_export.weights.write import WrittenWeights, point_to, write_weights
 from dawn_models import Checkpoint, CheckpointError, Told
 from dawn_runtime import contract
 from dawn_runtime.manifest import (
+    CARD_FILE,
     MANIFEST_FILE,
     FileEntry,
     Graph,
@@ -142,14 +145,21 @@ def write_artifact(
                 folder, manifest, checkpoint, graph.weights, options, verified
             )
             manifest = _with_report(manifest, folder, verification, options)
+        licence = licence_of(checkpoint.folder, origin)
     (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
+    write_card(folder, manifest, licence)
     _check_listed(manifest, folder)
-    return Written(manifest, weights, (*warnings, *_warnings(manifest, weights)), verification)
+    noted = () if licence.warning is None else (licence.warning,)
+    warnings = (*warnings, *noted, *_warnings(manifest, weights))
+    return Written(manifest, weights, warnings, verification)
 
 
 def _check_listed(manifest: Manifest, folder: Path) -> None:
-    """The manifest names every file, or the hashes in it would say too little."""
-    listed, found = {MANIFEST_FILE, *manifest.files}, {path.name for path in folder.iterdir()}
+    """The manifest names every file but the card, or the hashes in it would say too little."""
+    listed, found = (
+        {MANIFEST_FILE, CARD_FILE, *manifest.files},
+        {path.name for path in folder.iterdir()},
+    )
     if listed != found:
         raise ExportError(f"{min(listed ^ found)}: left in the folder, or missing; report this")
 

@@ -124,6 +124,23 @@ class Verification:
         """The text that is kept in the artifact."""
         return json.dumps({"dawn_edge_version": __version__, **asdict(self)}, indent=2) + "\n"
 
+    @classmethod
+    def from_json(cls, text: str) -> Verification:
+        """Reads what `to_json` gives.
+
+        Raises:
+            ValueError: It is something else.
+        """
+        try:
+            document = json.loads(text)
+            whole = document["end_to_end"]
+            found = tuple(Difference(**entry) for entry in whole["differences"])
+            return cls(
+                ValueCheck(**document["values"]), EndToEnd(**{**whole, "differences": found})
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"no report of a verification ({error})") from error
+
     def text(self) -> str:
         """Lines for people."""
         lines = [self.values.line(), self.end_to_end.line()]

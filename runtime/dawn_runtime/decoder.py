@@ -489,7 +489,8 @@ class Decoder:
         return self._request(prompt, self._plan(settings))
 
     def _plan(self, settings: Settings) -> Plan:
-        return make_plan(settings, self.manifest.decoding, self.manifest.attention)
+        made = self.manifest
+        return make_plan(settings, made.decoding, made.attention, shift=made.prediction_shift)
 
     def _check_open(self) -> None:
         if self._is_closed:

@@ -43,6 +43,7 @@ from dawn_runtime.manifest_records import (
 )
 
 __all__ = [
+    "CARD_FILE",
     "FORMAT_VERSION",
     "GRAPH_FILE",
     "MANIFEST_FILE",
@@ -71,6 +72,8 @@ MANIFEST_FILE: Final = "dawn.json"
 TOKENIZER_FILE: Final = "tokenizer.json"
 TOKENIZER_CONFIG_FILE: Final = "tokenizer_config.json"
 TEMPLATE_FILE: Final = "chat_template.jinja"
+CARD_FILE: Final = "README.md"
+"""The model card. The manifest does not vouch for it: people write into it, nothing reads it."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")

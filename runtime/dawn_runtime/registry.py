@@ -31,10 +31,12 @@ class Registry(Generic[T]):
     Args:
         kind: What they are called, such as `policy`.
         base: The class that all of them are of.
+        beside: Fields that are no options, but settings of their own: nobody is told to give them.
     """
 
-    def __init__(self, kind: str, base: type[Any] = object) -> None:
+    def __init__(self, kind: str, base: type[Any] = object, beside: tuple[str, ...] = ()) -> None:
         self._kind = kind
+        self._beside = beside
         self._base = base
         self._classes: dict[str, type[Any]] = {}
 
@@ -131,7 +133,8 @@ class Registry(Generic[T]):
         known = tuple(field.name for field in fields(cls))
         for name in options:
             if name not in known:
-                raise OptionError(unknown(f"option of {self._kind} {cls.name!r}", name, known))
+                own = tuple(one for one in known if one not in self._beside)
+                raise OptionError(unknown(f"option of {self._kind} {cls.name!r}", name, own))
         made: T = cls(**options)
         return made
 

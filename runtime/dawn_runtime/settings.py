@@ -182,7 +182,7 @@ def make_plan(
     scalars = _scalars(settings, defaults)
     attention = attention or Attention()
     scheme = _scheme(settings, scalars.block_length, defaults, attention)
-    _check_attention(scheme, attention)
+    _check_attention(scheme, attention, shift)
     if shift is not None:
         scheme.suits(shift)
     return Plan(
@@ -196,18 +196,30 @@ def make_plan(
     )
 
 
-def _check_attention(scheme: Scheme, attention: Attention) -> None:
+def _check_attention(scheme: Scheme, attention: Attention, shift: int | None) -> None:
     """Refuses a scheme under whose masks the model was not trained: its answers would be noise."""
     if _decodes(type(scheme), attention):
         return
     name = scheme.policy.name if isinstance(scheme, Unmask) else scheme.name
-    able = [one for one in SCHEMES.names() if _decodes(SCHEMES.class_of(one), attention)]
+    able = ["threshold or another policy"] if _fits("threshold", attention, shift) else []
+    able += [one for one in SCHEMES.names() if _fits(one, attention, shift)]
     kinds = " or ".join(Attention(kind).words() for kind in type(scheme).attends)
     blocks = " and decide in blocks" if scheme.in_blocks else ""
     raise OptionError(
         f"policy {name!r} decodes models that attend {kinds}{blocks}, and this one attends "
-        f"{attention.words()}; use {', '.join(['threshold or another policy', *able])}"
+        f"{attention.words()}; use {', '.join(able)}"
     )
+
+
+def _fits(rule: str, attention: Attention, shift: int | None) -> bool:
+    """Tells whether a rule, as it is without options, decodes a model."""
+    try:
+        scheme = _made({"policy": rule}, None, DecodingDefaults(rule, {}), attention)
+        if shift is not None:
+            scheme.suits(shift)
+    except OptionError:
+        return False
+    return _decodes(type(scheme), attention)
 
 
 def _decodes(scheme: type[Scheme], attention: Attention) -> bool:
@@ -262,7 +274,7 @@ def check_default(
     try:
         attention = attention or Attention()
         scheme = _made(_with_default({}, None, defaults), None, defaults, attention)
-        _check_attention(scheme, attention)
+        _check_attention(scheme, attention, shift)
         if shift is not None:
             scheme.suits(shift)
     except OptionError as error:

@@ -16,7 +16,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from dawn_runtime import Decoder, Filling, PromptError
+from dawn_runtime import Decoder, Filling, OptionError, PromptError
 from dawn_runtime.arrays import IntArray
 from dawn_runtime.decoding import RowState, Scheme
 from dawn_runtime.decoding.ask import Answer, Ask, Decision
@@ -84,6 +84,11 @@ class Frame:
             PromptError: It has no tokens, or does not fit the context with what is around it.
             OptionError: The model does not look at everything.
         """
+        if decoder.manifest.attention.kind not in Scored.attends:
+            raise OptionError(
+                "choices are scored by models that attend to everything; this one attends "
+                f"{decoder.manifest.attention.words()}, so ask it for an answer instead"
+            )
         tokens = ids_of(decoder, choice)
         if not len(tokens):
             raise PromptError(f"the choice {choice!r:.60} has no tokens; give a text")

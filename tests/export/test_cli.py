@@ -91,7 +91,7 @@ def test_help_lists_only_what_works(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "give either --model, or --artifact with --target tensorrt"),
+        ([], "give either --model, or --artifact with --target tensorrt or --push"),
         (["--model", "x"], "--output: missing; give the folder of the artifact"),
         (["--model", "x", "--output", "y", "--precision", "fp8"], "invalid choice: 'fp8'"),
         (["--model", "x", "--output", "y", "--dialect", "both"], "invalid choice: 'both'"),

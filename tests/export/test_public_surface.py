@@ -13,11 +13,14 @@ def test_the_public_names_are_these() -> None:
         "ExportOptions",
         "ExportReport",
         "OutputError",
+        "PushError",
+        "Pushed",
         "SourceError",
         "ValueCheck",
         "Verification",
         "VerificationError",
         "export",
+        "push",
     ]
     for name in dawn_export.__all__:
         assert getattr(dawn_export, name).__doc__

@@ -13,7 +13,7 @@ from typing import NoReturn
 import pytest
 
 from dawn_runtime.cli.common import DONE, Parser
-from support.hub_server import Hub, serving
+from support.hub_server import Hub, User, serving
 from support.markdown import RUNS, Block, as_script, blocks, commands
 
 ROOT = Path(__file__).parent.parent.parent
@@ -128,14 +128,20 @@ PAGES = ["embedding.md", "export.md", "getting-started.md", "jobs.md", "traces.m
 def test_the_pages_of_commands_run_from_top_to_bottom(page: str, tmp_path: Path) -> None:
     """In an empty folder beside models and scripts, as at the root of a clone.
 
-    `--model dream` is answered by a hub on this machine, with the small model in its place.
+    `--model dream` is answered by a hub on this machine, with the small model in its place, and so
+    is `--push you/...`.
     """
     for name in ("models", "scripts"):
         (tmp_path / name).symlink_to(ROOT / name)
-    dream = Hub({"Dream-org/Dream-v0-Instruct-7B": ROOT / "models" / "tiny-dream"})
+    dream = Hub(
+        {"Dream-org/Dream-v0-Instruct-7B": ROOT / "models" / "tiny-dream"},
+        users={"token": User("you")},
+        store=tmp_path / "hub",
+    )
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     with serving(dream) as hub:
         home = {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "home")}
+        home |= {"HF_TOKEN": "token", "HF_HUB_DISABLE_XET": "1"}
         finished = subprocess.run(
             ["bash", "-c", as_script(blocks(ROOT / "docs" / page))],
             cwd=tmp_path,

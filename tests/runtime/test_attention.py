@@ -12,6 +12,7 @@ from dawn_runtime.decoding import SCHEMES
 from dawn_runtime.engine.fake import FakeEngine, fake_manifest
 from dawn_runtime.manifest import MANIFEST_FILE, Attention
 from dawn_runtime.policies import POLICIES
+from dawn_runtime.settings import make_plan
 
 SEEN = [
     Attention("block-causal", 4),
@@ -120,6 +121,53 @@ def test_a_scheme_of_other_models_is_refused_and_those_that_do_are_named(
         made(attention).generate(input_ids=[1, 2], max_new_tokens=4, policy=policy)
 
 
+@pytest.mark.parametrize(
+    ("attention", "shift"),
+    [*((one, shift) for one in SEEN for shift in (0, 1)), (Attention(), 0), (Attention(), 1)],
+    ids=str,
+)
+def test_whatever_is_named_in_place_of_a_rule_decodes_the_model(
+    attention: Attention, shift: int
+) -> None:
+    manifest = replace(fake_manifest(prediction_shift=shift), attention=attention)
+    decoder = Decoder(manifest, FakeEngine(manifest))
+    asked: dict[str, Any] = {"input_ids": [1, 2, 3], "max_new_tokens": 4, "stop_at_eos": False}
+    other = "autoregressive" if attention.kind != "causal" else "freedave"
+    with pytest.raises(OptionError, match="this one attends") as caught:
+        decoder.generate(**asked, policy=other)
+    named = str(caught.value).rpartition("; use ")[2].replace(" or another policy", "").split(", ")
+    works = []
+    for name in ["threshold", *SCHEMES.names()]:
+        try:
+            decoder.generate(**asked, policy=name)
+        except OptionError:
+            continue
+        works.append(name)
+    assert named == works
+
+
+def test_a_draft_is_as_long_as_a_block_and_no_longer() -> None:
+    decoder = made(Attention("causal", 4, "prompt", carry=True))
+    asked: dict[str, Any] = {"input_ids": [1, 2], "max_new_tokens": 9, "stop_at_eos": False}
+    rule = {"policy": "linear-speculation"}
+    found = decoder.generate(**asked, **rule, record=True)
+    same = decoder.generate(**asked, **rule, options={"draft": 4})
+    assert found.tokens.tolist() == same.tokens.tolist()
+    assert found.forwards == same.forwards
+    with pytest.raises(OptionError, match="draft is 5, but the model decides blocks of 4; use 2"):
+        decoder.generate(**asked, **rule, options={"draft": 5})
+
+
+def test_a_hint_names_options_and_no_settings_of_their_own() -> None:
+    decoder = made(Attention("causal", 4, "prompt", carry=True))
+    for policy, known in (
+        ("linear-speculation", "known: draft"),
+        ("autoregressive", "there are none"),
+    ):
+        with pytest.raises(OptionError, match=rf"of scheme '{policy}': 'x'; {known}$"):
+            decoder.generate(input_ids=[1], policy=policy, options={"x": 1})
+
+
 @pytest.mark.parametrize("policy", ["self-verify", "threshold"])
 def test_the_length_of_a_block_is_that_of_the_model(policy: str) -> None:
     decoder = made(Attention("block-causal", 4))
@@ -149,3 +197,9 @@ def test_the_command_says_so_before_an_engine_is_opened(
     err = capsys.readouterr().err
     assert "attends block by block, in blocks of 4; use threshold" in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("policy", [*POLICIES.names(), *FULL_ONLY])
+def test_no_rule_that_looks_ahead_takes_a_cache_of_models_that_do_not(policy: str) -> None:
+    with pytest.raises(OptionError, match="cache"):
+        make_plan({"policy": policy, "cache": "causal"}, fake_manifest().decoding)

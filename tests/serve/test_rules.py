@@ -1,10 +1,18 @@
 """`/v1/rules` lists what a request may choose: all that works here, with what it would get."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
-from dawn_runtime import Decoder
+from dawn_runtime import Decoder, OptionError
+from dawn_runtime.decoding import CACHES, WINDOWS
+from dawn_runtime.engine.fake import FakeEngine
+from dawn_runtime.manifest import Attention
+from dawn_runtime.policies import GUARDS
 from dawn_runtime.rules import known_rules
 from support.serving import Running, serving
+from support.text import TEXT_MANIFEST, write_artifact, write_manifest, write_tokenizer
 
 CHAT = [{"role": "user", "content": "Sort ascending: 47 61 56 21"}]
 
@@ -39,8 +47,55 @@ def test_windows_caches_and_guards_are_those_that_a_request_may_name(served: Run
             text = f"{one['name']}:{given}" if given else one["name"]
             body = {"messages": CHAT, "max_tokens": 8, "policy": "threshold", part: text}
             reply = served.ask("/v1/chat/completions", body)
-            causal = one["name"] == "causal"  # of models that never look ahead
-            assert reply.status == (400 if causal else 200), reply.body
+            assert reply.status == 200, reply.body
+
+
+LOOK_BACK = [
+    Attention("causal"),
+    Attention("block-causal", 4),
+    Attention("causal", 4, "prompt", carry=True),
+]
+
+
+@pytest.mark.parametrize("attention", LOOK_BACK, ids=Attention.words)
+def test_a_model_that_does_not_look_ahead_is_offered_what_it_can_be_decoded_by(
+    attention: Attention, tmp_path: Path
+) -> None:
+    manifest = replace(TEXT_MANIFEST, attention=attention)
+    folder = write_artifact(tmp_path / "artifact", write_tokenizer(tmp_path / "tokenizer.json"))
+    write_manifest(folder, manifest)
+    engine = FakeEngine(manifest)
+    with (
+        Decoder.open(folder, engine=engine, literal_text=True) as decoder,
+        serving(decoder) as running,
+    ):
+        listed = running.ask("/v1/rules").json
+        rules = [one["name"] for one in listed["policies"]]
+        for setting, many, registry in (
+            ("window", "windows", WINDOWS),
+            ("cache", "caches", CACHES),
+            ("guard", "guards", GUARDS),
+        ):
+            taken = [
+                name
+                for name in registry.names()
+                if any(takes(decoder, {"policy": rule, setting: name}) for rule in rules)
+            ]
+            assert [one["name"] for one in listed[many]] == taken
+        assert "prefix" not in [one["name"] for one in listed["caches"]]
+        refused = running.ask("/v1/choose", {"prompt": "a", "choices": ["a", "b"]})
+        assert refused.status == 400
+        message = refused.json["error"]["message"]
+        assert message.startswith("choices are scored by models that attend to everything; this")
+        assert "policy" not in message
+
+
+def takes(decoder: Decoder, settings: dict[str, str]) -> bool:
+    try:
+        decoder.prepare("a", **settings)
+    except OptionError:
+        return False
+    return True
 
 
 def test_what_the_server_gives_where_a_request_does_not(decoder: Decoder) -> None:

@@ -24,7 +24,7 @@ from dawn_runtime.artifact import read_manifest
 from dawn_runtime.engine.tensorrt.plans import TIMING_CACHE, plan_files
 from dawn_runtime.errors import ArtifactError
 from dawn_runtime.files import reason_of
-from dawn_runtime.manifest import MANIFEST_FILE
+from dawn_runtime.manifest import CARD_FILE, MANIFEST_FILE
 
 
 def check_output(output: Path, *, force: bool) -> None:
@@ -97,7 +97,7 @@ def _check_room(output: Path) -> None:
 
 
 def _own_files(folder: Path) -> set[str]:
-    """What belongs to the artifact in a folder: its manifest, what that lists, and its plans."""
+    """What belongs to the artifact in a folder: manifest, what that lists, card, and plans."""
     path = folder / MANIFEST_FILE
     if not path.exists():
         return set()
@@ -108,7 +108,7 @@ def _own_files(folder: Path) -> set[str]:
             f"{path}: not a manifest that this version reads; choose another folder, or remove "
             "this one yourself"
         ) from error
-    return {MANIFEST_FILE, *files, *plan_files(folder)}
+    return {MANIFEST_FILE, CARD_FILE, *files, *plan_files(folder)}
 
 
 @contextmanager

@@ -39,6 +39,11 @@ class Alias:
     size: str = UNKNOWN
     usual_block: int | None = None
 
+    @property
+    def known_licence(self) -> bool:
+        """Whether the licence is known to us."""
+        return self.licence != ASK_THE_CARD
+
 
 def aliases_of(families: Iterable[Family]) -> dict[str, Alias]:
     """The releases of some families, by what one types."""

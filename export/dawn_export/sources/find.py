@@ -26,10 +26,11 @@ from dawn_models.families.told import NOTHING
 from dawn_models.files import LICENCE_FILES
 from dawn_runtime.decoding_defaults import DECODING_FILE
 from dawn_runtime.errors import OptionError
-from dawn_runtime.manifest import MANIFEST_FILE, Origin
+from dawn_runtime.manifest import CARD_FILE, MANIFEST_FILE, Origin
 
 TEXT_FILES = (
     *LICENCE_FILES,
+    CARD_FILE,
     "config.json",
     "generation_config.json",
     DECODING_FILE,

@@ -60,8 +60,8 @@ def download(
         library_name="dawn-edge",
         library_version=__version__,
     )
-    bars = None if progress else _no_bars()
-    with _notes(shown=progress):
+    bars = None if progress else no_bars()
+    with notes(shown=progress):
         with _explained(repository, revision):
             missing = _missing_bytes(snapshot)
         _check_room(repository, missing)
@@ -91,7 +91,7 @@ def _missing_bytes(snapshot: Callable[..., Any]) -> int:
     from huggingface_hub.errors import DryRunError
 
     try:
-        files = snapshot(dry_run=True, tqdm_class=_no_bars())
+        files = snapshot(dry_run=True, tqdm_class=no_bars())
     except DryRunError:
         return 0
     return sum(file.file_size or 0 for file in files if file.will_download)
@@ -133,7 +133,7 @@ def _advice(error: Exception, repository: str, revision: str | None) -> str:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         cache = constants.HF_HUB_CACHE
         return f"the disk is full; make room in {cache}, or set HF_HOME to another disk"
-    return f"the download broke off ({_summary(error)}); run it again, what has arrived is kept"
+    return f"the download broke off ({summary(error)}); run it again, what has arrived is kept"
 
 
 def _unreachable(error: Exception, *, offline: bool) -> str:
@@ -145,17 +145,18 @@ def _unreachable(error: Exception, *, offline: bool) -> str:
         )
     return (
         f"no such local folder, and the Hub cannot be reached "
-        f"({_summary(error.__cause__ or error)}) for what the local cache lacks; check the "
+        f"({summary(error.__cause__ or error)}) for what the local cache lacks; check the "
         "spelling and the network"
     )
 
 
-def _summary(error: BaseException) -> str:
+def summary(error: BaseException) -> str:
+    """Returns what an error is and the first line of what it says."""
     first_line = str(error).strip().partition("\n")[0]
     return f"{type(error).__name__}: {first_line}"
 
 
-def _no_bars() -> type[Any]:
+def no_bars() -> type[Any]:
     """A progress bar that is never shown."""
     from tqdm import tqdm
 
@@ -167,7 +168,7 @@ def _no_bars() -> type[Any]:
 
 
 @contextmanager
-def _notes(*, shown: bool) -> Iterator[None]:
+def notes(*, shown: bool) -> Iterator[None]:
     """Keeps back the warnings that huggingface_hub logs, unless they are wanted."""
     logger = logging.getLogger("huggingface_hub")
     level = logger.level

@@ -8,12 +8,11 @@ from pathlib import Path
 from dawn_export.tensorrt import EngineOptions, PlanReport, adopt_plan, build_plan, write_commands
 from dawn_export.tensorrt.options import DEFAULT_MAX_LENGTH
 from dawn_runtime.artifact import read_manifest
-from dawn_runtime.cli.common import place
 from dawn_runtime.engine.tensorrt.module import find_tensorrt
 from dawn_runtime.errors import DependencyError, OptionError
 
 _ONLY = (
-    *("artifact", "onnx_only", "adopt", "max_length", "block_length", "batch"),
+    *("onnx_only", "adopt", "max_length", "block_length", "batch"),
     *("logits", "version_compatible", "strip_weights", "for_sm"),
 )
 """Names of the flags that other targets do not take."""
@@ -22,12 +21,6 @@ _ONLY = (
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of `--target tensorrt`."""
     group = parser.add_argument_group("with --target tensorrt")
-    group.add_argument(
-        "--artifact",
-        type=place,
-        metavar="DIR",
-        help="build the plan of an artifact that is there, on the device, without a checkpoint",
-    )
     group.add_argument(
         "--onnx-only",
         action="store_true",
@@ -77,7 +70,11 @@ def check_flags(args: argparse.Namespace) -> None:
             flag = given[0].replace("_", "-")
             raise OptionError(f"--{flag}: goes with --target tensorrt; got --target {args.target}")
     if (args.artifact is None) == (args.model is None):
-        raise OptionError("give either --model, or --artifact with --target tensorrt")
+        raise OptionError("give either --model, or --artifact with --target tensorrt or --push")
+    if args.artifact is not None and args.target != "tensorrt" and args.push is None:
+        raise OptionError(
+            f"--artifact: goes with --target tensorrt or --push; got --target {args.target}"
+        )
     if args.onnx_only and args.adopt is not None:
         raise OptionError("--onnx-only and --adopt exclude each other: one is before the other")
     if args.model is not None and args.output is None:

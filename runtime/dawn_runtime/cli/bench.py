@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from dawn_runtime._version import __version__
-from dawn_runtime.artifact import read_manifest
+from dawn_runtime.artifact import read_manifest, sha256_of
 from dawn_runtime.bench import plan
 from dawn_runtime.bench.plan import Case, Rules
 from dawn_runtime.bench.prompts import (
@@ -34,6 +34,7 @@ from dawn_runtime.cli.engine_flags import open_decoder
 from dawn_runtime.cli.places import destination
 from dawn_runtime.cli.standard import is_terminal, say
 from dawn_runtime.decoder import Decoder
+from dawn_runtime.hub_cache import located
 from dawn_runtime.machine.condition import (
     Condition,
     logical_cores,
@@ -44,7 +45,7 @@ from dawn_runtime.machine.condition import (
 )
 from dawn_runtime.machine.energy import EnergyMeter
 from dawn_runtime.machine.resident import begin_peak
-from dawn_runtime.manifest import Manifest
+from dawn_runtime.manifest import MANIFEST_FILE, Manifest
 
 _SEED: Final = 0
 
@@ -66,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _work(args: argparse.Namespace, words: list[str]) -> None:
     flags.check(args)
     paths = [args.artifact, *args.compare]
-    manifests = [read_manifest(path) for path in paths]
+    manifests = [read_manifest(located(path)) for path in paths]
     plan.check_same_model(manifests, paths)
     cases, rules = flags.sweep(args).cases(paths, manifests[0]), flags.rules(args)
     plan.check(cases, rules, manifests)
@@ -79,6 +80,7 @@ def _work(args: argparse.Namespace, words: list[str]) -> None:
     header = {
         "command": ["dawn-bench", *words],
         "dawn_edge": __version__,
+        "artifact_sha256": {str(path): sha256_of(located(path) / MANIFEST_FILE) for path in paths},
         "prompts": prompts.to_dict(),
         "repeat": args.repeat,
         "warm_up": args.warm_up,

@@ -61,7 +61,9 @@ def _prompt(args: argparse.Namespace) -> Prompt:
     if not args.chat:
         return text
     if not text.strip():
-        raise PromptError("the message of --chat is empty; give a text, such as 'What is 3 + 4?'")
+        raise PromptError(
+            "the message of --chat is empty; give a text, such as 'Sort ascending: 47 61'"
+        )
     return [*_opening(args), {"role": "user", "content": text}]
 
 

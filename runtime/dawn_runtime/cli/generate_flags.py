@@ -23,10 +23,10 @@ BATCH: Final = 8
 
 _EXAMPLES: Final = """\
 examples:
-  dawn-generate ARTIFACT --chat "What is 3 + 4?"             an answer
+  dawn-generate ARTIFACT --chat "Sort ascending: 47 61 56 21"    an answer
   dawn-generate ARTIFACT --chat                              a conversation, /help for its commands
   dawn-generate ARTIFACT "Once upon" --stream --policy threshold --set threshold=0.8
-  dawn-generate ARTIFACT --chat "What is 3 + 4?" --live --trace run.html
+  dawn-generate ARTIFACT --chat "Sort ascending: 47 61 56 21" --live --trace run.html
   dawn-generate ARTIFACT --fill '{"name": "[[6]]", "age": [[2]]}' "In Paris lives Maria, aged 19."
   dawn-generate ARTIFACT --input prompts.jsonl --output answers.jsonl    stop it, and go on
   dawn-generate ARTIFACT "Once upon" --stream --json | while read -r event; do ...; done

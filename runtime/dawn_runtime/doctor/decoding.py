@@ -23,8 +23,7 @@ def decoding_findings(manifest: Manifest, length: int) -> list[Finding]:
         return [Finding("problem", "decoding", str(error), "mend decoding in dawn.json")]
     doubt = scheme.policy.doubt(length) if isinstance(scheme, Unmask) else None
     if doubt is None:
-        why = "" if decoding.measured is None else f"; chosen for {decoding.measured.line()}"
-        said = f"{_shown(scheme)} can do its work {at}{why}"
+        said = f"{_shown(scheme)} can do its work {at}; {_why(manifest)}"
         return [Finding("ok", "decoding", said)]
     return [
         Finding(
@@ -34,6 +33,21 @@ def decoding_findings(manifest: Manifest, length: int) -> list[Finding]:
             "find thresholds with dawn-calibrate thresholds, or decode with --policy threshold",
         )
     ]
+
+
+def _why(manifest: Manifest) -> str:
+    """Why the artifact recommends what it does, as far as its manifest tells."""
+    decoding = manifest.decoding
+    if decoding.measured is not None:
+        return f"chosen for {decoding.measured.line()}"
+    if decoding.published is not None:
+        return (
+            f"recorded in place of {decoding.published.policy}, and not said why: no measurement "
+            "is kept"
+        )
+    if decoding.policy == "dawn":
+        return f"the usual rule of models like {manifest.family}, not chosen by a measurement"
+    return f"how the authors of {manifest.family} decode, not chosen by a measurement"
 
 
 def _shown(scheme: Scheme) -> str:

@@ -14,7 +14,7 @@ from dawn_runtime.engine.tensorrt.plans import (
     without_plan,
 )
 from dawn_runtime.errors import ArtifactError, DependencyError, EngineError
-from dawn_runtime.manifest import MANIFEST_FILE
+from dawn_runtime.manifest import CARD_FILE, MANIFEST_FILE
 
 _AGAIN = "copy the folder again or export again"
 
@@ -83,7 +83,7 @@ def _all_right(artifact: Artifact) -> Finding:
 
 
 def _foreign(artifact: Artifact) -> list[Finding]:
-    listed = {MANIFEST_FILE, *artifact.manifest.files, *plan_files(artifact.folder)}
+    listed = {MANIFEST_FILE, CARD_FILE, *artifact.manifest.files, *plan_files(artifact.folder)}
     present = {path.name for path in artifact.folder.iterdir()}
     return [
         Finding(

@@ -26,14 +26,14 @@ async def rules(asked: Asked) -> Response:
     manifest = service.decoder.manifest
     plan = make_plan(service.defaults, manifest.decoding, manifest.attention)
     scalars = [one for one in scalar_options().values() if one.name in _SCALARS]
+    policies = [found for name in known_rules() if (found := _policy(service, name)) is not None]
+    names = [one["name"] for one in policies]
     usual = {"fallback_length": plan.fallback_length} | service.defaults
     return JSONResponse(
         {
             "policy": _rule(plan.scheme).name,
-            "policies": [
-                found for name in known_rules() if (found := _policy(service, name)) is not None
-            ],
-            **{many: _parts(one) for one, many in _PARTS.items()},
+            "policies": policies,
+            **{many: _parts(service, one, names) for one, many in _PARTS.items()},
             "settings": _listed(scalars, usual),
             "max_new_tokens": service.defaults.get("max_new_tokens")
             or manifest.decoding.max_new_tokens,
@@ -49,14 +49,9 @@ _SCALARS: Final = frozenset(Decoding.__dataclass_fields__)
 
 def _policy(service: Service, name: str) -> dict[str, Any] | None:
     """A rule with its options, as a request that names it gets them; None if it decodes others."""
-    manifest = service.decoder.manifest
-    try:
-        settings = settings_of({"policy": name}, service.defaults)
-        shift = manifest.prediction_shift
-        plan = make_plan(settings, manifest.decoding, manifest.attention, shift=shift)
-    except OptionError:
+    scheme = _scheme(service, {"policy": name})
+    if scheme is None:
         return None
-    scheme = plan.scheme
     rule = _rule(scheme)
     window, cache = (getattr(scheme, part, None) for part in ("window", "cache"))
     return {
@@ -67,6 +62,17 @@ def _policy(service: Service, name: str) -> dict[str, Any] | None:
         "cache": None if cache is None else cache.name,
         "guards": [one.text() for one in scheme.guards] if isinstance(scheme, Unmask) else None,
     }
+
+
+def _scheme(service: Service, asked: Mapping[str, Any]) -> Scheme | None:
+    """How this model is decoded for a request with some settings; None if it cannot be."""
+    manifest = service.decoder.manifest
+    try:
+        settings = settings_of(asked, service.defaults)
+        shift = manifest.prediction_shift
+        return make_plan(settings, manifest.decoding, manifest.attention, shift=shift).scheme
+    except OptionError:
+        return None
 
 
 def _summary(rule: Policy | Scheme) -> str:
@@ -80,12 +86,13 @@ def _rule(scheme: Scheme) -> Policy | Scheme:
     return scheme.policy if isinstance(scheme, Unmask) else scheme
 
 
-def _parts(setting: str) -> list[dict[str, Any]]:
-    """All windows, caches or guards."""
+def _parts(service: Service, setting: str, policies: Sequence[str]) -> list[dict[str, Any]]:
+    """The windows, caches or guards with which one of some rules decodes this model."""
     return [
         {"name": name, "options": _listed(options, {})}
         for owner, name, options in rule_options()
         if owner == setting
+        and any(_scheme(service, {"policy": one, setting: name}) is not None for one in policies)
     ]
 
 

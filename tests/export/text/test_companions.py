@@ -51,7 +51,7 @@ def test_a_cached_dream_checkpoint_becomes_files_that_read_a_chat(
     export(snapshot, tmp_path / "out", ExportOptions(evidence_layers=2))
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         *("dawn.json", "model.onnx", "model.onnx.data", "config.json"),
-        *("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"),
+        *("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "README.md"),
     }
     assert not any(path.is_symlink() for path in (tmp_path / "out").iterdir())
     artifact = Artifact.open(tmp_path / "out", verify="full")

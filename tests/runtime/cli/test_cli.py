@@ -3,6 +3,7 @@
 import functools
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,14 @@ import numpy as np
 import pytest
 
 import dawn_runtime
-from dawn_runtime import StepInputs, StepOutputs
+from dawn_runtime import Decoder, StepInputs, StepOutputs
 from dawn_runtime.cli.generate import main
 from dawn_runtime.engine.fake import FakeEngine
 from support.terminal import Terminal
 
 Run = Any
+
+SHIPPED = Path(__file__).parents[3] / "models" / "tiny-dream-int8"
 
 
 @pytest.fixture
@@ -33,6 +36,19 @@ def test_prints_the_answer_and_one_line_of_statistics(run: Run) -> None:
     assert err.count("\n") == 1
     assert "12 tokens decided in 12 forwards (1.00 each), " in err
     assert "engine fake, policy one-per-step" in err
+
+
+def test_the_questions_in_the_help_are_ones_that_the_shipped_models_were_taught(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["--help"]) == 0
+    asked = set(re.findall(r'--chat "([^"]+)"', capsys.readouterr().out))
+    assert asked
+    with Decoder.open(SHIPPED, threads=1) as decoder:
+        for question in asked:
+            numbers = sorted(map(int, re.findall(r"\d+", question)))
+            answer = decoder.generate(messages=[{"role": "user", "content": question}])
+            assert answer.text.split() == list(map(str, numbers))
 
 
 def test_statistics_count_tokens_of_the_answer_and_not_its_padding(

@@ -227,5 +227,7 @@ def test_another_cache_and_an_empty_prompt_are_refused() -> None:
         LinearSpeculation(cache=Dual())
     with pytest.raises(OptionError, match="draft is 1; expected an integer >= 2"):
         LinearSpeculation(1)
+    with pytest.raises(OptionError, match="draft is 9, but the model decides blocks of 8; use 2 t"):
+        LinearSpeculation(9, block_length=8)
     with pytest.raises(OptionError, match="got an empty prompt"):
         Autoregressive().ask(RowState.begin(np.zeros(0, dtype=int), 3, MASK))

@@ -8,7 +8,14 @@ import pytest
 from dawn_runtime import Dawn
 from dawn_runtime.doctor.decoding import decoding_findings
 from dawn_runtime.engine.fake import fake_manifest
-from dawn_runtime.manifest import Attention, DecodingDefaults, Manifest, Measured, Score
+from dawn_runtime.manifest import (
+    Attention,
+    DecodingDefaults,
+    DefaultRule,
+    Manifest,
+    Measured,
+    Score,
+)
 
 
 def recommending(policy: str, **options: Any) -> Manifest:
@@ -70,6 +77,23 @@ def test_a_recommended_scheme_is_told_with_what_it_was_chosen_for() -> None:
     decoding = replace(manifest.decoding, measured=measured)
     (found,) = decoding_findings(replace(manifest, decoding=decoding), 64)
     assert "97.0 % right answers in 3.10 forwards, 98.0 in 33.00 one token per step" in found.found
+
+
+@pytest.mark.parametrize(
+    ("policy", "published", "why"),
+    [
+        ("dawn", None, "the usual rule of models like fake, not chosen by a measurement"),
+        ("threshold", None, "how the authors of fake decode, not chosen by a measurement"),
+        ("threshold", DefaultRule("dawn", {}), "recorded in place of dawn, and not said why"),
+    ],
+)
+def test_why_a_rule_is_the_default_is_told_where_nothing_was_measured(
+    policy: str, published: DefaultRule | None, why: str
+) -> None:
+    manifest = recommending(policy, **({"tau_sink": 0.03} if policy == "dawn" else {}))
+    decoding = replace(manifest.decoding, published=published)
+    (found,) = decoding_findings(replace(manifest, decoding=decoding, family="fake"), 64)
+    assert (found.level, why in found.found) == ("ok", True), found.found
 
 
 def test_window_and_cache_are_told_with_their_options() -> None:

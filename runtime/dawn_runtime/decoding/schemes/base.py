@@ -212,7 +212,7 @@ _OF_THE_MODEL: Final = ("block_length", "origin")
 SHARED: Final = ("window", "cache", "sampling", *_OF_THE_MODEL)
 """Fields that are settings of their own or of the model, for every scheme that has them."""
 
-SCHEMES: Registry[Scheme] = Registry("scheme")
+SCHEMES: Registry[Scheme] = Registry("scheme", beside=SHARED)
 """All schemes by name but `Unmask`, which is named by its policy."""
 
 

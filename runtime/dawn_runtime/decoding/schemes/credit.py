@@ -26,7 +26,7 @@ from dawn_runtime.arrays import FloatArray, IntArray, read_only
 from dawn_runtime.decoding.ask import Answer, Ask, Decision
 from dawn_runtime.decoding.caches import Cache, NoCache
 from dawn_runtime.decoding.row import RowState
-from dawn_runtime.decoding.schemes.base import SCHEMES, Scheme
+from dawn_runtime.decoding.schemes.base import SCHEMES, Scheme, only_looking_ahead
 from dawn_runtime.decoding.schemes.unmask import Unmask
 from dawn_runtime.decoding.windows import Blocks, Window
 from dawn_runtime.errors import EngineError
@@ -105,7 +105,7 @@ class Credit(Scheme):
         cache: What is computed for it.
 
     Raises:
-        OptionError: An option is out of range.
+        OptionError: An option is out of range, or the cache is of other models.
     """
 
     name: ClassVar[str] = "credit"
@@ -116,6 +116,10 @@ class Credit(Scheme):
     decay: float = option(0.8, 0, 1, "part of a credit that is left after a step")
     window: Window = field(default_factory=Blocks)
     cache: Cache = field(default_factory=NoCache)
+
+    def check_together(self) -> None:
+        """Refuses a cache of models that do not look ahead."""
+        only_looking_ahead(f"scheme {self.name!r}", self.cache)
 
     def ask(self, row: RowState) -> tuple[Ask, ...]:
         """Asks for what the threshold rule asks for, and logits."""

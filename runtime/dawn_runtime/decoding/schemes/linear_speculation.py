@@ -28,6 +28,7 @@ from dawn_runtime.decoding.schemes.autoregressive import CausalText
 from dawn_runtime.decoding.schemes.base import SCHEMES
 from dawn_runtime.decoding.schemes.plan import causal
 from dawn_runtime.decoding.schemes.predictions import first_without_mask
+from dawn_runtime.errors import OptionError
 from dawn_runtime.option_fields import option
 
 _DRAFTS: Final = "drafts"
@@ -40,8 +41,9 @@ class LinearSpeculation(CausalText):
     """Drafts a block by diffusion and takes what the causal rows of the model agree with.
 
     Attributes:
-        draft: Rows of a run: the seed and draft - 1 masks, >= 2.
+        draft: Rows of a run: the seed and draft - 1 masks, 2 to the block; None is the block.
         cache: `causal` or `none`.
+        block_length: Positions that the model decides together; the artifact says it.
 
     Raises:
         OptionError: An option is out of range, or the cache is another.
@@ -50,8 +52,29 @@ class LinearSpeculation(CausalText):
     name: ClassVar[str] = "linear-speculation"
     in_blocks: ClassVar[bool] = True
 
-    draft: int = option(32, 2, None, "tokens of a draft, its seed included")
+    draft: int | None = option(
+        None,
+        2,
+        None,
+        "tokens of a draft, its seed included, at most a block; default: a block",
+        kind=int,
+    )
     cache: Cache = field(default_factory=Causal)
+    block_length: int = 32
+
+    def check_together(self) -> None:
+        """Refuses caches of other models, and more masks than the model decides at once."""
+        CausalText.check_together(self)
+        if self.draft is not None and self.draft > self.block_length:
+            raise OptionError(
+                f"scheme {self.name!r}: draft is {self.draft}, but the model decides blocks of "
+                f"{self.block_length}; use 2 to {self.block_length}"
+            )
+
+    @property
+    def _rows(self) -> int:
+        """Rows of a run that drafts."""
+        return self.block_length if self.draft is None else self.draft
 
     def bound(self, row: RowState) -> int:
         """Returns the most steps: two decide one token at least."""
@@ -59,7 +82,7 @@ class LinearSpeculation(CausalText):
 
     def ask(self, row: RowState) -> tuple[Ask, ...]:
         """Asks for the first token, for drafts, or for a look at them."""
-        ahead = min(row.settled + self.draft - 1, row.length) - row.settled
+        ahead = min(row.settled + self._rows - 1, row.length) - row.settled
         if row.memory is None and row.settled > row.start and ahead > 1:
             return (self._drafting(row, ahead),)
         return (self.causal(row, nothing() if row.memory is None else row.memory),)

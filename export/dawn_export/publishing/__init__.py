@@ -1,0 +1,1 @@
+"""An artifact for others: its model card, and the way to the Hugging Face Hub."""
