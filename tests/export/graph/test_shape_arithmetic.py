@@ -68,7 +68,9 @@ def test_a_step_computes_no_shape(tmp_path: Path, target: str, precision: str) -
 
 
 @pytest.mark.parametrize(("target", "precision"), TIED)
-def test_a_tied_head_computes_one_with_onnx_runtime_alone(tmp_path: Path, target: str, precision: str) -> None:
+def test_a_tied_head_computes_one_with_onnx_runtime_alone(
+    tmp_path: Path, target: str, precision: str
+) -> None:
     tied = config_of(tmp_path, tie_word_embeddings=True)
     assert built(tied, target, precision) == TIED[target, precision]
 
