@@ -20,7 +20,6 @@ RUN python3 -m pip install --no-cache-dir ".[cpu,serve]" && useradd --system daw
 
 USER dawn
 EXPOSE 8000
-HEALTHCHECK CMD python3 -c "import http.client as h; c = h.HTTPConnection('127.0.0.1', 8000); \
-    c.request('GET', '/ready'); raise SystemExit(c.getresponse().status != 200)"
+HEALTHCHECK CMD ["python3", "-c", "import http.client as h; c = h.HTTPConnection('127.0.0.1', 8000); c.request('GET', '/ready'); raise SystemExit(c.getresponse().status != 200)"]
 # `docker stop` kills after ten seconds unless told otherwise, so answers have eight to end.
 ENTRYPOINT ["dawn-serve", "/model", "--host", "0.0.0.0", "--grace", "8"]

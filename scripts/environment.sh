@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the commands in this folder: virtual environments with what they need. Only python3
 # (3.10 or newer, with pip and venv) is expected to be there. Fast when nothing changed.
 #
@@ -5,7 +6,7 @@
 # torch alone: one of CPU builds saves 2.5 GB where the common wheel of torch is built for CUDA.
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
-cd "$root"
+cd "$root" || return
 
 prepare_environment() { # extras, for example "cpu,export", and the folder, by default .venv
     local extras="$1" folder="${2:-.venv}" stamp wanted

@@ -29,6 +29,10 @@ PYTHON
 )" || exit 3
 
 cuda="${GPU_CHECK_CUDA:-$driver_cuda}"
+if ! [[ "$cuda" =~ ^[0-9]+$ ]] || [ "$cuda" -lt 12 ]; then
+    echo "gpu_check: got CUDA $cuda, expected 12 or newer; there are no packages for older drivers" >&2
+    exit 1
+fi
 if [ "$cuda" -gt "$driver_cuda" ]; then
     echo "gpu_check: GPU_CHECK_CUDA=$cuda, but the driver runs CUDA $driver_cuda; unset it" >&2
     exit 1
@@ -48,6 +52,7 @@ without() { # what is missing, and what that leaves out
 echo "installing dawn-edge and packages of CUDA $cuda into .venv-gpu, downloads 1 to 4 GB" >&2
 install --editable . pytest hypothesis
 # All that follows can be missing: what needs it is skipped.
+install onnxruntime || without "onnxruntime: nothing to compare with"
 install --editable ".[export]" || without "the exporter: it needs artifacts by name then"
 extra=tensorrt
 if [ "$cuda" -lt 13 ]; then extra="tensorrt-cu$cuda"; fi

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -152,6 +153,24 @@ def test_shipped_models_are_exported_and_checked_with_every_engine_the_long_chec
     assert {engine for check, _, engine in tasks if check == "speed"} >= {"onnxruntime-cpu"}
 
 
+def test_tests_for_the_gpu_are_where_they_are_looked_for_and_need_no_exporter() -> None:
+    tests = sorted((ROOT / "tests" / "runtime").rglob("test_*.py"))
+    on_gpu = [path for path in tests if "any_device" in path.read_text(encoding="utf-8")]
+    assert {path.parent.relative_to(ROOT).as_posix() for path in on_gpu} == set(gpu_check.TESTS)
+    without = ("torch", "onnx", "onnx_ir", "onnxscript", "safetensors")
+    code = f"import sys; sys.modules.update(dict.fromkeys({without}))\nimport pytest; pytest.main()"
+    flags = ["--collect-only", "-q", "-m", "gpu", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *flags, *gpu_check.TESTS],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "error" not in done.stdout, done.stdout
+    assert "[gpu]" in done.stdout
+
+
 def test_random_weights_of_a_real_geometry_are_timed_and_nothing_else() -> None:
     tasks = [task for task in tasks_of() if task[1].startswith("random-0.5b")]
     assert [(check, engine) for check, _, engine in tasks] == [
@@ -272,6 +291,7 @@ def test_packages_are_of_the_cuda_of_the_driver(
     assert f"--editable {extra}\n" in calls
     assert ("onnxruntime-gpu" in calls) == (driver >= 13000)
     assert ("onnxruntime-gpu: the releases" in done.stdout) == (driver < 13000)
+    assert "pip install --quiet --disable-pip-version-check onnxruntime\n" in calls, "beside it"
     assert "TensorRT: no plan is built or run" in done.stdout
 
 
@@ -279,6 +299,19 @@ def test_a_wheel_that_is_not_there_is_named_in_the_report(
     rehearse: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
     assert "no wheel for this machine" in rehearse(13000, NO_WHEEL="yes").stdout
+
+
+@pytest.mark.parametrize(("driver", "asked"), [(11080, {}), (13000, {"GPU_CHECK_CUDA": "new"})])
+def test_cuda_that_there_are_no_packages_of_is_refused(
+    driver: int,
+    asked: dict[str, str],
+    rehearse: Callable[..., subprocess.CompletedProcess[str]],
+    tmp_path: Path,
+) -> None:
+    done = rehearse(driver, **asked)
+    assert done.returncode == 1
+    assert re.fullmatch(r"gpu_check: got CUDA (11|new), expected 12 or newer; .*\n", done.stderr)
+    assert not (tmp_path / "calls").exists()
 
 
 def test_packages_newer_than_the_driver_are_refused_before_any_is_installed(

@@ -30,6 +30,6 @@ def shape_arithmetic(graph: onnx.GraphProto) -> list[str]:
 
 
 TIED_HEAD = ["Shape", "Concat", "Reshape"]
-"""What a head that is the embedding, in numbers that are not rounded, cannot do without: `Gemm`
-reads the embedding as it is stored and knows two axes, so B and R have to come back; a product that
-keeps them would store the largest tensor of a model twice, or turn all logits."""
+"""What a head that is the embedding, in numbers that are not rounded, does with ONNX Runtime:
+`Gemm` reads the embedding as it is stored and knows two axes, so B and R have to come back. A
+product that keeps them would make it transpose the largest tensor of a model at every load."""

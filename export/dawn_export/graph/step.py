@@ -122,14 +122,15 @@ class _Parts:
     leave: Part
 
 
-def _part(piece: Piece, options: ExportOptions, *, shared_head: bool = False) -> Part:
+def _part(piece: Piece, options: ExportOptions, *, shared: bool = False) -> Part:
+    """Traces a piece; `shared` is whether its matrix is the embedding and lies as that does."""
     traced = trace(piece, options.opset, options.graph_dialect)
     make_reshapes_static(traced.graph)
     copy_rows_whole(traced.graph)
     make_expands_static(traced.graph)
-    if shared_head:
+    if shared and options.target != "tensorrt":
         share_head(traced.graph, next(w for w in traced.weights if len(w.shape or ()) == 2))
-    turned = store_transposed(traced.graph, traced.weights)
+    turned = frozenset() if shared else store_transposed(traced.graph, traced.weights)
     names = [str(weight.name) for weight in traced.weights]
     return Part(traced, {name: Layout((name,), name in turned) for name in names})
 
@@ -166,7 +167,7 @@ def _layer_part(piece: Piece, config: ModelConfig, kind: LayerKind, options: Exp
 
 def _leave_part(piece: Piece, options: ExportOptions, *, tied: bool) -> Part:
     product = options.scheme.embedding if tied else options.scheme.head
-    part = _part(piece, options, shared_head=tied and product.plain)
+    part = _part(piece, options, shared=tied and product.plain)
     quantize_products(part.trace.graph, part.layouts, lambda _: product)
     cut_reductions(part.trace.graph)
     return part

@@ -7,10 +7,11 @@ import numpy as np
 import onnx
 import pytest
 
+from dawn_export import ExportOptions, export
 from dawn_export.graph.step import StepGraph
 from dawn_export.weights.data_file import ALIGNMENT
 from dawn_models import Checkpoint
-from dawn_runtime import contract
+from dawn_runtime import Artifact, StepInputs, contract, open_engine
 from dawn_runtime.contract import TensorSpec
 from dawn_runtime.manifest import GRAPH_FILE, WEIGHTS_FILE, Manifest
 from support.golden import GOLDEN
@@ -187,3 +188,19 @@ def test_a_tied_head_reads_the_embedding(small_graph: StepGraph) -> None:
     assert sorted(node.op_type for node in embedding.consumers()) == ["Gather", "Gemm"]
     specs = contract.output_specs(2, 2, 4, "float32", 40)
     assert [value.name for value in small_graph.model.graph.outputs] == [s.name for s in specs]
+
+
+def test_a_tied_head_computes_the_same_for_tensorrt(small: Path, tmp_path: Path) -> None:
+    rows, mask = np.tile(np.arange(7), (2, 1)), np.ones((2, 1, 7, 7), dtype=bool)
+    ids = np.random.default_rng(0).integers(0, 37, (2, 7))
+    inputs, found = StepInputs(ids, rows, mask, rows[:, 2:], rows, want_logits=True), []
+    for target, readers in (("cpu", ["Gather", "Gemm"]), ("tensorrt", ["Gather", "Transpose"])):
+        export(small, tmp_path / target, ExportOptions(target, "fp32", "portable", 2))
+        graph = onnx.load(tmp_path / target / GRAPH_FILE, load_external_data=False).graph
+        reading = [node.op_type for node in graph.node if "embedding.weight" in node.input]
+        assert sorted(reading) == readers
+        engine = open_engine(Artifact.open(tmp_path / target), "onnxruntime-cpu", threads=1)
+        found.append(engine.run(inputs))
+        engine.close()
+    np.testing.assert_allclose(found[0].logits, found[1].logits, atol=1e-6)
+    np.testing.assert_array_equal(found[0].tokens, found[1].tokens)

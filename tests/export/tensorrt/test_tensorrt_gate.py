@@ -169,6 +169,16 @@ def test_keys_in_bytes_are_parsed_and_built(tmp_path: Path, dialect: str, precis
         assert "UINT8" in listed()["Cast"], "what bytes are turned into numbers by, and back"
 
 
+def test_a_tied_head_is_no_second_embedding_in_a_plan(tmp_path: Path) -> None:
+    size = {"vocab_size": 2**17, "tie_word_embeddings": True}
+    checkpoint = write_checkpoint(tmp_path / "dream", "dream", **WIDE["dream"], **size)
+    export(checkpoint, tmp_path / "out", ExportOptions("tensorrt", "fp16", evidence_layers=2))
+    done = gate(tmp_path / "out")
+    assert done.returncode == 0, done.stderr[-2000:]
+    embedding = 2 * 2**17 * WIDE["dream"]["hidden_size"]
+    assert embedding < int(done.stdout) < 2 * embedding
+
+
 def test_the_gate_stays_shut_for_a_graph_that_the_parser_does_not_know(
     made: Made, tmp_path: Path
 ) -> None:

@@ -66,6 +66,19 @@ def test_a_row_that_ends_elsewhere_looks_for_its_end_anew() -> None:
     assert row.end == 2
 
 
+def test_the_end_of_a_row_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked, look = [], RowState._first_end
+
+    def noted(row: RowState) -> int | None:
+        looked.append(row)
+        return look(row)
+
+    monkeypatch.setattr(RowState, "_first_end", noted)
+    row = commit(RowState.begin(np.array([5]), 4, MASK, (END,)), [1, 2], [7, END], 1)
+    assert (row.end, row.finished, row.answer.tolist(), row.end) == (2, True, [7], 2)
+    assert looked == [row]
+
+
 def test_trace_lists_commits_by_step_and_position() -> None:
     row = RowState.begin(np.array([5]), 3, MASK)
     row = commit(row, [3, 1], [8, 9], [0.5, 0.25])

@@ -506,3 +506,7 @@ def test_unknown_engine_lists_what_there_is(artifact_folder: Path) -> None:
         open_engine(artifact, threads=0)
     with pytest.raises(EngineError, match=r"cannot load model\.onnx"):
         open_engine(artifact, threads=1)
+
+
+def test_what_a_step_is_checked_by_is_made_once() -> None:
+    assert input_specs(2, 2, 8, "float32") is input_specs(2, 2, 8, "float32")

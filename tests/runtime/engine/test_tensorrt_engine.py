@@ -682,3 +682,16 @@ def test_keys_of_one_row_are_held_twice(
     assert once <= opened._present.nbytes <= once + 4096, "what a step returns"
     del kept
     opened.close()
+
+
+def test_a_step_too_large_for_kernels_is_refused_before_anything_is_done(
+    engine: TensorRTEngine, driver: FakeDriver
+) -> None:
+    heads = engine._dims.heads
+    assert engine.describe().most_evidence == (2**31 - 1) // heads
+    engine._dims = replace(engine._dims, heads=2**27)
+    driver.calls.clear()
+    for run in (engine.run, engine.run_on_device):
+        with pytest.raises(EngineError, match=r"a step has 1 x 134217728 x 2 x 12 = .* attention"):
+            run(full_pass())  # type: ignore[operator]
+    assert not driver.calls
