@@ -187,7 +187,7 @@ class Layer(nn.Module):
         attended = F.scaled_dot_product_attention(
             query, keys, values, attn_mask=mask, enable_gqa=grouped
         )
-        x = x + self._projected(attended.transpose(1, 2).flatten(2), drafts)
+        x = x + self._projected(_side_by_side(attended), drafts)
         y = self.mlp_norm(x)
         x = x + self.down_proj(F.silu(self.gate_proj(y)) * self.up_proj(y))
         return LayerResult(x, kept, query, keys)
@@ -206,6 +206,12 @@ class Layer(nn.Module):
     def _heads(self, x: Tensor, heads: int) -> Tensor:
         """[B, S, heads * D] -> [B, heads, S, D]."""
         return x.view(*x.shape[:2], heads, self.config.head_dim).transpose(1, 2)
+
+
+def _side_by_side(heads: Tensor) -> Tensor:
+    """[B, heads, S, D] -> [B, S, heads * D]."""
+    batch, count, length, width = heads.shape
+    return heads.transpose(1, 2).reshape(batch, length, count * width)
 
 
 def _module(part: Part, epsilon: float) -> nn.Module:

@@ -1,8 +1,8 @@
 """The process that renders chat templates: started at the first one, bounded, shared by all.
 
 Foreign code runs there, see `dawn_runtime.template_worker`. Starting it takes about a tenth of a
-second; from then on a rendering takes less than a millisecond more than in this process. It ends
-with this one, however that ends.
+second, beside other work where `begin` says that there will be a rendering; from then on one takes
+less than a millisecond more than in this process. It ends with this one, however that ends.
 """
 
 import atexit
@@ -61,6 +61,15 @@ def render(source: str, variables: Mapping[str, Any]) -> str:
     raise PromptError(f"the chat template refuses these messages: {reason}")
 
 
+def begin() -> None:
+    """Starts the process for a rendering that is sure to come, and does not wait for it.
+
+    What keeps it from starting is told when a template is rendered.
+    """
+    with suppress(DependencyError, OSError):
+        _RENDERER.begin()
+
+
 class _Renderer:
     """One process for all who render, one request at a time."""
 
@@ -71,17 +80,27 @@ class _Renderer:
     def ask(self, request: bytes) -> dict[str, Any]:
         """Sends a request and returns the answer; a process that fails is ended."""
         with self._lock:
-            if self._process is None or self._process.poll() is not None:
-                self.stop()
-                self._process = _start()
+            process = self._started()
             try:
-                answer = _exchange(self._process, request)
+                answer = _exchange(process, request)
             except BaseException:
                 self.stop()
                 raise
             if answer.get("error", [""])[0] == MemoryError.__name__:
                 self.stop()  # what is left of such a process is not to be relied on
             return answer
+
+    def begin(self) -> None:
+        """Starts the process unless it runs."""
+        with self._lock:
+            self._started()
+
+    def _started(self) -> "Popen[bytes]":
+        """The process, a new one if there is none or it has ended."""
+        if self._process is None or self._process.poll() is not None:
+            self.stop()
+            self._process = _start()
+        return self._process
 
     def stop(self) -> None:
         """Ends the process if there is one."""

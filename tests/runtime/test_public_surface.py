@@ -1,8 +1,12 @@
 """The names others rely on, and what importing them costs."""
 
+import ast
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
+
+import pytest
 
 import dawn_runtime
 from dawn_runtime.decoding import CACHES, WINDOWS
@@ -21,9 +25,9 @@ sys.meta_path.insert(0, Blocker())
 """
 
 
-def run_python(code: str) -> str:
+def run_python(code: str, *options: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, *options, "-c", code],
         capture_output=True,
         text=True,
         env={"PYTHONPATH": str(RUNTIME), "OMP_NUM_THREADS": "1"},
@@ -135,17 +139,47 @@ def test_version_agrees_with_the_package_metadata() -> None:
     assert f'version = "{dawn_runtime.__version__}"' in pyproject
 
 
-def test_import_loads_numpy_and_the_standard_library_only() -> None:
+def test_import_loads_no_more_than_the_version() -> None:
+    code = """
+import sys
+import dawn_runtime
+ours = {name for name in sys.modules if name.startswith("dawn_")}
+print(*sorted(ours), *sorted({name.split(".")[0] for name in sys.modules} - {"dawn_runtime"}
+    - set(sys.stdlib_module_names) - {"__main__", "__mp_main__"}))
+"""
+    assert run_python(code, "-S") == "dawn_runtime dawn_runtime._version"
+
+
+def test_public_names_load_numpy_and_the_standard_library_only() -> None:
     code = """
 import sys
 import numpy
 before = set(sys.modules)
-import dawn_runtime
+from dawn_runtime import *
 names = {name.split(".")[0] for name in set(sys.modules) - before}
 print(*sorted(names - set(sys.stdlib_module_names) - {"dawn_runtime", "numpy"}))
 """
     # What `typing` lacks there; a declared dependency of Python 3.10.
     assert run_python(code) == ("typing_extensions" if sys.version_info < (3, 11) else "")
+
+
+def test_checkers_and_the_running_program_find_the_same_public_names() -> None:
+    source = ast.parse(Path(dawn_runtime.__file__).read_text(encoding="utf-8"))
+    checked = next(node for node in source.body if isinstance(node, ast.If)).body
+    seen = {
+        alias.name: (node.module or "").removeprefix("dawn_runtime.")
+        for node in checked
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert seen == dawn_runtime._MODULES
+    assert sorted({*seen, "__version__"}) == sorted(dawn_runtime.__all__)
+    assert set(dawn_runtime.__all__) <= set(dir(dawn_runtime))
+    for name, module in seen.items():
+        found = getattr(import_module(f"dawn_runtime.{module}"), name)
+        assert getattr(dawn_runtime, name) is found
+    with pytest.raises(AttributeError, match="module 'dawn_runtime' has no attribute 'Nothing'"):
+        _ = dawn_runtime.Nothing
 
 
 def test_decoding_works_where_every_optional_package_is_missing() -> None:

@@ -189,6 +189,15 @@ def test_a_process_that_was_ended_is_started_again(renderer: rendering._Renderer
     assert render("b") == "b"
 
 
+def test_a_process_that_was_begun_is_the_one_that_renders(renderer: rendering._Renderer) -> None:
+    rendering.begin()
+    process = renderer._process
+    assert process is not None
+    rendering.begin()
+    assert render("a") == "a"
+    assert renderer._process is process
+
+
 def test_the_process_ends_with_its_parent(renderer: rendering._Renderer) -> None:
     assert render("a") == "a"
     process = renderer._process
@@ -214,9 +223,11 @@ def test_a_program_without_a_python_says_so(
     renderer: rendering._Renderer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.executable", "")
+    rendering.begin()  # leaves it to who renders
     with pytest.raises(ImportError, match="this program brings no Python to start"):
         render("a")
     monkeypatch.setattr("sys.executable", "/nowhere/python")
+    rendering.begin()
     with pytest.raises(PromptError, match=r"the chat template cannot be run: .*No such file"):
         render("a")
 

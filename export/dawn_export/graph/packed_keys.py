@@ -64,7 +64,7 @@ def packed(numbers: Tensor) -> Tensor:
     steps = (grouped / _scale(level).unsqueeze(-1)).round() + _ZERO
     high = (level / 256).floor()
     low = level - high * 256
-    return torch.cat([steps.flatten(-2), high, low, *[low[..., :1]] * filling], dim=-1)
+    return torch.cat([_ungrouped(steps), high, low, *[low[..., :1]] * filling], dim=-1)
 
 
 def unpacked(rows: Tensor, width: int) -> Tensor:
@@ -77,7 +77,7 @@ def unpacked(rows: Tensor, width: int) -> Tensor:
     parts = _parts(width)
     values, high, low, *_ = torch.split(rows.float(), [size for size in parts if size], dim=-1)
     scale = _scale(high * 256 + low).unsqueeze(-1)
-    return (_grouped(values - _ZERO, parts[1]) * scale).flatten(-2)
+    return _ungrouped(_grouped(values - _ZERO, parts[1]) * scale)
 
 
 def _parts(width: int) -> tuple[int, int, int, int]:
@@ -89,6 +89,11 @@ def _parts(width: int) -> tuple[int, int, int, int]:
 def _grouped(numbers: Tensor, groups: int) -> Tensor:
     """[.., D] -> [.., G, D / G]."""
     return numbers.reshape(*numbers.shape[:-1], groups, numbers.shape[-1] // groups)
+
+
+def _ungrouped(numbers: Tensor) -> Tensor:
+    """[.., G, D / G] -> [.., D]."""
+    return numbers.reshape(*numbers.shape[:-2], numbers.shape[-2] * numbers.shape[-1])
 
 
 def _scale(level: Tensor) -> Tensor:

@@ -64,7 +64,7 @@ class Pieces:
 
 
 def cut(config: ModelConfig, dtype: str, evidence_layers: int, kept: str) -> Pieces:
-    """Cuts a model into pieces; call it under `FakeTensorMode`, weights then take no memory.
+    """Cuts a model into pieces; call it under `tracing.weightless`, weights then take no memory.
 
     Args:
         config: Geometry of the model.

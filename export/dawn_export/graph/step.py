@@ -22,7 +22,6 @@ from functools import partial
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import CommonSubexpressionEliminationPass, RemoveUnusedNodesPass
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from dawn_export.graph.assembly import Assembly, Part, graph_value
 from dawn_export.graph.passes import (
@@ -38,7 +37,7 @@ from dawn_export.graph.passes import (
     use_rotary_embedding,
 )
 from dawn_export.graph.pieces import Piece, cut
-from dawn_export.graph.tracing import trace
+from dawn_export.graph.tracing import trace, weightless
 from dawn_export.options import ExportOptions
 from dawn_export.progress import stage
 from dawn_export.quantization.integers import used
@@ -76,7 +75,7 @@ def build_graph(config: ModelConfig, options: ExportOptions) -> StepGraph:
     options.check_model(config)
     dtype = contract.activation_dtype(options.scheme.activations)
     kept = contract.kv_dtype(options.scheme.activations, options.kv)
-    with FakeTensorMode():
+    with weightless():
         pieces = cut(config, dtype, options.evidence_layers, kept)
         kinds = config.kinds
         tracing = f"tracing with torch, {{}} of {len(kinds) + 3}: {{}}".format

@@ -10,20 +10,20 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from copy import copy
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache
-from unittest.mock import patch
+from functools import lru_cache
 
 import onnx_ir as ir
 import onnxscript
 import torch
-from torch.onnx._internal.exporter._registration import ONNXRegistry
+import torch._dynamo  # as everything that traces does, but while it is said that torch loads
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from dawn_export.collection import collection_paused
 from dawn_export.dtypes import TORCH_DTYPES
 from dawn_export.errors import ExportError
 from dawn_export.graph.pieces import Piece
+from dawn_export.graph.shortcuts import only_what_is_needed
 from dawn_export.graph.translations import translations
 from dawn_runtime.contract import TensorSpec
 
@@ -52,8 +52,19 @@ class Trace:
         return tuple(self.graph.inputs[len(self.inputs) :])
 
 
+@contextmanager
+def weightless() -> Iterator[None]:
+    """Makes tensors inside the block have types and sizes, but no values.
+
+    What operators make of them is not remembered: that takes a quarter of the time, and few come
+    twice.
+    """
+    with torch._dynamo.config.patch(fake_tensor_cache_enabled=False), FakeTensorMode():
+        yield
+
+
 def trace(piece: Piece, opset: int, dialect: str) -> Trace:
-    """Exports one piece and optimises its graph; call it under `FakeTensorMode`.
+    """Exports one piece and optimises its graph; call it under `weightless`.
 
     A piece takes seconds and has a graph of some kilobytes, which is kept: the graph of the first
     layers that is verified, for one, is made of the pieces of the whole. What is returned is a copy
@@ -76,7 +87,7 @@ def _traced(piece: Piece, opset: int, dialect: str) -> Trace:
 
 
 def _exported(piece: Piece, opset: int, dialect: str) -> ir.Model:
-    with _without_noise(), _one_registry(), collection_paused():
+    with _without_noise(), only_what_is_needed(), collection_paused():
         try:
             program = torch.onnx.export(
                 piece.module.eval(),
@@ -138,30 +149,6 @@ def _check_axes(graph: ir.Graph, piece: Piece) -> None:
                 f"{_name(piece)}: input {spec.name} was exported as {value.shape}, "
                 f"expected dynamic axes {list(spec.shape)}; use the pinned version of torch"
             )
-
-
-@contextmanager
-def _one_registry() -> Iterator[None]:
-    """Lets exports share torch's table of translations, which each would take 0.4 s to make again.
-
-    The exporter takes none as an argument, and adds ours to what it made; so each gets a copy.
-    """
-    with patch.object(ONNXRegistry, "from_torchlib", staticmethod(_registry)):
-        yield
-
-
-def _registry(opset_version: int) -> ONNXRegistry:
-    registry = copy(_filled_registry(opset_version))
-    registry.functions = {operator: [*known] for operator, known in registry.functions.items()}
-    return registry
-
-
-_from_torchlib = ONNXRegistry.from_torchlib
-
-
-@cache
-def _filled_registry(opset_version: int) -> ONNXRegistry:
-    return _from_torchlib(opset_version=opset_version)
 
 
 @contextmanager

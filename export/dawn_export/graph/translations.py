@@ -20,23 +20,58 @@ import numpy as np
 import onnx_ir as ir
 import torch
 from numpy.typing import DTypeLike
-from onnxscript import opset20
+from onnxscript import opset18, opset20
 
 from dawn_export.errors import ExportError
 
 op: Any = opset20
 """Operators of the dialect; they build nodes, their declared types are those of scripts."""
 
+older: Any = opset18
+"""Operators as the exporter's own translations have them."""
+
 
 def translations(dialect: str) -> dict[Callable[..., Any], Callable[..., Any]]:
-    """What the exporter translates differently in a dialect: torch operator -> ONNX function."""
-    if dialect == "fused":
-        return {}
+    """What the exporter shall translate by functions of ours: torch operator -> ONNX function.
+
+    `to` and `chunk` are what it would make of them after decomposing; see
+    `dawn_export.graph.shortcuts`.
+    """
     aten = torch.ops.aten
-    return {
+    known: dict[Callable[..., Any], Callable[..., Any]] = {
+        aten.to.dtype: converted,
+        aten.chunk.default: chunked,
+    }
+    if dialect == "fused":
+        return known
+    return known | {
         aten.scaled_dot_product_attention.default: decomposed_attention,
         aten.rms_norm.default: decomposed_rms_norm,
     }
+
+
+def converted(
+    input: ir.Value,  # noqa: A002 - the signature of the torch operator
+    dtype: int,
+    non_blocking: bool = False,
+    copy: bool = False,
+    memory_format: str = "",
+) -> ir.Value:
+    """``input.to(dtype)``, whatever is said of memory."""
+    cast: ir.Value = older.Cast(input, to=dtype)
+    return cast
+
+
+def chunked(
+    input: ir.Value,  # noqa: A002 - the signature of the torch operator
+    chunks: int,
+    dim: int = 0,
+) -> ir.Value:
+    """``input.chunk(chunks, dim)`` along an axis of a fixed size."""
+    axis = dim % (1 if input.shape is None else len(input.shape))
+    size = -(-_size(input, axis) // chunks)
+    parts: ir.Value = older.SplitToSequence(input, op.Constant(value_int=size), axis=axis)
+    return parts
 
 
 def decomposed_rms_norm(

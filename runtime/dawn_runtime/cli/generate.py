@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Sequence
 
+from dawn_runtime import rendering
 from dawn_runtime.artifact import read_manifest
 from dawn_runtime.cli import generate_flags as flags
 from dawn_runtime.cli.answer import answer
@@ -42,6 +43,8 @@ def _work(args: argparse.Namespace) -> None:
     talks = args.chat and args.prompt is None and args.fill is None and is_terminal(sys.stdin)
     if talks and trace is not None:
         raise OptionError("--trace is of one answer, and this is a conversation; give a PROMPT")
+    if args.chat:
+        rendering.begin()  # while the artifact is opened
     # What is said to a template is text; a raw prompt is its caller's, special tokens and all.
     with open_decoder(args, literal_text=args.chat) as decoder:
         if talks:

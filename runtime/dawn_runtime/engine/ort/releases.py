@@ -6,7 +6,6 @@ pyproject.toml and constraints.txt say the same; a test compares them with this.
 import platform
 import sys
 from collections.abc import Mapping
-from importlib import metadata
 from typing import Final
 
 WHEELS: Final = ("onnxruntime", "onnxruntime-gpu")
@@ -60,6 +59,8 @@ def build_with_cuda() -> str:
 
 
 def _is_installed(name: str) -> bool:
+    from importlib import metadata  # takes longer to load than our own modules of this folder
+
     try:
         metadata.version(name)
     except metadata.PackageNotFoundError:
