@@ -8,6 +8,9 @@ prepare_environment dev
 ruff format --check .
 ruff check .
 mypy
+# Tests start programs some thousand times: each is compiled once, whatever the environment says.
+unset PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX="$root/build/pycache"
 # One thread a process: the workers are the parallelism. Each keeps to a stretch of the tests until
 # it helps out elsewhere, so what the tests of a file or package share is made by one of them.
 OMP_NUM_THREADS=1 python -m pytest --numprocesses auto --dist worksteal "$@"

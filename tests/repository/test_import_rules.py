@@ -125,7 +125,7 @@ FLOORS: Mapping[str, Mapping[str, set[str]]] = {
             ),
             "weights",
         },
-        "cli": {"exporter", "options", "quantization", "sources", "tensorrt"},
+        "cli": {"exporter", "options", "publishing", "quantization", "sources", "tensorrt"},
     },
     "dawn_calibration": {
         GROUND: set(),

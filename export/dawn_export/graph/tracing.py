@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Final
 
 import onnx_ir as ir
 import onnxscript
@@ -23,9 +24,11 @@ from dawn_export.collection import collection_paused
 from dawn_export.dtypes import TORCH_DTYPES
 from dawn_export.errors import ExportError
 from dawn_export.graph.pieces import Piece
-from dawn_export.graph.shortcuts import only_what_is_needed
 from dawn_export.graph.translations import translations
 from dawn_runtime.contract import TensorSpec
+
+_SHORTCUTS_OF: Final = (("2", "13"), ("0", "7"))
+"""Releases of torch and onnxscript whose insides `shortcuts` knows."""
 
 _EXAMPLE_SIZES = {"B": 2, "S": 5, "P": 7, "R": 3, "Q": 11, "E": 4, "P+S": 12}
 """Sizes for tracing: all different and above 1, so that none is taken for another or for fixed."""
@@ -87,7 +90,7 @@ def _traced(piece: Piece, opset: int, dialect: str) -> Trace:
 
 
 def _exported(piece: Piece, opset: int, dialect: str) -> ir.Model:
-    with _without_noise(), only_what_is_needed(), collection_paused():
+    with _without_noise(), _shortcuts(), collection_paused():
         try:
             program = torch.onnx.export(
                 piece.module.eval(),
@@ -105,6 +108,16 @@ def _exported(piece: Piece, opset: int, dialect: str) -> ir.Model:
     if program is None:
         raise ExportError(f"{_name(piece)}: torch {torch.__version__} exported nothing")
     return program.model
+
+
+def _shortcuts() -> AbstractContextManager[None]:
+    """Leaves out what makes no difference; other releases trace in full, to the same graph."""
+    releases = (torch.__version__, onnxscript.__version__)
+    if tuple(tuple(release.split(".")[:2]) for release in releases) != _SHORTCUTS_OF:
+        return nullcontext()
+    from dawn_export.graph.shortcuts import only_what_is_needed
+
+    return only_what_is_needed()
 
 
 def _name(piece: Piece) -> str:

@@ -77,7 +77,7 @@ def everything(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Inside the block the exporter leaves nothing out."""
     tracing._traced.cache_clear()
     with monkeypatch.context() as patch:
-        patch.setattr(tracing, "only_what_is_needed", nullcontext)
+        patch.setattr(tracing, "_SHORTCUTS_OF", ())
         yield
 
 
@@ -127,6 +127,14 @@ def test_a_graph_needs_no_decomposition_and_has_the_same_bytes(
     assert not passes["_decompose"].called
     with everything(monkeypatch):
         assert found == written(config, options)
+
+
+def test_the_shortcuts_are_taken_with_the_releases_that_they_know(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert not isinstance(tracing._shortcuts(), nullcontext)
+    monkeypatch.setattr(torch, "__version__", "2.14.0+cpu")
+    assert isinstance(tracing._shortcuts(), nullcontext)
 
 
 def test_what_is_looked_up_is_what_the_whole_table_has() -> None:
