@@ -59,10 +59,16 @@ def test_a_random_checkpoint_of_real_geometry_is_sharded(tmp_path: Path) -> None
     write("small", tmp_path / "random", shard_bytes=4096, seed=0)
     assert len(list((tmp_path / "random").glob("*.safetensors"))) > 2
     assert Checkpoint.open(tmp_path / "random").config.num_layers == 2
+    tiny, words = ROOT / "models" / "tiny-dream", tmp_path / "words"
+    write("small", words, shard_bytes=2**24, seed=0, tokenizer=tiny)
+    assert (words / "tokenizer.json").read_bytes() == (tiny / "tokenizer.json").read_bytes()
+    said = json.loads((words / "config.json").read_text())
+    assert (said["mask_token_id"], said["vocab_size"]) == (1023, 152_000)
 
 
 PARAMETERS = {
     "0.5b": 0.49,
+    "0.5b-28-layers": 0.55,
     "dream-7b": 7.6,
     "llada-8b": 8.0,
     "a2d-0.6b": 0.6,
