@@ -8,18 +8,20 @@ The peers are those of the user, and each may be left out:
 
 ==========  ========================================================================================
 torch       the published code of DAWN (`--torch-code`, a clone of its repository) in BF16, run by
-            `--torch-python` on the checkpoint that the artifact was made of
+            `--torch-python` on the checkpoint that the artifact was made of; with `--policy
+            one-per-step` it decides one token in each run of the model, else by DAWN's rule
 llama.cpp   `--llama-tool`, its example for diffusion models, on `--gguf`, a file that its own
-            converter made of that checkpoint; one token is decided in each run of the model
+            converter made of that checkpoint, or `random_gguf.py` of a random one; one token is
+            decided in each run of the model, from left to right
 ==========  ========================================================================================
 
 A prompt is a line, and becomes what a user says in a chat; all decode it to the same number of new
 tokens, end tokens or not, on as many threads. In each turn every contestant answers every prompt in
 a process of its own; who begins changes from turn to turn. Loading and a first run are not timed
 where the tool allows that; llama.cpp's tool times decoding alone but has no first run. Shown are
-medians over turns, and how many times as fast as each peer ours is, turn by turn. Joules are
-those of the processors and their memory (RAPL) or of the board (its INA sensors), where the machine
-tells.
+medians over turns, and how many times as fast as each peer a contestant is, turn by turn. Ours
+decodes with each `--cache`, by `--policy`. Joules are those of the processors and their memory
+(RAPL) or of the board (its INA sensors), where the machine tells.
 
 Standard output gets a table, or JSON with --json.
 """
@@ -30,7 +32,7 @@ import argparse
 import shutil
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -40,13 +42,8 @@ from dawn_runtime.cli.common import Parser, count, print_json, run_command, thre
 from dawn_runtime.errors import OptionError
 from dawn_runtime.machine.energy import EnergyMeter
 from dawn_runtime.manifest import Manifest
-from peers.contestants import EVIDENCE_FROM, OURS, SCHEDULES, Contestant, contestants_of
+from peers.contestants import EVIDENCE_FROM, LLAMA, TORCH, Contestant, contestants_of
 from peers.watch import Answer
-
-HEAD = (
-    f"{'':<12}{'tokens/s':>10}{'of all turns':>18}{'tokens':>8}{'forwards':>10}{'J/token':>9}"
-    f"{'ours is':>10}{'of all turns':>18}"
-)
 
 
 @dataclass(frozen=True)
@@ -85,9 +82,10 @@ class Measured:
         spread: the least and the greatest of them.
         tokens: of all prompts.
         forwards: runs of the model for them.
+        milliseconds_per_forward: time over runs.
         joules_per_token: None where the machine does not tell.
-        ratio: how many times as fast ours was in the same turn.
-        ratios: the least and the greatest of them.
+        ratios: peer -> how many times as fast as that peer in the same turn: the median, the
+            least, the greatest.
     """
 
     name: str
@@ -95,22 +93,30 @@ class Measured:
     spread: tuple[float, float]
     tokens: int
     forwards: int
+    milliseconds_per_forward: float
     joules_per_token: float | None
-    ratio: float
-    ratios: tuple[float, float]
+    ratios: dict[str, tuple[float, float, float]]
 
     def line(self) -> str:
-        """For people; columns as in `HEAD`."""
+        """For people; columns as in `head`."""
         joules = "-" if self.joules_per_token is None else f"{self.joules_per_token:.3f}"
+        low, high = self.spread
         return (
-            f"{self.name:<12}{self.tokens_per_second:>10.2f}{_range(self.spread):>18}"
-            f"{self.tokens:>8}{self.forwards:>10}{joules:>9}"
-            f"{f'{self.ratio:.2f} x':>10}{_range(self.ratios):>18}"
-        )
+            f"{self.name:<{_NAME}}{self.tokens_per_second:>9.2f}{f'{low:.2f}-{high:.2f}':>15}"
+            f"{self.tokens:>7}{self.forwards:>9}{self.milliseconds_per_forward:>12.1f}{joules:>8}"
+        ) + "".join(f"{f'{a:.2f} ({b:.2f}-{c:.2f})':>22}" for a, b, c in self.ratios.values())
 
 
-def _range(ends: tuple[float, float]) -> str:
-    return f"{ends[0]:.2f}-{ends[1]:.2f}"
+def head(peers: Sequence[str]) -> str:
+    """Names of the columns."""
+    return (
+        f"{'':<{_NAME}}{'tokens/s':>9}{'of all turns':>15}{'tokens':>7}{'forwards':>9}"
+        f"{'ms/forward':>12}{'J/token':>8}"
+    ) + "".join(f"{f'x {peer}':>22}" for peer in peers)
+
+
+_NAME = 52
+"""Width of the column of names: the longest cache with its options."""
 
 
 def main() -> int:
@@ -125,7 +131,9 @@ def _parser() -> Parser:
     parser.add_argument("--new-tokens", type=count, default=128, help="default: %(default)s")
     parser.add_argument("--block-length", type=count, default=32, help="default: %(default)s")
     parser.add_argument("--policy", default="dawn", help="of ours; default: %(default)s")
-    parser.add_argument("--cache", default="none", help="of ours; default: %(default)s")
+    parser.add_argument(
+        "--cache", nargs="+", default=["none"], help="of ours, one after the other; default: none"
+    )
     parser.add_argument("--threads", type=threads, default=2, help="default: %(default)s")
     parser.add_argument("--turns", type=count, default=3, help="default: %(default)s")
     torch = parser.add_argument_group("the published torch code of DAWN")
@@ -147,9 +155,12 @@ def _work(arguments: argparse.Namespace) -> None:
     meter = EnergyMeter()
     contestants = contestants_of(arguments, manifest, prompts, ids, meter)
     turns = _turns(contestants, arguments.turns)
-    measured = [_measured(name, own, turns[OURS]) for name, own in turns.items()]
+    peers = [name for name in turns if name in (TORCH, LLAMA)]
+    measured = [
+        _measured(name, own, {peer: turns[peer] for peer in peers}) for name, own in turns.items()
+    ]
     output = sys.stderr if arguments.json else sys.stdout
-    print(HEAD, *(one.line() for one in measured), sep="\n", file=output)
+    print(head(peers), *(one.line() for one in measured), sep="\n", file=output)
     if arguments.json:
         said = {name: str(value) for name, value in vars(arguments).items() if value is not None}
         counted = list(meter.sources)
@@ -165,8 +176,8 @@ def _check(arguments: argparse.Namespace, manifest: Manifest) -> None:
         raise OptionError("--llama-tool and --gguf go together")
     if arguments.torch_code is None and arguments.llama_tool is None:
         raise OptionError("there is no peer; give --torch-code or --llama-tool, or both")
-    if family not in SCHEDULES:
-        known = " and ".join(SCHEDULES)
+    if family not in EVIDENCE_FROM:
+        known = " and ".join(EVIDENCE_FROM)
         raise OptionError(f"{arguments.artifact}: the peers decode {known}; this is {family}")
     if new % block:
         raise OptionError(f"--new-tokens: got {new}, expected a multiple of {block}, the block")
@@ -219,9 +230,8 @@ def _turns(contestants: Sequence[Contestant], turns: int) -> dict[str, list[Turn
     return found
 
 
-def _measured(name: str, own: Sequence[Turn], ours: Sequence[Turn]) -> Measured:
+def _measured(name: str, own: Sequence[Turn], peers: Mapping[str, Sequence[Turn]]) -> Measured:
     speeds = [turn.speed for turn in own]
-    ratios = [mine.speed / turn.speed for mine, turn in zip(ours, own, strict=True)]
     spent = [turn.joules / turn.tokens for turn in own if turn.joules is not None]
     return Measured(
         name=name,
@@ -229,10 +239,16 @@ def _measured(name: str, own: Sequence[Turn], ours: Sequence[Turn]) -> Measured:
         spread=(min(speeds), max(speeds)),
         tokens=int(statistics.median(turn.tokens for turn in own)),
         forwards=int(statistics.median(turn.forwards for turn in own)),
+        milliseconds_per_forward=statistics.median(1e3 * t.seconds / t.forwards for t in own),
         joules_per_token=statistics.median(spent) if spent else None,
-        ratio=statistics.median(ratios),
-        ratios=(min(ratios), max(ratios)),
+        ratios={peer: _ratios(own, turns) for peer, turns in peers.items()},
     )
+
+
+def _ratios(own: Sequence[Turn], other: Sequence[Turn]) -> tuple[float, float, float]:
+    """How many times as fast as another one: the median, the least, the greatest of all turns."""
+    found = [mine.speed / turn.speed for mine, turn in zip(own, other, strict=True)]
+    return statistics.median(found), min(found), max(found)
 
 
 if __name__ == "__main__":

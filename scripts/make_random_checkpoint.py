@@ -2,13 +2,16 @@
 
     python scripts/make_random_checkpoint.py --like 0.5b --output build/random-0.5b
 
-One shard is in memory at a time (`--shard-bytes`). The last line on standard output is JSON.
+One shard is in memory at a time (`--shard-bytes`). With `--tokenizer` it can be asked in words:
+tokenizer, chat template and special tokens are then those of another checkpoint, whose vocabulary
+may be smaller. The last line on standard output is JSON.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,6 +40,17 @@ _QWEN3 = {name: value for name, value in _QWEN.items() if name != "model_type"} 
     "num_key_value_heads": 8,
     "vocab_size": 151936,
 }
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "generation_config.json",
+)
+"""What is taken of another checkpoint, where it is there."""
+
+SPECIAL = ("mask_token_id", "eos_token_id", "pad_token_id")
+"""Fields of config.json that go with a tokenizer."""
+
 GEOMETRIES: dict[str, dict[str, Any]] = {
     "0.5b": _QWEN
     | {
@@ -156,6 +170,8 @@ GEOMETRIES: dict[str, dict[str, Any]] = {
 }
 """The contents of config.json, by the name given to ``--like``."""
 
+GEOMETRIES["0.5b-28-layers"] = GEOMETRIES["0.5b"] | {"num_hidden_layers": 28}  # DAWN's least
+
 TOLD = {"a2d-0.6b": Told(family="a2d-mdlm")}
 """What has to be said of those that do not say it themselves; ``dawn-export --family`` says it."""
 
@@ -165,20 +181,32 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--like", choices=sorted(GEOMETRIES), required=True)
     parser.add_argument("--output", type=Path, required=True, help="folder to write; must be new")
+    parser.add_argument("--tokenizer", type=Path, metavar="DIR", help="checkpoint it is taken of")
     parser.add_argument("--shard-bytes", type=int, default=2**30, help="most bytes in one shard")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     if arguments.output.exists():
         parser.error(f"{arguments.output} exists; name a new folder")
-    written = write(arguments.like, arguments.output, arguments.shard_bytes, arguments.seed)
+    source = arguments.tokenizer
+    if source is not None and not (source / "tokenizer.json").is_file():
+        parser.error(f"--tokenizer: {source} holds no tokenizer.json; name another checkpoint")
+    written = write(
+        arguments.like, arguments.output, arguments.shard_bytes, arguments.seed, tokenizer=source
+    )
     print(json.dumps({"like": arguments.like, "output": str(arguments.output), "bytes": written}))
     return 0
 
 
-def write(like: str, folder: Path, shard_bytes: int, seed: int) -> int:
-    """Write config, shards and index; returns the bytes of all tensors."""
+def write(
+    like: str, folder: Path, shard_bytes: int, seed: int, *, tokenizer: Path | None = None
+) -> int:
+    """Write config, shards and index, and a tokenizer if one is given.
+
+    Returns the bytes of all tensors.
+    """
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps(GEOMETRIES[like], indent=2), encoding="utf-8")
+    said = GEOMETRIES[like] | ({} if tokenizer is None else _with_tokenizer(tokenizer, folder))
+    (folder / "config.json").write_text(json.dumps(said, indent=2), encoding="utf-8")
     _, config = read_config(folder, told=TOLD.get(like, Told()))
     shapes = parameter_shapes(config)
     names = family_named(config.family).tensor_names(config)
@@ -194,6 +222,15 @@ def write(like: str, folder: Path, shard_bytes: int, seed: int) -> int:
     index = {"metadata": {"total_size": total}, "weight_map": weight_map}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
     return total
+
+
+def _with_tokenizer(source: Path, folder: Path) -> dict[str, int]:
+    """Copy the tokenizer of a checkpoint; returns the special tokens of its config.json."""
+    for name in TOKENIZER_FILES:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, folder / name)
+    config = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    return {name: config[name] for name in SPECIAL}
 
 
 def _shards(

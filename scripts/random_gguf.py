@@ -1,12 +1,18 @@
-"""A random GGUF file of the geometry of a checkpoint, for llama.cpp's own tools.
+"""Write a random GGUF file of the geometry of a checkpoint, for llama.cpp's own tools.
+
+    python scripts/random_gguf.py build/random-0.5b-28 --output build/random.gguf --type Q8_0
 
 All matrices are of one type and norms are F32. Blocks are random numbers under a scale that is the
-same for all: how long a step takes does not depend on them.
+same for all: how long a step takes does not depend on them. A file that this command writes has the
+tokenizer of the checkpoint and its way to decode, which `llama-diffusion-cli` needs. The last line
+on standard output is JSON.
 """
 
 from __future__ import annotations
 
+import argparse
 import struct
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
@@ -16,11 +22,16 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dawn_models import ModelConfig
+from dawn_models import CheckpointError, ModelConfig, Told, read_config
+from dawn_runtime.cli.common import Parser, print_json, run_command
 from dawn_runtime.errors import OptionError
+from gguf_tokenizer import Said, tokenizer_metadata
 
 _ALIGNMENT: Final = 32
-_UINT32, _FLOAT32, _STRING = 4, 6, 8
+_UINT32, _INT32, _FLOAT32, _BOOL, _STRING, _ARRAY = 4, 5, 6, 7, 8, 9
+DIFFUSION: Final = ("dream",)
+"""Families that llama.cpp decodes as diffusion models, under their own name."""
+
 _F32, _ROWS_AT_ONCE = 0, 4096
 
 
@@ -43,18 +54,42 @@ TYPES: Final = {"Q8_0": _Blocks(8, 34, 0.00027), "Q4_0": _Blocks(2, 18, 0.0043)}
 _BLOCK = 32
 
 
-def write_random(path: Path, config: ModelConfig, kind: str) -> int:
+def main() -> int:
+    """Write the file, print one JSON line."""
+    return run_command(_parser(), _work, errors=(CheckpointError,))
+
+
+def _parser() -> Parser:
+    parser = Parser("random_gguf", "Write a random GGUF file of the geometry of a checkpoint.")
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
+    parser.add_argument("--output", type=Path, required=True, help="file to write; must be new")
+    parser.add_argument("--type", choices=list(TYPES), default="Q8_0", help="default: %(default)s")
+    return parser
+
+
+def _work(arguments: argparse.Namespace) -> None:
+    if arguments.output.exists():
+        raise OptionError(f"--output: {arguments.output} exists; name a new file")
+    _, config = read_config(arguments.checkpoint, told=Told())
+    words = tokenizer_metadata(arguments.checkpoint, config.vocab_size)
+    written = write_random(arguments.output, config, arguments.type, words)
+    print_json({"output": str(arguments.output), "type": arguments.type, "bytes": written})
+
+
+def write_random(path: Path, config: ModelConfig, kind: str, words: Said | None = None) -> int:
     """Writes the file and returns its bytes.
 
     Args:
         path: of the file.
         config: the geometry.
         kind: of `TYPES`.
+        words: of `tokenizer_metadata`, for a model that decodes as its family does; None is one
+            that computes as much, decodes from left to right and knows no words.
 
     Raises:
         OptionError: llama.cpp has no such architecture, or rows are no whole blocks.
     """
-    shapes, said = tensors(config), metadata(config)
+    shapes, said = tensors(config), metadata(config, words)
     for name, shape in shapes.items():
         if len(shape) == 2 and shape[1] % _BLOCK:
             raise OptionError(f"{name} has rows of {shape[1]}; {kind} takes multiples of {_BLOCK}")
@@ -87,9 +122,21 @@ def architecture(config: ModelConfig) -> str:
     return "qwen2" if config.qkv_bias else "qwen3" if config.qk_norm else "llama"
 
 
-def metadata(config: ModelConfig) -> dict[str, str | int | float]:
+def diffusion_architecture(config: ModelConfig) -> str:
+    """The architecture of llama.cpp that decodes as the family does.
+
+    Raises:
+        OptionError: There is none, or none of which a file was tried.
+    """
+    if config.family not in DIFFUSION:
+        known = ", ".join(DIFFUSION)
+        raise OptionError(f"{config.family}: no file for llama.cpp's diffusion; of {known} alone")
+    return config.family
+
+
+def metadata(config: ModelConfig, words: Said | None = None) -> dict[str, Any]:
     """What the file says of the model."""
-    name = architecture(config)
+    name = architecture(config) if words is None else diffusion_architecture(config)
     said = {
         "context_length": config.max_length,
         "embedding_length": config.hidden_size,
@@ -104,7 +151,8 @@ def metadata(config: ModelConfig) -> dict[str, str | int | float]:
         "attention.value_length": config.head_dim,
         "attention.layer_norm_rms_epsilon": config.norm_eps,
     }
-    first = {"general.architecture": name, "tokenizer.ggml.model": "no_vocab"}
+    known: Said = {"tokenizer.ggml.model": "no_vocab"} if words is None else words
+    first: dict[str, Any] = {"general.architecture": name, **known}
     return first | {f"{name}.{key}": value for key, value in said.items()}
 
 
@@ -163,12 +211,26 @@ def _pad(file: BinaryIO) -> None:
 
 
 def _text(text: str) -> bytes:
-    return struct.pack("<Q", len(text)) + text.encode()
+    encoded = text.encode()
+    return struct.pack("<Q", len(encoded)) + encoded
 
 
-def _entry(name: str, value: str | float) -> bytes:
-    if isinstance(value, str):
-        return _text(name) + struct.pack("<I", _STRING) + _text(value)
-    if isinstance(value, int):
-        return _text(name) + struct.pack("<II", _UINT32, value)
-    return _text(name) + struct.pack("<If", _FLOAT32, value)
+def _entry(name: str, value: Any) -> bytes:
+    """A field: its name, the number of its type, and the value."""
+    if isinstance(value, list):
+        kind = _STRING if value and isinstance(value[0], str) else _INT32
+        head = _text(name) + struct.pack("<IIQ", _ARRAY, kind, len(value))
+        return head + b"".join(_value(one, kind) for one in value)
+    kinds = {bool: _BOOL, int: _UINT32, float: _FLOAT32, str: _STRING}
+    kind = kinds[type(value)]
+    return _text(name) + struct.pack("<I", kind) + _value(value, kind)
+
+
+def _value(value: Any, kind: int) -> bytes:
+    if kind == _STRING:
+        return _text(value)
+    return struct.pack({_BOOL: "<?", _INT32: "<i", _UINT32: "<I", _FLOAT32: "<f"}[kind], value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

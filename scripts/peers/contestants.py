@@ -16,12 +16,7 @@ from dawn_runtime.manifest import Manifest
 from peers.watch import OWN, Answer, Marks, watch
 
 OURS = "dawn-edge"
-SCHEDULES = {
-    "dream": ("--diffusion-eps", "0.001"),
-    "llada": ("--diffusion-block-length", None),
-}
-"""Family -> how llama.cpp spreads its steps, as its manual has it; None is the length of blocks."""
-
+TORCH, LLAMA = "torch", "llama.cpp"
 EVIDENCE_FROM = {"dream": 24, "llada": 28}
 """Family -> the first layer whose attention DAWN's published code reads, whatever the model."""
 
@@ -64,17 +59,22 @@ def contestants_of(
         "block_length": arguments.block_length,
         "mask": manifest.tokens.mask,
         "family": manifest.family,
+        "policy": arguments.policy,
     }
-    ours = job | {"artifact": str(arguments.artifact), "settings": _settings(arguments)}
-    found = [_script(OURS, sys.executable, "ours.py", ours, arguments, meter)]
+    found = []
+    for cache in arguments.cache:
+        own = {"artifact": str(arguments.artifact), "settings": _settings(arguments, cache)}
+        found.append(
+            _script(f"{OURS} {cache}", sys.executable, "ours.py", job | own, arguments, meter)
+        )
     if arguments.torch_code is not None:
         paths = {"code": str(arguments.torch_code), "checkpoint": str(arguments.checkpoint)}
         python = arguments.torch_python or sys.executable
-        found.append(_script("torch", python, "published_dawn.py", job | paths, arguments, meter))
+        found.append(_script(TORCH, python, "published_dawn.py", job | paths, arguments, meter))
     if arguments.llama_tool is not None:
         lengths = [len(own) + arguments.new_tokens for own in ids]
         commands = [
-            llama_command(arguments, manifest.family, prompt, length)
+            llama_command(arguments, prompt, length)
             for prompt, length in zip(prompts, lengths, strict=True)
         ]
         marks = llama_marks(arguments.new_tokens)
@@ -82,14 +82,14 @@ def contestants_of(
         def answer() -> list[Answer]:
             return [watch(command, marks, 1, meter=meter)[0] for command in commands]
 
-        found.append(Contestant("llama.cpp", answer))
+        found.append(Contestant(LLAMA, answer))
     return found
 
 
-def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
+def _settings(arguments: argparse.Namespace, cache: str) -> dict[str, Any]:
     return {
         "policy": arguments.policy,
-        "cache": arguments.cache,
+        "cache": cache,
         "max_new_tokens": arguments.new_tokens,
         "block_length": arguments.block_length,
         "stop_at_eos": False,
@@ -121,11 +121,14 @@ def _script(
     return Contestant(name, answer)
 
 
-def llama_command(
-    arguments: argparse.Namespace, family: str, prompt: str, length: int
-) -> list[str]:
-    """What decodes one prompt to `length` tokens, itself included, greedily."""
-    schedule, value = SCHEDULES[family]
+def llama_command(arguments: argparse.Namespace, prompt: str, length: int) -> list[str]:
+    """What decodes one prompt to `length` tokens, itself included, greedily, one token a step.
+
+    The whole answer is one of the tool's blocks, of which it decides one token in each step. Where
+    steps follow the noise instead (``--diffusion-eps``), as in its manual for Dream, as many steps
+    as tokens round the tokens of each step down to none, and the last step decides all. Without a
+    temperature the tool draws all the same, so it is left one token to draw.
+    """
     flags = {
         "-m": arguments.gguf,
         "-p": prompt,
@@ -136,8 +139,9 @@ def llama_command(
         "-tb": arguments.threads,
         "-ngl": 0,
         "--temp": 0,
+        "--top-k": 1,
         "--diffusion-steps": arguments.new_tokens,
-        schedule: value or arguments.block_length,
+        "--diffusion-block-length": length,
     }
     return [arguments.llama_tool, *(str(part) for flag in flags.items() for part in flag)]
 

@@ -12,12 +12,15 @@ import sys
 
 from dawn_runtime import Decoder
 
+_WARM_UP = 2
+"""Runs of the model: a whole one, and one on what a cache keeps."""
+
 
 def main() -> None:
-    """Decodes each prompt once to warm up, and once to be timed."""
+    """Runs the model a few times to warm up, then decodes each prompt."""
     job = json.load(sys.stdin)
     with Decoder.open(job["artifact"], threads=job["threads"]) as decoder:
-        decoder.generate(input_ids=job["prompts"][0], **job["settings"])
+        decoder.generate(input_ids=job["prompts"][0], **job["settings"], max_forwards=_WARM_UP)
         for number, prompt in enumerate(job["prompts"]):
             print(json.dumps({"begin": number}), flush=True)
             result = decoder.generate(input_ids=prompt, **job["settings"])

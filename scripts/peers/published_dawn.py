@@ -4,9 +4,10 @@
 
 Nothing of it is in this repository, and PYTHON is one that has what that code needs. The job:
 `code` (a clone of it), `family` (`dream` or `llada`), `checkpoint`, `threads`, `prompts` (lists of
-ids), `new_tokens`, `block_length`, `mask`. Weights are in BF16 and thresholds those that its
+ids), `new_tokens`, `block_length`, `mask`, `policy`. Its DAWN decodes, with the thresholds that its
 functions have by default, as its scripts for evaluation have them where those are the same for all
-tasks.
+tasks; with the policy `one-per-step` its threshold rule does, under a threshold that nothing
+reaches, so that each run of the model decides the most confident token. Weights are in BF16.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ import torch
 Decode = Callable[[torch.Tensor], int]
 """Decodes an answer to ids [1, prompt] and returns how often the model ran."""
 
+_UNREACHED = 2.0
+"""A threshold above every confidence."""
+
 
 def main() -> None:
     """Runs the model once to warm up, then decodes each prompt."""
@@ -31,7 +35,6 @@ def main() -> None:
     sys.path.insert(0, str(Path(job["code"]) / job["family"]))
     with torch.no_grad():
         decode = {"dream": _dream, "llada": _llada}[job["family"]](job)
-        decode(torch.tensor([job["prompts"][0]]))
         for number, prompt in enumerate(job["prompts"]):
             print(json.dumps({"begin": number}), flush=True)
             started = time.perf_counter()
@@ -42,14 +45,20 @@ def main() -> None:
 
 
 def _loaded(model: Any, job: dict[str, Any]) -> Any:
+    """The model on its device, after a first run on as many tokens as will be decoded."""
     loaded = model.from_pretrained(job["checkpoint"], torch_dtype=torch.bfloat16).eval()
-    return loaded.to("cuda" if torch.cuda.is_available() else "cpu")
+    loaded = loaded.to("cuda" if torch.cuda.is_available() else "cpu")
+    length = len(job["prompts"][0]) + job["new_tokens"]
+    loaded(torch.full((1, length), job["mask"], device=loaded.device))
+    return loaded
 
 
 def _dream(job: dict[str, Any]) -> Decode:
     from model.modeling_dream import DreamModel
 
     model = _loaded(DreamModel, job)
+    is_dawn = job["policy"] != "one-per-step"
+    rule = {"alg": "dawn"} if is_dawn else {"alg": "confidence_threshold", "threshold": _UNREACHED}
 
     def decode(ids: torch.Tensor) -> int:
         ids = ids.to(model.device)
@@ -60,7 +69,7 @@ def _dream(job: dict[str, Any]) -> Decode:
             steps=job["new_tokens"] // job["block_length"],
             block_length=job["block_length"],
             temperature=0.0,
-            alg="dawn",
+            **rule,
             mask_token_id=job["mask"],
             return_dict_in_generate=True,
         )
@@ -74,6 +83,8 @@ def _llada(job: dict[str, Any]) -> Decode:
     from model.modeling_llada import LLaDAModelLM
 
     model = _loaded(LLaDAModelLM, job)
+    is_dawn = job["policy"] != "one-per-step"
+    rule = {"dawn": True} if is_dawn else {"threshold": _UNREACHED}
 
     def decode(ids: torch.Tensor) -> int:
         _, forwards = generate(
@@ -83,7 +94,7 @@ def _llada(job: dict[str, Any]) -> Decode:
             gen_length=job["new_tokens"],
             block_length=job["block_length"],
             mask_id=job["mask"],
-            dawn=True,
+            **rule,
         )
         return int(forwards)
 

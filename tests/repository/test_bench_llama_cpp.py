@@ -3,10 +3,8 @@
 import json
 import struct
 import sys
-from io import BytesIO
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,6 +13,7 @@ from dawn_models import read_config
 from dawn_runtime import OptionError
 from random_gguf import TYPES, write_random
 from support.checkpoints import write_config
+from support.gguf import parsed
 
 WIDE, HEADS = {"hidden_size": 64, "intermediate_size": 96}, {"head_dim": 16}
 TOOL = """#!{python}
@@ -25,27 +24,6 @@ print("some words first")
 for rows in given["-npl"].split(","):
     print(json.dumps({{"pl": int(rows), "speed_tg": 10.0 * int(rows), "t_pp": 0.5}}))
 """
-
-
-def parsed(content: bytes) -> tuple[dict[str, Any], dict[str, tuple[list[int], int, int]], int]:
-    """Metadata, tensors (sizes, type, offset), and where data begin."""
-    file = BytesIO(content)
-
-    def number(kind: str) -> Any:
-        return struct.unpack(f"<{kind}", file.read(struct.calcsize(f"<{kind}")))[0]
-
-    def text() -> str:
-        return file.read(number("Q")).decode()
-
-    assert (file.read(4), number("I")) == (b"GGUF", 3)
-    tensors, said = number("Q"), number("Q")
-    readers = {4: lambda: number("I"), 6: lambda: number("f"), 8: text}
-    metadata = {text(): readers[number("I")]() for _ in range(said)}
-    found = {}
-    for _ in range(tensors):
-        name, dims = text(), number("I")
-        found[name] = ([number("Q") for _ in range(dims)], number("I"), number("Q"))
-    return metadata, found, -(-file.tell() // 32) * 32
 
 
 @pytest.mark.parametrize("kind", list(TYPES))

@@ -44,11 +44,14 @@ class DreamModel:
     def to(self, device):
         return self
 
+    def __call__(self, ids):
+        assert ids.shape[0] == 1 and ids.shape[1] > 32
+
     def diffusion_generate(self, ids, **given):
         print("words of the model")
         assert ids.shape == given["attention_mask"].shape
-        assert (given["alg"], given["max_new_tokens"], given["steps"]) == ("dawn", 32, 1)
-        return ids, 5
+        assert (given["max_new_tokens"], given["steps"]) == (32, 1)
+        return ids, {"dawn": 5, "confidence_threshold": 32}[given["alg"]]
 """
 
 
@@ -83,26 +86,41 @@ def test_all_answer_the_same_prompts_in_turns(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr("bench_peers.EnergyMeter", lambda: EnergyMeter(tmp_path / "nothing"))
-    assert run(monkeypatch, *peers, "--turns", "2", "--threads", "1", "--json") == 0
+    flags = ["--turns", "2", "--threads", "1", "--json", "--cache", "none", "dual"]
+    assert run(monkeypatch, *peers, *flags) == 0
     printed = capsys.readouterr()
     found = {one["name"]: one for one in json.loads(printed.out)["measured"]}
-    assert list(found) == ["dawn-edge", "torch", "llama.cpp"]
-    assert [one["tokens"] for one in found.values()] == [64, 64, 64]
+    assert list(found) == ["dawn-edge none", "dawn-edge dual", "torch", "llama.cpp"]
+    assert [one["tokens"] for one in found.values()] == [64] * 4
     assert (found["torch"]["forwards"], found["llama.cpp"]["forwards"]) == (10, 64)
-    assert 2 <= found["dawn-edge"]["forwards"] <= 64
-    assert found["dawn-edge"]["ratio"] == 1
+    assert 2 <= found["dawn-edge dual"]["forwards"] <= 64
     llama = found["llama.cpp"]
     assert llama["tokens_per_second"] == 16
-    ours = found["dawn-edge"]["tokens_per_second"]
-    assert llama["ratio"] == pytest.approx(ours / 16)
+    assert llama["milliseconds_per_forward"] == 62.5
+    assert llama["ratios"]["llama.cpp"] == [1, 1, 1]
+    ours = found["dawn-edge dual"]
+    low, high = ours["spread"]
+    assert ours["ratios"]["llama.cpp"][1:] == pytest.approx([low / 16, high / 16])
+    assert list(ours["ratios"]) == ["torch", "llama.cpp"]
     assert {one["joules_per_token"] for one in found.values()} == {None}
-    assert printed.err.count("\n") == 4
+    assert printed.err.count("\n") == 5
     given = [json.loads(line) for line in (tmp_path / "record").read_text().splitlines()]
     assert [one["-p"] for one in given] == ["What is 3 + 4?", "Name a city."] * 2
     first = given[0]
     assert first["-ub"] == first["-c"] == first["-b"]
     assert int(first["-ub"]) > 32
-    assert (first["--diffusion-eps"], first["--temp"], first["-t"]) == ("0.001", "0", "1")
+    assert (first["--diffusion-steps"], first["--diffusion-block-length"]) == ("32", first["-c"])
+    assert (first["--top-k"], first["--temp"], first["-t"]) == ("1", "0", "1")
+
+
+def test_with_one_per_step_the_published_code_decides_one_token_a_run(
+    peers: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--turns", "1", "--threads", "1", "--policy", "one-per-step", "--cache", "dual"]
+    assert run(monkeypatch, *peers[:8], *flags) == 0
+    _, ours, torch = capsys.readouterr().out.splitlines()
+    assert ours.split()[:2] == ["dawn-edge", "dual"]
+    assert [line.split()[-6:-4] for line in (ours, torch)] == [["64", "64"]] * 2
 
 
 @pytest.mark.parametrize(

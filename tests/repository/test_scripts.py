@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from dawn_models import Checkpoint, Told, parameter_shapes, read_config
@@ -59,10 +60,16 @@ def test_a_random_checkpoint_of_real_geometry_is_sharded(tmp_path: Path) -> None
     write("small", tmp_path / "random", shard_bytes=4096, seed=0)
     assert len(list((tmp_path / "random").glob("*.safetensors"))) > 2
     assert Checkpoint.open(tmp_path / "random").config.num_layers == 2
+    tiny, words = ROOT / "models" / "tiny-dream", tmp_path / "words"
+    write("small", words, shard_bytes=2**24, seed=0, tokenizer=tiny)
+    assert (words / "tokenizer.json").read_bytes() == (tiny / "tokenizer.json").read_bytes()
+    said = json.loads((words / "config.json").read_text())
+    assert (said["mask_token_id"], said["vocab_size"]) == (1023, 152_000)
 
 
 PARAMETERS = {
     "0.5b": 0.49,
+    "0.5b-28-layers": 0.55,
     "dream-7b": 7.6,
     "llada-8b": 8.0,
     "a2d-0.6b": 0.6,
@@ -125,6 +132,41 @@ def test_what_a_new_token_costs_is_told_for_every_length(exported: Callable[...,
     assert (pruned["rows"], pruned["keys"]) == (same["rows"], same["keys"])
     assert all(cost["ratio"] >= 1 and cost["milliseconds"] > cost["outside"] for cost in costs)
     assert len(finished.stderr.splitlines()) == 1 + len(costs)
+
+
+def test_what_a_step_feeds_and_moves_is_counted(exported: Callable[..., Path]) -> None:
+    command = ["scripts/bench_steps.py", exported("dream"), "--prompt-tokens", "8", "--json"]
+    command += ["--new-tokens", "8", "--block-length", "4", "--repeat", "1", "--threads", "1"]
+    finished = run(*command, "--caches", "none", "dual", "dual:feed=undecided")
+    none, dual, undecided = json.loads(finished.stdout)["costs"]
+    assert (none["forwards"], none["fed"], none["read"], none["written"]) == (8, 16, 0, 0)
+    assert none["ratio"] == 1
+    assert none["fed"] > dual["fed"] > undecided["fed"]
+    assert dual["forwards"] == undecided["forwards"] == 8
+    assert 0 < dual["read"] <= undecided["read"]  # by sixteens
+    row = (none["weights"] - dual["weights"]) / (none["fed"] - dual["fed"])
+    assert row == pytest.approx(
+        (none["weights"] - undecided["weights"]) / (none["fed"] - undecided["fed"])
+    )
+    assert all(one["milliseconds"] > one["outside"] > 0 for one in (none, dual, undecided))
+    assert len(finished.stderr.splitlines()) == 4
+
+
+def test_of_the_embedding_a_run_reads_a_row_a_position(tmp_path: Path) -> None:
+    from bench_steps import weight_bytes
+
+    whole = onnx.numpy_helper.from_array(np.zeros((4, 3), np.int8), "matrix")
+    table = onnx.numpy_helper.from_array(np.zeros((10, 4), np.float32), "table")
+    both = onnx.numpy_helper.from_array(np.zeros((10, 2), np.int8), "both")
+    nodes = [
+        onnx.helper.make_node("Gather", ["table", "ids"], ["rows"]),
+        onnx.helper.make_node("MatMulInteger", ["rounded", "matrix"], ["product"]),
+        onnx.helper.make_node("Gather", ["both", "ids"], ["more"]),
+        onnx.helper.make_node("MatMulInteger", ["product", "both"], ["head"]),
+    ]
+    graph = onnx.helper.make_graph(nodes, "step", [], [], [whole, table, both])
+    onnx.save(onnx.helper.make_model(graph), tmp_path / "model.onnx")
+    assert weight_bytes(tmp_path / "model.onnx") == (12 + 20, 16)
 
 
 def test_what_steps_cost_besides_the_model_is_told_alone_and_in_pairs(
