@@ -37,33 +37,28 @@ class Losses:
     overflowed: int = 0
     vanished: int = 0
 
-    def add(self, other: Losses) -> None:
-        """Counts those of another block, too."""
-        self.values += other.values
-        self.damaged += other.damaged
-        self.overflowed += other.overflowed
-        self.vanished += other.vanished
 
-
-def convert(block: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, Losses]:
-    """Returns a block in another type, contiguous, in memory of its own, and what was lost.
+def convert(block: torch.Tensor, dtype: torch.dtype, losses: Losses) -> torch.Tensor:
+    """Returns a block in another type, contiguous, in memory of its own.
 
     Args:
         block: Values as the checkpoint has them.
         dtype: Type to write.
+        losses: What was lost is added to it.
     """
     converted = torch.empty(block.shape, dtype=dtype).copy_(block)
-    losses = Losses(block.numel())
+    losses.values += block.numel()
     # One look at every value without a copy; NaN shows in both ends.
     lowest, highest = torch.aminmax(converted)
     if not (torch.isfinite(lowest) and torch.isfinite(highest)):
-        losses.damaged = int((~torch.isfinite(block)).sum())
-        losses.overflowed = int((~torch.isfinite(converted)).sum()) - losses.damaged
+        damaged = int((~torch.isfinite(block)).sum())
+        losses.damaged += damaged
+        losses.overflowed += int((~torch.isfinite(converted)).sum()) - damaged
         limits = torch.finfo(dtype)
         converted.clamp_(limits.min, limits.max)
     if dtype in _SMALLER and block.dtype != dtype:
-        losses.vanished = _nonzero(block) - _nonzero(converted)
-    return converted, losses
+        losses.vanished += _nonzero(block) - _nonzero(converted)
+    return converted
 
 
 def _nonzero(block: torch.Tensor) -> int:

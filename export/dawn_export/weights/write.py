@@ -1,10 +1,10 @@
 """Weights flow from the checkpoint into the external data file, block by block.
 
 They are written in the order in which the checkpoint holds them, so that every shard is read once;
-those that the graph has fused come with the first of them. In memory are a few blocks in a few
-copies (some ten megabytes each) and, for a weight that is stored transposed, that weight as the
-checkpoint has it and the part that is fused into it; nothing else. Every weight starts at a
-multiple of `ALIGNMENT` bytes, and its scales, if it has any, follow it.
+those that the graph has fused come with the first of them. In memory are one block in a few copies
+(some ten megabytes) and, for a weight that is stored transposed, that weight as the checkpoint has
+it and the part that is fused into it; nothing else. Every weight starts at a multiple of
+`ALIGNMENT` bytes, and its scales, if it has any, follow it.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ from dawn_export.dtypes import TORCH_DTYPES
 from dawn_export.progress import Listener, reporting, stage
 from dawn_export.weights.conversion import Losses, check_losses, convert
 from dawn_export.weights.data_file import DataFile
-from dawn_export.weights.in_order import InOrder
-from dawn_export.weights.integers import IntegerWriter
+from dawn_export.weights.integers import write_integers
 from dawn_export.weights.layout import Layout, StoredWeight, sizes
 from dawn_export.weights.plan import stored_bytes
 from dawn_export.weights.source_rows import BLOCK_BYTES, all_rows, row_blocks
@@ -114,11 +113,10 @@ def write_weights(
     with (
         TensorReader(checkpoint) as reader,
         DataFile(file) as data,
-        InOrder() as in_order,
         reporting(progress),
         _stage(layouts, reader, kind) as advance,
     ):
-        writer = _Writer(reader, data, in_order, kind, factors or {}, advance)
+        writer = _Writer(reader, data, kind, factors or {}, advance)
         for name in _in_order(layouts, reader.order):
             lost[name] = Losses()
             stored[name] = writer.write(layouts[name], lost[name])
@@ -161,7 +159,6 @@ class _Writer:
 
     reader: TensorReader
     data: DataFile
-    in_order: InOrder
     dtype: torch.dtype
     factors: Mapping[str, torch.Tensor]
     advance: Callable[[int], None]
@@ -172,43 +169,14 @@ class _Writer:
         factor = self.factors.get(layout.members[0])
         offset = self.data.align()
         if layout.integers is None:
-            for block, lost in self._converted(layout, factor):
-                losses.add(lost)
-                self._append(block)
+            for block in _blocks(self.reader, layout, factor):
+                self._append(convert(block, self.dtype, losses))
             return Stored(layout, self._since(offset), None)
-        rounding = IntegerWriter(self.reader, self.in_order, self.dtype, self._append)
-        scale = rounding.write(layout, factor, losses)
+        scale = write_integers(self.reader, layout, factor, self.dtype, losses, self._append)
         values = self._since(offset)
         offset = self.data.align()
         self.data.append(scale)
         return Stored(layout, values, self._since(offset))
-
-    def _converted(
-        self, layout: Layout, factor: torch.Tensor | None
-    ) -> Iterator[tuple[torch.Tensor, Losses]]:
-        """A weight in rows of the written layout, block by block, and what was lost."""
-        if not layout.transposed:
-
-            def whole_rows(rows: torch.Tensor) -> tuple[torch.Tensor, Losses]:
-                return convert(rows if factor is None else rows.float() * factor, self.dtype)
-
-            # A block of the reader's buffer is overwritten by the next: one at a time.
-            yield from self.in_order.map(whole_rows, row_blocks(self.reader, layout), 0)
-            return
-        matrix = all_rows(self.reader, layout)
-        step = max(_BLOCK_COLUMNS, BLOCK_BYTES // (len(matrix) * matrix.itemsize))
-        scratch = self.in_order.scratch
-
-        def turned(first: int) -> tuple[torch.Tensor, Losses]:
-            # In two steps: torch is fast at turning what is contiguous and of one type.
-            part = matrix[:, first : first + step]
-            columns = scratch.empty("columns", part.shape, part.dtype).copy_(part)
-            if factor is not None:
-                columns = columns.float() * factor[first : first + step]
-            rows = scratch.empty("rows", columns.shape[::-1], columns.dtype).copy_(columns.t())
-            return convert(rows, self.dtype)
-
-        yield from self.in_order.map(turned, range(0, matrix.shape[1], step))
 
     def _append(self, block: torch.Tensor) -> None:
         self.data.append(block)
@@ -216,6 +184,30 @@ class _Writer:
 
     def _since(self, offset: int) -> Place:
         return Place(offset, self.data.size - offset)
+
+
+def _blocks(
+    reader: TensorReader, layout: Layout, factor: torch.Tensor | None
+) -> Iterator[torch.Tensor]:
+    """A weight in rows of the written layout; each block is valid until the next one.
+
+    Args:
+        reader: Of the checkpoint.
+        layout: How the weight is stored.
+        factor: What its last axis is multiplied with, as the checkpoint has it, or None.
+    """
+    if not layout.transposed:
+        for rows in row_blocks(reader, layout):
+            yield rows if factor is None else rows.float() * factor
+        return
+    whole = all_rows(reader, layout)
+    step = max(_BLOCK_COLUMNS, BLOCK_BYTES // (whole.shape[0] * whole.itemsize))
+    for i in range(0, whole.shape[1], step):
+        # In two steps: torch is fast at turning what is contiguous and of one type.
+        columns = whole[:, i : i + step].contiguous()
+        if factor is not None:
+            columns = columns.float() * factor[i : i + step]
+        yield columns.t().contiguous()
 
 
 def point_to(weights: Collection[StoredWeight], written: WrittenWeights, file: Path) -> None:

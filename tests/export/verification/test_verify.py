@@ -23,7 +23,6 @@ from dawn_export.graph.step import build_graph
 from dawn_export.verification import computed_outputs, first_layers, verify, written_weights
 from dawn_export.verification.computed_outputs import TOLERANCES, check_parity
 from dawn_export.verification.first_layers import layers_that_fit
-from dawn_export.weights.conversion import Losses
 from dawn_models import Checkpoint, read_config
 from dawn_runtime import Artifact
 from dawn_runtime.manifest import GRAPH_FILE, WEIGHTS_FILE
@@ -134,9 +133,9 @@ def test_a_sample_of_a_large_weight_finds_a_wrong_conversion(
     assert report.verification is not None
     assert 0 < report.verification.values.values < 4624 / 2
 
-    def spoiling(block: torch.Tensor, *arguments: Any) -> tuple[torch.Tensor, Losses]:
-        converted, losses = convert(block, *arguments)
-        return converted.flip(0), losses
+    def spoiling(block: torch.Tensor, *arguments: Any) -> torch.Tensor:
+        converted: torch.Tensor = convert(block, *arguments)
+        return converted.flip(0)
 
     monkeypatch.setitem(exporter.write_weights.__globals__, "convert", spoiling)
     with pytest.raises(VerificationError, match=r"differ from the checkpoint"):
