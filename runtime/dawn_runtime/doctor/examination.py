@@ -21,6 +21,7 @@ from dawn_runtime.doctor.target import target_findings
 from dawn_runtime.doctor.tensorrt import read_linked, tensorrt_findings
 from dawn_runtime.doctor.versions import package_findings, python_finding
 from dawn_runtime.errors import ArtifactError, OptionError
+from dawn_runtime.hub_cache import located
 from dawn_runtime.machine.driver import Cuda, read_cuda
 from dawn_runtime.machine.memory import need, read_available
 from dawn_runtime.machine.onnx_bytes import GraphVersions, graph_versions
@@ -70,6 +71,7 @@ def _open(folder: Path | None) -> tuple[Artifact | None, list[Finding]]:
     if folder is None:
         return None, []
     try:
+        folder = located(folder)
         return Artifact(folder, read_manifest(folder)), []
     except ArtifactError as error:
         return None, [
