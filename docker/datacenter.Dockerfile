@@ -14,7 +14,7 @@ FROM ${BASE}
 ARG EXTRA=tensorrt
 
 WORKDIR /opt/dawn-edge
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY export export
 COPY runtime runtime
 COPY calibration calibration

@@ -8,7 +8,7 @@
 FROM python:3.11-slim
 
 WORKDIR /opt/dawn-edge
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY export export
 COPY runtime runtime
 COPY calibration calibration

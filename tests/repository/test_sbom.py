@@ -9,7 +9,15 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent.parent
-PARTS = ("pyproject.toml", "constraints.txt", "README.md", "LICENSE", "scripts", "export")
+PARTS = (
+    "pyproject.toml",
+    "constraints.txt",
+    "README.md",
+    "LICENSE",
+    "hatch_build.py",
+    "scripts",
+    "export",
+)
 PACKAGES = ("runtime", "calibration", "models", "serve")
 
 
