@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dawn_runtime.decoding import CACHES, SCHEMES, WINDOWS, Sampling
-from dawn_runtime.decoding.schemes import SelfVerify
+from dawn_runtime.decoding.schemes import LinearSpeculation, SelfVerify
 from dawn_runtime.errors import OptionError
 from dawn_runtime.option_fields import Options, option, options_of
 from dawn_runtime.options import rule_options, scalar_options
@@ -77,8 +77,8 @@ def test_every_option_of_every_rule_says_what_it_is_and_has_a_default_that_it_al
     for cls in (*registered, Sampling, Limits):
         declared = options_of(cls)
         plain = {it.name for it in fields(cls)} - {it.name for it in declared}
-        of_the_model = {"block_length", "origin"} if cls is SelfVerify else set()
-        assert plain <= {"window", "cache", "delimiters"} | of_the_model, cls
+        of_the_model = {SelfVerify: {"block_length", "origin"}, LinearSpeculation: {"block_length"}}
+        assert plain <= {"window", "cache", "delimiters"} | of_the_model.get(cls, set()), cls
         for one in declared:
             assert one.help, (cls, one)
             assert one.expected(), (cls, one)

@@ -150,7 +150,10 @@ def test_without_tensorrt_only_the_graph_and_the_commands_are_written(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--artifact", "x"], "--artifact: goes with --target tensorrt; got --target cpu"),
+        (
+            ["--artifact", "x"],
+            "--artifact: goes with --target tensorrt or --push; got --target cpu",
+        ),
         (["--model", "x", "--output", "y", "--batch", "2"], "--batch: goes with --target tensorrt"),
         ([], "give either --model, or --artifact with --target tensorrt"),
         (["--model", "x"], "--output: missing; give the folder of the artifact"),
