@@ -219,6 +219,7 @@ def test_a_damaged_artifact_and_a_card_that_leads_elsewhere_stay_here(
     hub: Hub, artifact: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "secret").write_text("secret")
+    (artifact / "README.md").unlink()
     (artifact / "README.md").symlink_to(tmp_path / "secret")
     with pytest.raises(ArtifactError, match=r"README.md: is a link to .*/secret, outside"):
         push(artifact, "me/tiny")
