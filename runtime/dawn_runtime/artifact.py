@@ -216,15 +216,11 @@ def sha256_of(path: Path) -> str:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Reads the manifest of an artifact without looking at the files it lists.
-
-    Args:
-        folder: Its folder, or `org/name` of one in the cache of the Hub.
+    """Reads the manifest of an artifact folder without looking at the files it lists.
 
     Raises:
         ArtifactError: The folder is no artifact, or its manifest is malformed or too new.
     """
-    folder = located(folder)
     path = folder / MANIFEST_FILE
     problem = _not_an_artifact(folder)
     if problem is not None:

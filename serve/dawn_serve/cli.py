@@ -10,6 +10,7 @@ from dawn_runtime.cli.common import print_json, run_command
 from dawn_runtime.cli.engine_flags import open_decoder
 from dawn_runtime.cli.standard import say
 from dawn_runtime.decoder import Decoder
+from dawn_runtime.hub_cache import located
 from dawn_runtime.native import importing
 from dawn_runtime.settings import make_plan
 from dawn_serve import flags
@@ -29,7 +30,7 @@ def _work(args: argparse.Namespace) -> None:
     from dawn_serve import server
 
     flags.check(args)
-    manifest = read_manifest(args.artifact)
+    manifest = read_manifest(located(args.artifact))
     settings, shift = flags.settings(args), manifest.prediction_shift
     make_plan(settings, manifest.decoding, manifest.attention, shift=shift)  # before all else
     flags.bounds(args), flags.edges(args)

@@ -29,7 +29,9 @@ def parser() -> Parser:
     made = Parser(
         "dawn-serve", "Serve an artifact to clients of the OpenAI, Anthropic and Ollama APIs."
     )
-    made.add_argument("artifact", type=place, help="artifact folder")
+    made.add_argument(
+        "artifact", type=place, help="artifact folder, or ORG/NAME in the cache of the Hub"
+    )
     _add_network(made)
     _add_bounds(made)
     add_decoding_flags(made, "decoding, where a request leaves it out")

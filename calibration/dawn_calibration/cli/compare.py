@@ -36,6 +36,7 @@ from dawn_runtime.cli.common import (
 )
 from dawn_runtime.decoding import SCHEMES
 from dawn_runtime.errors import OptionError
+from dawn_runtime.hub_cache import located
 from dawn_runtime.manifest import DecodingDefaults
 from dawn_runtime.options import add_policy_flags
 from dawn_runtime.policies import POLICIES
@@ -78,8 +79,8 @@ def _work(args: argparse.Namespace) -> None:
     prompts = questions(args, "heldout")
     if judge is not None:
         check_fields(prompts)
-    manifest = read_manifest(args.left)
-    check_same_model(manifest, read_manifest(args.right))
+    manifest = read_manifest(located(args.left))
+    check_same_model(manifest, read_manifest(located(args.right)))
     options = CompareOptions(
         policy=_policy(args, manifest.decoding),
         batch=args.batch,

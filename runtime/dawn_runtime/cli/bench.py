@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _work(args: argparse.Namespace, words: list[str]) -> None:
     flags.check(args)
     paths = [args.artifact, *args.compare]
-    manifests = [read_manifest(path) for path in paths]
+    manifests = [read_manifest(located(path)) for path in paths]
     plan.check_same_model(manifests, paths)
     cases, rules = flags.sweep(args).cases(paths, manifests[0]), flags.rules(args)
     plan.check(cases, rules, manifests)

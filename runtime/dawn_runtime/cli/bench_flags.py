@@ -43,7 +43,9 @@ def parser() -> Parser:
         "that may be repeated. Prints two tables and one line of JSON; with --json the line alone. "
         "dawn-bench compare and dawn-bench show read results that --output wrote.",
     )
-    made.add_argument("artifact", type=place, help="artifact folder")
+    made.add_argument(
+        "artifact", type=place, help="artifact folder, or ORG/NAME in the cache of the Hub"
+    )
     _add_prompts(made)
     _add_cases(made)
     made.add_argument(

@@ -16,6 +16,7 @@ from dawn_runtime.cli.places import check_apart, destination, given
 from dawn_runtime.cli.standard import is_terminal, read_input
 from dawn_runtime.cli.talk import Talk
 from dawn_runtime.errors import OptionError, PromptError
+from dawn_runtime.hub_cache import located
 from dawn_runtime.prompts import Filling, Prompt
 from dawn_runtime.settings import make_plan
 
@@ -33,7 +34,7 @@ def _work(args: argparse.Namespace) -> None:
     settings = flags.settings(args)
     target = None if args.output is None else destination(args.output, "--output")
     check_apart(given([("--output", args.output)]), given([("--input", args.input)]))
-    manifest = read_manifest(args.artifact)
+    manifest = read_manifest(located(args.artifact))
     shift = manifest.prediction_shift
     plan = make_plan(settings, manifest.decoding, manifest.attention, shift=shift)  # no engine yet
     if args.input is not None:

@@ -40,7 +40,9 @@ _DASHES = "\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}"
 def parser() -> Parser:
     """Returns the parser of the command."""
     made = Parser("dawn-generate", "Decode answers with an artifact written by dawn-export.")
-    made.add_argument("artifact", type=place, help="artifact folder")
+    made.add_argument(
+        "artifact", type=place, help="artifact folder, or ORG/NAME in the cache of the Hub"
+    )
     made.add_argument("prompt", nargs="?", help="prompt; standard input if absent or '-'")
     source = made.add_argument_group("prompts")
     source.add_argument(

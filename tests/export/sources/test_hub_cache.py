@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 from huggingface_hub import snapshot_download
 
+from dawn_calibration.thresholds.defaults import check_changeable
 from dawn_runtime import Artifact, ArtifactError, Decoder
+from dawn_runtime.cli.generate import main as generate
+from dawn_runtime.doctor import examination
 from dawn_runtime.hub_cache import cache_folder
 from support.hub_server import COMMIT, Hub, serving
 
@@ -35,6 +38,17 @@ def test_an_artifact_of_the_cache_opens_by_its_name(cache: Path) -> None:
     assert answers[0] == answers[1]
     for name in ("org/tiny@main", f"org/tiny@{COMMIT}", snapshot.parent.parent, snapshot):
         assert Artifact.open(name).folder == snapshot
+
+
+@pytest.mark.usefixtures("cache")
+def test_commands_that_read_take_the_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert generate(["org/tiny", "--chat", "Sort ascending: 47 61 56 21", "--threads", "1"]) == 0
+    assert capsys.readouterr().out.split() == ["21", "47", "56", "61"]
+    artifact, findings = examination._open(Path("org/tiny"))
+    assert artifact is not None
+    assert not findings
+    with pytest.raises(ArtifactError, match="no such folder"):  # what writes stays out of the cache
+        check_changeable(Path("org/tiny"))
 
 
 def test_a_folder_of_that_name_goes_first(cache: Path, tmp_path: Path) -> None:
